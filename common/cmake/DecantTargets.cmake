@@ -1,0 +1,68 @@
+# The targets of the house: decant_library(name SRCS ... DEPS ... PRIVATE_DEPS ...), decant_binary, decant_test, decant_bench, decant_proto.
+# A library's name is its folder joined by underscores: common/kv is decant_common_kv.
+
+add_library(decant_flags INTERFACE)
+target_include_directories(decant_flags INTERFACE ${PROJECT_SOURCE_DIR})
+target_compile_options(decant_flags INTERFACE
+  $<$<COMPILE_LANGUAGE:CXX>:-Wall -Wextra -Wpedantic -Wshadow -Wconversion -Werror -ffp-contract=off>)
+
+function(decant_library name)
+  cmake_parse_arguments(ARG "" "" "SRCS;DEPS;PRIVATE_DEPS" ${ARGN})
+  if(ARG_SRCS)
+    add_library(${name} STATIC ${ARG_SRCS})
+    target_link_libraries(${name} PUBLIC ${ARG_DEPS} PRIVATE decant_flags ${ARG_PRIVATE_DEPS})
+    target_include_directories(${name} PUBLIC ${PROJECT_SOURCE_DIR})
+  else()
+    add_library(${name} INTERFACE)
+    target_link_libraries(${name} INTERFACE ${ARG_DEPS})
+    target_include_directories(${name} INTERFACE ${PROJECT_SOURCE_DIR})
+  endif()
+endfunction()
+
+function(decant_binary name)
+  cmake_parse_arguments(ARG "" "" "SRCS;DEPS" ${ARGN})
+  add_executable(${name} ${ARG_SRCS})
+  target_link_libraries(${name} PRIVATE decant_flags ${ARG_DEPS})
+endfunction()
+
+# LABELS e2e, full (needs the SmolLM2 folder) or gpu; no label is the ordinary case.
+function(decant_test name)
+  cmake_parse_arguments(ARG "" "TIMEOUT" "SRCS;DEPS;LABELS" ${ARGN})
+  add_executable(${name} ${ARG_SRCS})
+  target_link_libraries(${name} PRIVATE decant_flags ${ARG_DEPS} GTest::gmock GTest::gtest_main)
+  # Tests find goldens and the bundled model by this path.
+  target_compile_definitions(${name} PRIVATE DECANT_SOURCE_DIR="${PROJECT_SOURCE_DIR}" DECANT_BINARY_DIR="${PROJECT_BINARY_DIR}")
+  if(NOT ARG_TIMEOUT)
+    set(ARG_TIMEOUT 120)
+  endif()
+  add_test(NAME ${name} COMMAND ${name})
+  set_tests_properties(${name} PROPERTIES TIMEOUT ${ARG_TIMEOUT} LABELS "${ARG_LABELS}")
+endfunction()
+
+function(decant_bench name)
+  cmake_parse_arguments(ARG "" "" "SRCS;DEPS" ${ARGN})
+  add_executable(${name} ${ARG_SRCS})
+  target_link_libraries(${name} PRIVATE decant_flags ${ARG_DEPS})
+  target_compile_definitions(${name} PRIVATE DECANT_SOURCE_DIR="${PROJECT_SOURCE_DIR}")
+endfunction()
+
+# One protoc run for all files of a package; paths are relative to the folder proto/.
+function(decant_proto name)
+  set(root ${PROJECT_SOURCE_DIR}/proto)
+  set(generated ${PROJECT_BINARY_DIR}/generated)
+  file(MAKE_DIRECTORY ${generated})
+  set(outputs)
+  set(inputs)
+  foreach(file ${ARGN})
+    string(REGEX REPLACE "\\.proto$" "" stem ${file})
+    list(APPEND inputs ${root}/${file})
+    list(APPEND outputs ${generated}/${stem}.pb.h ${generated}/${stem}.pb.cc ${generated}/${stem}.grpc.pb.h ${generated}/${stem}.grpc.pb.cc)
+  endforeach()
+  add_custom_command(OUTPUT ${outputs}
+    COMMAND protobuf::protoc --cpp_out=${generated} --grpc_out=${generated}
+            --plugin=protoc-gen-grpc=$<TARGET_FILE:gRPC::grpc_cpp_plugin> -I ${root} ${inputs}
+    DEPENDS ${inputs} protobuf::protoc gRPC::grpc_cpp_plugin VERBATIM)
+  add_library(${name} STATIC ${outputs})
+  target_include_directories(${name} SYSTEM PUBLIC ${generated})
+  target_link_libraries(${name} PUBLIC gRPC::grpc++ protobuf::libprotobuf)
+endfunction()

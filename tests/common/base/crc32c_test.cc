@@ -1,0 +1,40 @@
+#include "common/base/crc32c.h"
+
+#include <gtest/gtest.h>
+
+#include <string>
+#include <vector>
+
+#include "common/base/random.h"
+
+namespace decant {
+namespace {
+
+uint32_t BitwiseCrc32c(const std::string& data) {
+  uint32_t crc = ~0u;
+  for (const char c : data) {
+    crc ^= static_cast<uint8_t>(c);
+    for (int bit = 0; bit < 8; ++bit) crc = (crc >> 1) ^ ((crc & 1u) ? 0x82f63b78u : 0u);
+  }
+  return ~crc;
+}
+
+TEST(Crc32cTest, MatchesThePublishedCheckValue) { EXPECT_EQ(Crc32c("123456789", 9), 0xe3069283u); }
+
+TEST(Crc32cTest, MatchesTheBitwiseDefinitionAtEverySizeAroundAStream) {
+  std::string data;
+  for (uint64_t i = 0; i < 7000; ++i) data.push_back(static_cast<char>(MixBits(1, i)));
+  for (const size_t size : {0u, 1u, 7u, 8u, 9u, 3071u, 3072u, 3073u, 6144u, 6999u}) {
+    const std::string part = data.substr(0, size);
+    EXPECT_EQ(Crc32c(part.data(), size), BitwiseCrc32c(part)) << size;
+    std::vector<char> copy(size + 1, 'x');
+    EXPECT_EQ(CopyWithCrc32c(copy.data(), part.data(), size), BitwiseCrc32c(part)) << size;
+    EXPECT_EQ(std::string(copy.data(), size), part);
+    EXPECT_EQ(copy[size], 'x');
+  }
+}
+
+TEST(Crc32cTest, ContinuesFromAnEarlierValue) { EXPECT_EQ(Crc32c("6789", 4, Crc32c("12345", 5)), 0xe3069283u); }
+
+}  // namespace
+}  // namespace decant
