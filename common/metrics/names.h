@@ -1,0 +1,57 @@
+// Every metric name, once. Counters end in _total; times are seconds, sizes bytes. Labels come from closed sets.
+#ifndef DECANT_COMMON_METRICS_NAMES_H_
+#define DECANT_COMMON_METRICS_NAMES_H_
+
+namespace decant::metric {
+
+// Every process.
+inline constexpr char kRpcsHandled[] = "decant_rpcs_handled_total";  // method, code
+inline constexpr char kRpcSeconds[] = "decant_rpc_seconds";          // method
+inline constexpr char kProcessDraining[] = "decant_process_draining";
+
+// Router.
+inline constexpr char kRequestsFinished[] =
+    "decant_requests_finished_total";  // outcome: stop, length, cancelled, refused, failed
+inline constexpr char kRequestsRunning[] = "decant_requests_running";
+inline constexpr char kRequestsReplanned[] = "decant_requests_replanned_total";  // cause: prefill, decode
+inline constexpr char kTtftSeconds[] = "decant_ttft_seconds";
+inline constexpr char kTpotSeconds[] = "decant_tpot_seconds";
+inline constexpr char kProfileChosen[] = "decant_profile_chosen_total";  // profile
+inline constexpr char kWorkersKnown[] = "decant_workers_known";          // kind
+
+// Pool.
+inline constexpr char kPoolStoredBytes[] = "decant_pool_stored_bytes";
+inline constexpr char kPoolCapacityBytes[] = "decant_pool_capacity_bytes";
+inline constexpr char kPoolChunks[] = "decant_pool_chunks";
+inline constexpr char kPoolLookupTokens[] = "decant_pool_lookup_tokens_total";  // result: hit, miss
+inline constexpr char kPoolEvicted[] = "decant_pool_chunks_evicted_total";
+inline constexpr char kPoolPublished[] = "decant_pool_chunks_published_total";  // result: stored, known, refused
+inline constexpr char kPoolFetchedBytes[] = "decant_pool_fetched_bytes_total";
+inline constexpr char kPoolLeases[] = "decant_pool_leases";
+
+// Prefill.
+inline constexpr char kPrefillTokensComputed[] = "decant_prefill_tokens_computed_total";
+inline constexpr char kPrefillTokensReused[] = "decant_prefill_tokens_reused_total";
+inline constexpr char kPrefillComputeSeconds[] = "decant_prefill_compute_seconds_total";
+inline constexpr char kEncodeSeconds[] = "decant_encode_seconds_total";
+inline constexpr char kEncodedTokens[] = "decant_encoded_tokens_total";    // tier: high, low, pruned
+inline constexpr char kChunksRejected[] = "decant_chunks_rejected_total";  // reason
+
+// Links.
+inline constexpr char kLinkBytes[] = "decant_link_bytes_total";            // link, direction
+inline constexpr char kTransfersEnded[] = "decant_transfers_ended_total";  // outcome: committed, aborted
+
+// Decode.
+inline constexpr char kDecodeTokens[] = "decant_decode_tokens_total";
+inline constexpr char kDecodeSteps[] = "decant_decode_steps_total";
+inline constexpr char kDecodeRunning[] = "decant_decode_sequences_running";
+inline constexpr char kDecodeWaiting[] = "decant_decode_reservations_waiting";
+inline constexpr char kPagesTotal[] = "decant_pages_total";
+inline constexpr char kPagesFree[] = "decant_pages_free";
+inline constexpr char kPagesReserved[] = "decant_pages_reserved";
+inline constexpr char kTokensDemoted[] = "decant_tokens_demoted_total";
+inline constexpr char kTokensDropped[] = "decant_tokens_dropped_total";
+
+}  // namespace decant::metric
+
+#endif  // DECANT_COMMON_METRICS_NAMES_H_
