@@ -28,6 +28,7 @@ struct PrefillAttentionArgs {
   float* sums = nullptr;  // [q_heads, sum_stride]
   int64_t sum_stride = 0;
   int32_t sum_from = 0;
+  bool sum_own = true;  // a query's attention to its own key counts (kLastWindow) or not (kAllLaterQueries)
   void* scratch = nullptr;  // PrefillAttentionScratchBytes
 };
 int64_t PrefillAttentionScratchBytes(const Device& device, RunType run_type, int32_t queries, int32_t keys,
