@@ -41,11 +41,7 @@ int64_t DecodeSequence::WorstCaseHeadPages(const SequenceOptions& options, const
 
 DecodeSequence::DecodeSequence(SequenceId id, const SequenceOptions& options, const PageArena& arena,
                                const ImportPlan::Expectation& expectation)
-    : id_(id),
-      options_(options),
-      geometry_(arena.geometry),
-      plan_(expectation),
-      pages_(TierPagesOf(options, arena)) {
+    : id_(id), options_(options), geometry_(arena.geometry), plan_(expectation), pages_(TierPagesOf(options, arena)) {
   const int64_t head_pages = WorstCaseHeadPages(options, arena);
   layer_promises_.assign(static_cast<size_t>(geometry_.layers), head_pages * geometry_.kv_heads);
   promised_pages_ = head_pages * geometry_.kv_heads * geometry_.layers;

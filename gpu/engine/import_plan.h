@@ -43,7 +43,9 @@ class ImportPlan {
   // belong to something else or come in the wrong order; after an error the plan is of no further use.
   absl::StatusOr<std::vector<LayerImport>> Take(absl::string_view batch);
 
-  bool LayerIsComplete(int32_t layer) const { return next_position_[static_cast<size_t>(layer)] == expect_.prompt_tokens; }
+  bool LayerIsComplete(int32_t layer) const {
+    return next_position_[static_cast<size_t>(layer)] == expect_.prompt_tokens;
+  }
   bool IsComplete() const;
   // The first layer that is not complete and its first missing position, for messages.
   std::string Missing() const;
@@ -60,8 +62,8 @@ class ImportPlan {
   absl::Status CheckOverlay(const BatchPart& part);
 
   const Expectation expect_;
-  std::vector<int32_t> next_position_;                     // [layers]
-  std::vector<std::array<int32_t, kTierCount>> tokens_;    // [layers, kv_heads]
+  std::vector<int32_t> next_position_;                   // [layers]
+  std::vector<std::array<int32_t, kTierCount>> tokens_;  // [layers, kv_heads]
   int64_t pruned_ = 0;
   int32_t first_query_ = -1;  // of the overlays; -1 before the first
 };
