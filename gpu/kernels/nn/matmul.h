@@ -29,14 +29,14 @@ struct MatmulArgs {
   const PackedMatrix* matrix = nullptr;
   const void* in = nullptr;  // [MatmulRows(rows), inputs] of the run type, dense
   int32_t rows = 0;
-  float* out = nullptr;     // [MatmulRows(rows), outputs], dense
+  float* out = nullptr;     // [rows, outputs], dense
   bool accumulate = false;  // add to out instead of replacing it
 };
 // out (+)= in x matrix^T, summed in f32. Rows from `rows` to MatmulRows(rows) may be read and overwritten with
 // anything.
 void Matmul(Stream& stream, const MatmulArgs& args);
 
-// Rows that `in` and `out` need memory for: products come in few sizes.
+// Rows that `in` needs memory for: products come in few sizes.
 int32_t MatmulRows(int32_t rows);
 
 }  // namespace decant

@@ -77,13 +77,13 @@ void RunPart(const MatmulArgs& args, const Cut& cut, int32_t tile, int32_t group
                                      PackedPanelElements(matrix.type, matrix.inputs) * bytes);
   float* out = args.out + int64_t{first_row} * matrix.outputs + first_column;
   const auto run = product.rows <= kSmallProductRows ? RunSmallProduct : RunProduct;
-  if (product.rows == 1 || product.columns == matrix.outputs) {
+  if (product.rows == rows && (rows == 1 || product.columns == matrix.outputs)) {
     product.accumulate = args.accumulate;
     product.c = out;
     run(product);
     return;
   }
-  // Products write dense rows, so a part of the columns takes a detour.
+  // Products write dense and whole rows, so a part of the columns or a padded tail takes a detour.
   thread_local std::vector<float> part;
   part.resize(static_cast<size_t>(product.rows) * static_cast<size_t>(product.columns));
   product.c = part.data();

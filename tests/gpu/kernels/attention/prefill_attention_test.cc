@@ -98,7 +98,8 @@ Result Attend(Device& device, const Prompt& p, int32_t tile, int32_t sum_from, b
   Buffer out = *device.Allocate(static_cast<int64_t>(p.q.size()) * 4);
   Buffer sums = *device.Allocate(int64_t{p.q_heads} * p.tokens * 4);
   stream->Fill(sums.As<void>(), 0, sums.bytes());
-  Buffer scratch = *device.Allocate(PrefillAttentionScratchBytes(device, p.type, capacity, p.kv_heads, p.head_dim));
+  Buffer scratch =
+      *device.Allocate(PrefillAttentionScratchBytes(device, p.type, tile, p.tokens, p.q_heads, p.kv_heads, p.head_dim));
   const int64_t stride = int64_t{p.q_heads} * p.head_dim;
   int32_t packed = 0;
   for (int32_t first = 0; first < p.tokens; first += tile) {
@@ -120,9 +121,10 @@ Result Attend(Device& device, const Prompt& p, int32_t tile, int32_t sum_from, b
     args.sums = with_sums ? sums.As<float>() : nullptr;
     args.sum_stride = p.tokens;
     args.sum_from = sum_from;
-    args.sum_own = own;
+    args.sum_own_query = own;
     args.scratch = scratch.As<void>();
-    args.packed = packed;
+    args.scratch_keys = p.tokens;
+    args.packed_keys = packed;
     PrefillAttention(*stream, args);
     packed = first + args.queries;
   }
