@@ -17,6 +17,9 @@
 
 namespace decant {
 
+// The largest message sent or received, unless a server is told otherwise.
+inline constexpr int kMaxMessageBytes = 64 << 20;
+
 // Large HTTP/2 frames and windows, keepalive so that a dead peer is noticed within about 15 s, fast reconnection.
 // Servers use the same.
 grpc::ChannelArguments TunedArguments();

@@ -42,8 +42,8 @@ struct FrameHead {
   uint32_t crc32c = 0;
 };
 
-// One message to send. `keep` owns the memory of `parts` and is let go when gRPC has sent or dropped them all; parts
-// with an empty `keep` must stay valid until the call is over. Host memory only.
+// One message to send. `keep` owns the memory of `parts` and is let go when gRPC holds none of them any more; without
+// it the parts are copied at once. Host memory only.
 struct FrameOut {
   FrameHead head;
   std::vector<ConstMemoryRef> parts;
@@ -56,12 +56,16 @@ FrameOut SmallFrame(FrameKind kind, absl::string_view bytes);
 // `head` with the size and CRC-32C of the parts.
 FrameHead HeadOf(FrameKind kind, uint64_t sequence, uint32_t layer, absl::Span<const ConstMemoryRef> parts);
 
-// The wire form; parts are not copied.
+// The wire form; parts are borrowed when the frame has a `keep`.
 grpc::ByteBuffer EncodeFrame(const FrameOut& frame);
 
-// One received message; the payload stays in gRPC's slices until it is copied out. Movable.
+// One received message; the payload stays in gRPC's slices until it is copied out.
 class FrameIn {
  public:
+  FrameIn() = default;
+  FrameIn(FrameIn&&) = default;
+  FrameIn& operator=(FrameIn&&) = default;
+
   // INVALID_ARGUMENT for bytes that are no FrameMessage. Unknown fields are skipped, fields may come in any order and
   // the last of a repeated one counts, as in protobuf; groups are refused.
   static absl::StatusOr<FrameIn> Parse(const grpc::ByteBuffer& message);

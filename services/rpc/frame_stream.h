@@ -31,7 +31,7 @@ class FrameStreamReceiver {
   virtual ~FrameStreamReceiver() = default;
   // An error ends the call with it.
   virtual absl::Status OnMessage(const FrameIn& message) = 0;
-  // The client has sent everything: the serialised reply.
+  // The client has sent everything, KIND_COMMIT included (which OnMessage never sees): the serialised reply.
   virtual absl::StatusOr<std::string> OnEnd() = 0;
 };
 // `reply` is gRPC's.
@@ -42,7 +42,7 @@ grpc::ServerReadReactor<grpc::ByteBuffer>* ServeFrameUpload(grpc::ByteBuffer* re
 class FrameStreamSource {
  public:
   virtual ~FrameStreamSource() = default;
-  // The next message, nothing at the end, or an error that ends the call. The message's `keep` must own its memory.
+  // The next message, nothing at the end, or an error that ends the call.
   virtual absl::StatusOr<std::optional<FrameOut>> Next() = 0;
 };
 grpc::ServerWriteReactor<grpc::ByteBuffer>* ServeFrameDownload(std::unique_ptr<FrameStreamSource> source);
@@ -62,7 +62,7 @@ class FrameUpload {
 
   // Waits while the window is full. An error is the end of the call: Finish gives the same.
   absl::Status Write(FrameOut message);
-  // Ends the stream and waits for the serialised reply.
+  // Ends the stream with KIND_COMMIT and waits for the serialised reply.
   absl::StatusOr<std::string> Finish();
   void Cancel();
 

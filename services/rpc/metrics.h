@@ -58,7 +58,7 @@ class Metrics {
   using Labels = std::map<std::string, std::string>;
   // Label values come from closed sets. Should one not, a name keeps this many children and all further values share
   // one child whose values are "other", so that no input can fill the memory.
-  static constexpr size_t kMostChildren = 64;
+  static constexpr size_t kMostChildren = 512;
 
   Metrics();
   ~Metrics();
