@@ -16,6 +16,7 @@
 
 #include "absl/container/btree_set.h"
 #include "absl/container/flat_hash_map.h"
+#include "absl/container/flat_hash_set.h"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
@@ -82,37 +83,49 @@ class Router {
 
  private:
   Request* Find(AttemptId attempt);
-  void NewAttempt(Request& request);
+  Request* Live(RequestNumber number);
+  void NewAttemptId(Request& request);
   void SetStepDeadline(Request& request, absl::Time at);
+  void Hold(Request& request);
+  void LetGo(Request& request);
 
+  // ---- router.cc: clients, workers, time. A method that takes a Request may end it; nobody touches it afterwards.
   // Starts queued requests while prefill workers have room; runs at the end of every event.
   void Dispatch(absl::Time now);
+  void Expire(absl::Time now, Request& request);
+  void LoseWorkerOf(absl::Time now, Request& request, const std::string& address, const absl::Status& why);
+  void Refuse(RequestNumber number, const absl::Status& status);
+  void EndWithError(Request& request, const absl::Status& status, absl::string_view outcome);
+  void End(Request& request);
+  std::string MakeRequestId();
+
+  // ---- router_attempt.cc: one try.
   void StartPlan(absl::Time now, Request& request);
-  void PlanAlone(absl::Time now, Request& request, const std::string& why);
-  void AdoptPlan(Request& request, PlanAnswer answer);
+  void PlanAlone(absl::Time now, Request& request, absl::string_view why);
+  absl::Status AdoptPlan(Request& request, PlanAnswer answer);
   void ReserveNext(absl::Time now, Request& request);
+  void SendReserve(absl::Time now, Request& request, size_t plan);
   void ReserveRefused(absl::Time now, Request& request, const absl::Status& status);
   void Pour(absl::Time now, Request& request, const ReserveAnswer& answer);
-  void TakeTokens(absl::Time now, Request& request, const TokenBatch& batch, int64_t known);
-
-  // The try of `request` failed: everything of it is closed and the request is queued again, or ends.
+  // The try failed: all of it is closed and the request is queued again, or ends.
   void FailAttempt(absl::Time now, Request& request, absl::string_view cause, const absl::Status& status);
   void CloseAttempt(Request& request);
-  void PrefillDone(Request& request);
+  void CancelReserve(Request& request);
+  void ClosePrefill(Request& request);
+  void CloseDecode(Request& request);
 
-  // The answer is complete; waits a little for prefill's numbers.
+  // ---- router_answer.cc: the answer.
+  void TakeTokens(absl::Time now, Request& request, const TokenBatch& batch);
+  // All tokens are there; waits a little for prefill's numbers.
   void Complete(absl::Time now, Request& request, absl::string_view reason);
   void EmitFinish(Request& request);
-  void EndWithError(absl::Time now, Request& request, const absl::Status& status, absl::string_view outcome);
-  void End(Request& request);
-  void Expired(absl::Time now, Request& request);
-  std::string MakeRequestId();
 
   const RouterModel model_;
   const RouterLimits limits_;
   RouterWorld& world_;
   WorkerRegistry registry_;
   ExplainLedger ledger_;
+  const absl::flat_hash_set<int32_t> end_tokens_;
   bool admitting_ = true;
   AttemptId last_attempt_ = 0;
   uint64_t ids_made_ = 0;
