@@ -18,7 +18,7 @@ double Waste(FormatId id, int32_t head_dim, int64_t page_bytes, int32_t row_toke
 }  // namespace
 
 int64_t ChoosePageBytes(int32_t head_dim, const FormatId* formats, int32_t format_count, int32_t row_tokens) {
-  DECANT_CHECK_MSG(head_dim >= 32 && head_dim <= 256 && head_dim % 8 == 0, "head_dim %d", head_dim);
+  DECANT_CHECK_MSG(head_dim >= 8 && head_dim <= 256 && head_dim % 8 == 0, "head_dim %d", head_dim);
   DECANT_CHECK_MSG(format_count > 0 && row_tokens > 0, "%d formats, %d tokens", format_count, row_tokens);
   // A page of fewer than 8 tokens spends more on its table entry and its segment starts than it saves at the tail.
   int64_t first = 0;
