@@ -80,6 +80,8 @@ class App final : public DecodeApp {
     registration_ = std::make_unique<Registration>(channels_, router, server_->address(), v1::WORKER_KIND_DECODE);
   }
 
+  absl::Status WaitRegistered(absl::Time deadline) override { return registration_->WaitRegistered(deadline); }
+
   void Drain() override {
     registration_.reset();
     if (server_ != nullptr) server_->Drain();

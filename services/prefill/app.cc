@@ -64,6 +64,8 @@ class App final : public PrefillApp {
     registration_ = std::make_unique<Registration>(channels_, router, server_->address(), v1::WORKER_KIND_PREFILL);
   }
 
+  absl::Status WaitRegistered(absl::Time deadline) override { return registration_->WaitRegistered(deadline); }
+
   void Drain() override {
     registration_.reset();
     if (server_ != nullptr) server_->Drain();

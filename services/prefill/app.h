@@ -38,6 +38,8 @@ class PrefillApp {
   virtual std::string metrics_address() const = 0;
   // The router it registers with from now on, when the options named none. REQUIRES: started.
   virtual void RegisterWith(const std::string& router) = 0;
+  // OK once the router knows this worker; at the deadline, what the router last answered. REQUIRES: a router was named.
+  virtual absl::Status WaitRegistered(absl::Time deadline) = 0;
   // Refuses new prompts, lets those here end for drain_limit, then cancels them. Idempotent; the destructor drains at
   // once.
   virtual void Drain() = 0;

@@ -8,6 +8,7 @@
 #include "absl/cleanup/cleanup.h"
 #include "absl/strings/str_cat.h"
 #include "common/base/status_macros.h"
+#include "common/index/variant.h"
 
 namespace decant {
 namespace {
@@ -15,15 +16,6 @@ namespace {
 // Adds the time until the end of the scope to `total`.
 auto Timed(absl::Duration& total) {
   return absl::MakeCleanup([&total, start = absl::Now()] { total += absl::Now() - start; });
-}
-
-Digest ContextOf(const std::vector<StoredChunk>& prefix, int32_t chunks) {
-  std::string variants;
-  for (int32_t chunk = 0; chunk < chunks; ++chunk) {
-    const auto& bytes = prefix[static_cast<size_t>(chunk)].variant.bytes;
-    variants.append(reinterpret_cast<const char*>(bytes.data()), bytes.size());
-  }
-  return Sha256(variants);
 }
 
 }  // namespace
@@ -94,6 +86,12 @@ absl::Status Pass::Run() {
   outcome_.full_bytes = prompt_tokens() * world_.weights.config().geometry().full_bytes_per_token();
   outcome_.miss_reason = fetch_ != nullptr && usable_ < plan_.chunks() ? fetch_->miss_reason() : plan_.miss_reason;
   outcome_.chunks_to_publish = static_cast<int32_t>(publication_.chunks.size());
+  std::vector<LoadedChunk> loaded;
+  for (int32_t chunk = 0; chunk < usable_; ++chunk) {
+    const StoredChunk& stored = job_.prefix[static_cast<size_t>(chunk)];
+    loaded.push_back({stored.key, stored.variant, fetch_->provenance(chunk) == Provenance::kExact});
+  }
+  publication_.context = ContextOf(loaded);
   commit_.ticket = job_.ticket;
   commit_.prompt_tokens = prompt_tokens();
   commit_.first_token = outcome_.first_token;
@@ -165,7 +163,9 @@ absl::Status Pass::EncodeAndQueue(const LayerTap& tap) {
     options.chunk_tokens = job_.chunk_tokens;
     options.prompt_tokens = prompt_tokens();
     options.model = job_.model;
-    if (usable_ > 0) options.prefix_provenance = fetch_->provenance();
+    for (int32_t chunk = 0; chunk < usable_; ++chunk) {
+      options.prefix_provenance = std::max(options.prefix_provenance, fetch_->provenance(chunk));
+    }
     DECANT_ASSIGN_OR_RETURN(encoder_, LayerEncoder::Create(world_.weights.device(), options));
     if (!publication_.chunks.empty() && shareable_.digest != recipe_.digest) {
       options.recipe = shareable_;
@@ -210,7 +210,6 @@ void Pass::PlanPublication() {
   publication_.pool_address = job_.pool_address;
   publication_.tenant = job_.tenant;
   publication_.profile = shareable_.profile;
-  if (plan_.forwarded > 0 && usable_ > 0 && !recipe_.exact()) publication_.context = ContextOf(job_.prefix, usable_);
   const auto whole = std::min(static_cast<int32_t>(job_.chunk_keys.size()), prompt_tokens() / job_.chunk_tokens);
   for (int32_t chunk = usable_; chunk < whole; ++chunk) {
     const auto index = static_cast<size_t>(chunk);

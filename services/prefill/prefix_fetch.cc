@@ -21,6 +21,7 @@ PrefixFetch::PrefixFetch(absl::StatusOr<std::unique_ptr<ChunkStream>> stream, co
   stream_ = std::move(stream).value();
   usable_ = static_cast<int32_t>(options_.formats.size());
   frames_.assign(static_cast<size_t>(options_.layers), std::vector<StoredFrame>(options_.formats.size()));
+  provenance_.assign(options_.formats.size(), Provenance::kExact);
   thread_ = std::thread([this] { Loop(); });
 }
 
@@ -79,7 +80,8 @@ absl::Status PrefixFetch::Take(std::vector<uint8_t> message) {
       continue;
     }
     frames_[static_cast<size_t>(layer)][static_cast<size_t>(chunk)] = frame;
-    provenance_ = std::max(provenance_, header.provenance);
+    Provenance& worst = provenance_[static_cast<size_t>(chunk)];
+    worst = std::max(worst, header.provenance);
     if (chunk + 1 == usable_) CloseLayersBefore(layer + 1);
   }
   absl::MutexLock lock(&mutex_);
@@ -127,9 +129,9 @@ std::vector<StoredFrame> PrefixFetch::Frames(int32_t layer, int32_t chunks) cons
   return std::vector<StoredFrame>(row.begin(), row.begin() + chunks);
 }
 
-Provenance PrefixFetch::provenance() const {
+Provenance PrefixFetch::provenance(int32_t chunk) const {
   absl::MutexLock lock(&mutex_);
-  return provenance_;
+  return provenance_[static_cast<size_t>(chunk)];
 }
 
 std::string PrefixFetch::miss_reason() const {

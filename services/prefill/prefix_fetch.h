@@ -45,8 +45,8 @@ class PrefixFetch {
 
   // REQUIRES: WaitLayer(layer) returned at least `chunks`. Valid while this lives.
   std::vector<StoredFrame> Frames(int32_t layer, int32_t chunks) const;
-  // The worst of the frames so far.
-  Provenance provenance() const;
+  // The worst of a chunk's frames so far.
+  Provenance provenance(int32_t chunk) const;
   std::string miss_reason() const;
 
  private:
@@ -63,7 +63,7 @@ class PrefixFetch {
   std::vector<std::vector<StoredFrame>> frames_ ABSL_GUARDED_BY(mutex_);  // [layers, chunks]
   int32_t closed_layers_ ABSL_GUARDED_BY(mutex_) = 0;                     // of these no more frames will come
   int32_t usable_ ABSL_GUARDED_BY(mutex_) = 0;
-  Provenance provenance_ ABSL_GUARDED_BY(mutex_) = Provenance::kExact;
+  std::vector<Provenance> provenance_ ABSL_GUARDED_BY(mutex_);  // [chunks]
   std::string miss_reason_ ABSL_GUARDED_BY(mutex_);
   absl::Time deadline_;
   std::thread thread_;

@@ -153,6 +153,12 @@ Registration::~Registration() {
   thread_.join();
 }
 
+absl::Status Registration::WaitRegistered(absl::Time deadline) {
+  absl::MutexLock lock(&mutex_);
+  if (mutex_.AwaitWithDeadline(absl::Condition(&registered_), deadline)) return absl::OkStatus();
+  return last_.ok() ? absl::DeadlineExceededError(absl::StrCat("the router at ", router_, " did not answer")) : last_;
+}
+
 void Registration::Loop() {
   while (true) {
     const absl::Duration pause = RegisterOnce();
@@ -169,8 +175,14 @@ absl::Duration Registration::RegisterOnce() {
   request.set_address(address_);
   request.set_kind(kind_);
   v1::RegisterReply reply;
+  const absl::Status status = FromGrpc(stub->Register(&context, request, &reply));
+  {
+    absl::MutexLock lock(&mutex_);
+    last_ = status;
+    registered_ = status.ok();
+  }
   // A router that is not there yet, or no more, is normal: it is asked again.
-  if (!stub->Register(&context, request, &reply).ok()) return kRetryPause;
+  if (!status.ok()) return kRetryPause;
   return std::max(kRetryPause, absl::Milliseconds(reply.ttl_ms()) / 3);
 }
 

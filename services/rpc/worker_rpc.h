@@ -73,6 +73,9 @@ class Registration {
   Registration(const Registration&) = delete;
   Registration& operator=(const Registration&) = delete;
 
+  // OK once the router knows the worker; at the deadline, what the router last answered.
+  absl::Status WaitRegistered(absl::Time deadline);
+
  private:
   void Loop();
   // How long to wait before the next time.
@@ -84,6 +87,8 @@ class Registration {
   const v1::WorkerKind kind_;
   absl::Mutex mutex_;
   bool stopping_ ABSL_GUARDED_BY(mutex_) = false;
+  bool registered_ ABSL_GUARDED_BY(mutex_) = false;
+  absl::Status last_ ABSL_GUARDED_BY(mutex_);  // of the last try
   std::thread thread_;
 };
 
