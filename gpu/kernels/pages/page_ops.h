@@ -62,7 +62,7 @@ struct PlanStepArgs {
   int32_t sequences = 0;
   StepAction* actions = nullptr;  // [sequences, layers, kv_heads], out
   int32_t* scratch = nullptr;     // [sequences * layers * kv_heads * 2 + 1]
-  int64_t* moved = nullptr;       // [2]: demoted and dropped tokens, added to
+  int64_t* moved = nullptr;       // [sequences, 2]: demoted and dropped tokens, added to
   int32_t* error = nullptr;
 };
 // Decides for every head what the next token of each sequence does (the policy of its rows) and takes the pages that

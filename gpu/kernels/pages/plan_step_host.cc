@@ -38,7 +38,8 @@ bool OpensPage(const PlanStepArgs& args, const SequenceRows& rows, const HeadSta
   return slot == state.tokens[tier] && slot == state.pages[tier] * TierLayout(args.arena, rows, tier).tokens;
 }
 
-void CommitHead(const PlanStepArgs& args, const HeadRow& row, const StepAction& action, const int32_t* offsets) {
+void CommitHead(const PlanStepArgs& args, const HeadRow& row, const StepAction& action, const int32_t* offsets,
+                int64_t* moved) {
   for (int32_t tier = kHigh; tier <= kLow; ++tier) {
     if (offsets[tier + 1] == offsets[tier]) continue;
     const int32_t place = RowPlace(*row.state, row.capacity, tier, row.state->pages[tier]);
@@ -46,10 +47,10 @@ void CommitHead(const PlanStepArgs& args, const HeadRow& row, const StepAction& 
     ++row.state->pages[tier];
   }
   const bool demotes = action.demote_to >= 0;
-  args.moved[0] += demotes ? 1 : 0;
+  moved[0] += demotes ? 1 : 0;
   const bool overwrites =
       demotes ? action.demote_to < row.state->tokens[kLow] : action.high_slot < row.state->tokens[kHigh];
-  args.moved[1] += overwrites ? 1 : 0;
+  moved[1] += overwrites ? 1 : 0;
 }
 
 }  // namespace
@@ -91,7 +92,7 @@ void PlanStepHost(Stream& stream, const PlanStepArgs& args) {
       args.actions[index] = StepAction{-1, -1};
       continue;
     }
-    CommitHead(args, row, args.actions[index], offsets);
+    CommitHead(args, row, args.actions[index], offsets, args.moved + index / heads * 2);
     taken += needed;
   }
   args.ring.head_tail[0] += static_cast<uint64_t>(taken);
