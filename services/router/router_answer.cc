@@ -38,13 +38,11 @@ void Router::TakeTokens(absl::Time now, Request& request, const TokenBatch& batc
     const int32_t token = batch.tokens[static_cast<size_t>(i - batch.index)];
     request.ended_itself = end_tokens_.contains(token);
     if (!request.ended_itself) {
-      auto added = request.text.Add(token);
-      if (!added.ok()) {
-        EndWithError(request, added.status(), "failed");
-        return;
+      // A token that the tokenizer does not know (embeddings may be padded) has no text.
+      if (const auto added = request.text.Add(token); added.ok()) {
+        piece.text += added->text;
+        stopped = added->stopped;
       }
-      piece.text += added->text;
-      stopped = added->stopped;
     }
     request.tokens.push_back(token);
     piece.tokens.push_back(token);
