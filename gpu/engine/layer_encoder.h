@@ -24,9 +24,12 @@ struct LayerEncoderOptions {
   RunType run_type = RunType::kBf16;
   int32_t chunk_tokens = 64;
   int32_t prompt_tokens = 0;  // N; sizes the device memory
-  Digest model;               // the fingerprint that every frame carries
-  // What the chunks were computed over (Provenance of the reused prefix, kExact without one): a frame is never better.
+  Digest model;               // the fingerprint whose first 8 bytes every frame carries
+  bool k_norm = false;        // ModelConfig::qk_norm
+  // The worst provenance of the reused prefix, kExact without one: a frame computed over it is never better.
   Provenance prefix_provenance = Provenance::kExact;
+  // What each chunk was computed over, from chunk 0 on; missing ones are zero.
+  std::vector<Digest> contexts;
 };
 
 // Places of one chunk's frame and overlay in a batch. A chunk's frame comes right before its overlay; either may be

@@ -20,7 +20,8 @@ struct PrefixLoaderOptions {
   Geometry geometry;
   RunType run_type = RunType::kBf16;
   int32_t chunk_tokens = 64;
-  Digest model;  // the fingerprint that every frame must carry
+  Digest model;         // the fingerprint whose first 8 bytes every frame must carry
+  bool k_norm = false;  // ModelConfig::qk_norm
 };
 
 // One whole frame of one chunk of one layer, in host memory.

@@ -66,7 +66,9 @@ struct PlanStepArgs {
   int32_t* error = nullptr;
 };
 // Decides for every head what the next token of each sequence does (the policy of its rows) and takes the pages that
-// this needs; a head that needs none takes none (defect D5). Token counts move in AppendToken.
+// this needs; a head that needs none takes none (defect D5). Token counts move in AppendToken. The paper's mean is over
+// later queries only, so under kDiffKvPaper the newest stored token, which so far only its own query has seen, first
+// goes back to score 0.
 void PlanStep(Stream& stream, const PlanStepArgs& args);
 
 // Advances the length of every sequence by one; the last operation of a step.

@@ -15,11 +15,14 @@ void ScanTier(const PlanStepArgs& args, const SequenceRows& rows, const HeadRow&
   const PageLayout& layout = TierLayout(args.arena, rows, tier);
   const int32_t tokens = row.state->tokens[tier];
   for (int32_t first = 0, page = 0; first < tokens; first += layout.tokens, ++page) {
-    const uint8_t* bytes = PageAt(args.arena, row, tier, page);
-    const auto* scores = reinterpret_cast<const float*>(bytes + layout.scores);
+    uint8_t* bytes = PageAt(args.arena, row, tier, page);
+    auto* scores = reinterpret_cast<float*>(bytes + layout.scores);
     const auto* positions = reinterpret_cast<const int32_t*>(bytes + layout.positions);
     const int32_t count = tokens - first < layout.tokens ? tokens - first : layout.tokens;
-    for (int32_t i = 0; i < count; ++i) ScanToken(head, tier, first + i, positions[i], scores[i], scan);
+    for (int32_t i = 0; i < count; ++i) {
+      if (head.policy == OnlinePolicy::kDiffKvPaper && positions[i] == head.position - 1) scores[i] = 0;
+      ScanToken(head, tier, first + i, positions[i], scores[i], scan);
+    }
   }
 }
 
