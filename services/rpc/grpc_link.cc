@@ -88,8 +88,13 @@ class TransferCall final : public grpc::ClientBidiReactor<grpc::ByteBuffer, grpc
     }
     Batch batch{Head(layer, parts), {parts.begin(), parts.end()}};
     absl::MutexLock lock(&mutex_);
-    DECANT_RETURN_IF_ERROR(Await(&TransferCall::HasRoom, deadline, "room in the window"));
+    if (!HasRoom(options_.window, options_.window_bytes)) {
+      // Waking up for every single acknowledgement would cost more than a window that runs half empty.
+      DECANT_RETURN_IF_ERROR(Await(&TransferCall::HasHalfTheRoom, deadline, "room in the window"));
+    }
     batch.head.sequence = next_++;
+    in_flight_.push_back(static_cast<int64_t>(batch.head.bytes));
+    in_flight_bytes_ += static_cast<int64_t>(batch.head.bytes);
     payload_bytes_ += static_cast<int64_t>(batch.head.bytes);
     ahead_.push_back(batch.head);
     batches_.push_back(std::move(batch));
@@ -128,12 +133,18 @@ class TransferCall final : public grpc::ClientBidiReactor<grpc::ByteBuffer, grpc
     {
       absl::MutexLock lock(&mutex_);
       // A write under way may be stuck behind a receiver that does not read: then only cancelling ends the call.
+      const absl::Time limit = absl::Now() + kAbortLimit;
+      mutex_.AwaitWithDeadline(
+          absl::Condition(
+              +[](TransferCall* c) ABSL_EXCLUSIVE_LOCKS_REQUIRED(c->mutex_) { return !c->writing_ || c->broken_; },
+              this),
+          limit);
       if (!broken_ && !committed_ && !writing_) {
         FrameOut abort = SmallFrame(FrameKind::kAbort, why.message());
         abort.head.sequence = static_cast<uint64_t>(why.code());
         out_.clear();
         Queue(abort);
-        mutex_.AwaitWithDeadline(absl::Condition(&broken_), absl::Now() + kAbortLimit);
+        mutex_.AwaitWithDeadline(absl::Condition(&broken_), limit);
       }
       if (committed_) mutex_.AwaitWithDeadline(absl::Condition(&broken_), absl::Now() + kAbortLimit);
       stopped_ = true;
@@ -186,8 +197,11 @@ class TransferCall final : public grpc::ClientBidiReactor<grpc::ByteBuffer, grpc
   using State = bool (TransferCall::*)() const;
 
   bool Opened() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) { return opened_; }
-  bool HasRoom() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
-    return next_ - acked_ < static_cast<uint64_t>(options_.window);
+  bool HasRoom(int batches, int64_t bytes) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
+    return in_flight_.empty() || (in_flight_.size() < static_cast<size_t>(batches) && in_flight_bytes_ < bytes);
+  }
+  bool HasHalfTheRoom() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
+    return HasRoom((options_.window + 1) / 2, (options_.window_bytes + 1) / 2);
   }
   bool Acknowledged() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) { return acked_ == next_; }
   bool Committed() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) { return committed_; }
@@ -228,7 +242,10 @@ class TransferCall final : public grpc::ClientBidiReactor<grpc::ByteBuffer, grpc
     if (writing_ || broken_ || stopped_ || !Next(current_)) return;
     wire_bytes_ += static_cast<int64_t>(current_.Length());
     writing_ = true;
-    StartWrite(&current_);
+    grpc::WriteOptions options;
+    // The next message goes out with this one: fewer and larger writes to the socket.
+    if (!out_.empty() || sent_ < granted_) options.set_buffer_hint();
+    StartWrite(&current_, options);
   }
   // What to write next, if anything: an opening or an end, else a granted batch with all new announcements on its back.
   bool Next(grpc::ByteBuffer& message) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
@@ -272,7 +289,10 @@ class TransferCall final : public grpc::ClientBidiReactor<grpc::ByteBuffer, grpc
     } else if ((head.kind == FrameKind::kGrant || head.kind == FrameKind::kAck) && head.granted >= granted_ &&
                head.granted <= next_ - ahead_.size() && head.landed >= acked_ && head.landed <= sent_) {
       granted_ = head.granted;
-      acked_ = head.landed;
+      for (; acked_ < head.landed; ++acked_) {
+        in_flight_bytes_ -= in_flight_.front();
+        in_flight_.pop_front();
+      }
       Pump();
     } else if (head.kind == FrameKind::kCommitted && acked_ == next_) {
       committed_ = true;
@@ -300,6 +320,8 @@ class TransferCall final : public grpc::ClientBidiReactor<grpc::ByteBuffer, grpc
   uint64_t granted_ ABSL_GUARDED_BY(mutex_) = 0;
   uint64_t sent_ ABSL_GUARDED_BY(mutex_) = 0;
   uint64_t acked_ ABSL_GUARDED_BY(mutex_) = 0;
+  std::deque<int64_t> in_flight_ ABSL_GUARDED_BY(mutex_);  // bytes of each batch not acknowledged
+  int64_t in_flight_bytes_ ABSL_GUARDED_BY(mutex_) = 0;
   int64_t payload_bytes_ ABSL_GUARDED_BY(mutex_) = 0;
   int64_t wire_bytes_ ABSL_GUARDED_BY(mutex_) = 0;
   bool opened_ ABSL_GUARDED_BY(mutex_) = false;

@@ -144,17 +144,17 @@ TEST(FrameMessageTest, RefusesEveryTruncationThatCutsAField) {
 
 TEST(FrameMessageTest, RefusesMalformedBytes) {
   const std::vector<std::string> wrong = {
-      std::string("\x00\x01", 2),                               // field 0
-      "\x0b",                                                   // a group
-      "\x0c",                                                   // its end
-      "\x0e",                                                   // wire type 6
-      "\x10\xff\xff\xff\xff\xff\xff\xff\xff\xff\x02",           // a varint of 65 bits
-      "\x10\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\x01",       // a varint of 11 bytes
-      "\x7a\xff\xff\xff\xff\xff\xff\xff\xff\xff\x01",           // a payload of 2^64 - 1 bytes
-      std::string("\x32\x02\x10\xff\x01", 5),                   // an announcement whose varint passes its end
-      std::string("\x32\x03\x7a\x05", 4) + "abcde",             // an announcement that is too short for its field
-      std::string("\x32\x7f", 2),                               // an announcement that is not there
-      "\xff\xff\xff\xff\x7f\x01",                               // a field number of more than 29 bits
+      std::string("\x00\x01", 2),                          // field 0
+      "\x0b",                                              // a group
+      "\x0c",                                              // its end
+      "\x0e",                                              // wire type 6
+      "\x10\xff\xff\xff\xff\xff\xff\xff\xff\xff\x02",      // a varint of 65 bits
+      "\x10\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\x01",  // a varint of 11 bytes
+      "\x7a\xff\xff\xff\xff\xff\xff\xff\xff\xff\x01",      // a payload of 2^64 - 1 bytes
+      std::string("\x32\x02\x10\xff\x01", 5),              // an announcement whose varint passes its end
+      std::string("\x32\x03\x7a\x05", 4) + "abcde",        // an announcement that is too short for its field
+      std::string("\x32\x7f", 2),                          // an announcement that is not there
+      "\xff\xff\xff\xff\x7f\x01",                          // a field number of more than 29 bits
   };
   for (const std::string& bytes : wrong) {
     EXPECT_EQ(FrameIn::Parse(Buffer({bytes})).status().code(), absl::StatusCode::kInvalidArgument)
