@@ -177,6 +177,38 @@ std::vector<Priced> Finalists(const std::vector<Priced>& all) {
   return finalists;
 }
 
+// Rules 3 to 6 over the finalists of one pair.
+struct Contest {
+  std::tuple<bool, bool> standing;  // the best there is: {has to wait for room, misses the pace}
+  double quick_ms = 0;              // rule 5
+  bool scarce = false;              // rule 6
+
+  static std::tuple<bool, bool> StandingOf(const Priced& priced) { return {!priced.has_room, !priced.keeps_pace}; }
+  bool IsEqual(const Priced& priced) const { return StandingOf(priced) == standing && priced.ttft_ms <= quick_ms; }
+};
+
+Contest ContestOf(const std::vector<Priced>& finalists, const ProfileQuestion& question, const PairCandidate& pair) {
+  const auto key = [](const Priced& p) { return std::make_tuple(Contest::StandingOf(p), p.ttft_ms); };
+  const Priced& fastest = *std::min_element(finalists.begin(), finalists.end(),
+                                            [&](const Priced& a, const Priced& b) { return key(a) < key(b); });
+  Contest contest;
+  contest.standing = Contest::StandingOf(fastest);
+  contest.quick_ms = std::max(WithTolerance(fastest.ttft_ms, fastest.queue_ms), question.ttft_ms);
+  // Judged by the largest of the equals: would the best quality leave too little?
+  contest.scarce = std::any_of(finalists.begin(), finalists.end(),
+                               [&](const Priced& p) { return contest.IsEqual(p) && IsScarce(pair, p); });
+  return contest;
+}
+
+const Priced& WinnerOf(const Contest& contest, const std::vector<Priced>& finalists) {
+  const auto rank = [&](const Priced& p) {
+    const double quality = p.facts->quality.value_or(0);
+    return std::make_tuple(contest.IsEqual(p), contest.scarce ? p.facts->resident_ratio : quality, quality, -p.ttft_ms);
+  };
+  return *std::max_element(finalists.begin(), finalists.end(),
+                           [&](const Priced& a, const Priced& b) { return rank(a) < rank(b); });
+}
+
 }  // namespace
 
 absl::Status CheckFloor(const ProfileQuestion& question, absl::Span<const ProfileFacts> profiles) {
@@ -216,44 +248,23 @@ absl::StatusOr<ProfileChoice> ChooseProfile(const ProfileQuestion& question, abs
     all.push_back(Price(question, facts, pair, false, seen));
   }
   const std::vector<Priced> finalists = Finalists(all);
-  const auto standing = [](const Priced& p) { return std::make_tuple(!p.has_room, !p.keeps_pace); };
-  const auto better_standing = [&](const Priced& a, const Priced& b) { return standing(a) < standing(b); };
-  const Priced& front = *std::min_element(finalists.begin(), finalists.end(), better_standing);
-  double fastest_ms = 0;
-  bool scarce = true;
-  bool first = true;
-  for (const Priced& priced : finalists) {
-    if (standing(priced) != standing(front)) continue;
-    fastest_ms = first ? priced.ttft_ms : std::min(fastest_ms, priced.ttft_ms);
-    first = false;
-  }
-  const double quick_ms = std::max(WithTolerance(fastest_ms, front.queue_ms), question.ttft_ms);
-  const auto is_equal = [&](const Priced& p) { return standing(p) == standing(front) && p.ttft_ms <= quick_ms; };
-  // Scarce is judged by the largest of the equals: would the best quality leave too little?
-  scarce = std::any_of(finalists.begin(), finalists.end(),
-                       [&](const Priced& p) { return is_equal(p) && IsScarce(pair, p); });
-  const auto rank = [&](const Priced& p) {
-    const double quality = p.facts->quality.value_or(0);
-    return std::make_tuple(scarce ? p.facts->resident_ratio : quality, scarce ? quality : 0, -p.ttft_ms);
-  };
-  const Priced* winner = nullptr;
-  for (const Priced& priced : finalists) {
-    if (is_equal(priced) && (winner == nullptr || rank(*winner) < rank(priced))) winner = &priced;
-  }
+  const Contest contest = ContestOf(finalists, question, pair);
+  const Priced& winner = WinnerOf(contest, finalists);
 
   ProfileChoice choice;
-  choice.profile = winner->facts->name;
-  choice.reason = ReasonFor(*winner, finalists, question, scarce);
-  choice.predicted_ttft_ms = winner->ttft_ms;
-  choice.quality = winner->quality;
-  choice.reused_tokens = winner->reuse ? winner->facts->offer.tokens : 0;
-  choice.has_room = winner->has_room;
-  choice.keeps_pace = winner->keeps_pace;
+  choice.profile = winner.facts->name;
+  choice.reason = ReasonFor(winner, finalists, question, contest.scarce);
+  choice.predicted_ttft_ms = winner.ttft_ms;
+  choice.quality = winner.quality;
+  choice.reused_tokens = winner.reuse ? winner.facts->offer.tokens : 0;
+  choice.has_room = winner.has_room;
+  choice.keeps_pace = winner.keeps_pace;
   for (const Priced& priced : all) {
-    const bool chosen = priced.facts == winner->facts && priced.reuse == winner->reuse;
-    std::string verdict = chosen                    ? "chosen"
-                          : !priced.refusal.empty() ? priced.refusal
-                                                    : WhyLost(priced, *winner, pair, question, quick_ms, scarce);
+    const bool chosen = priced.facts == winner.facts && priced.reuse == winner.reuse;
+    std::string verdict = chosen ? "chosen"
+                          : !priced.refusal.empty()
+                              ? priced.refusal
+                              : WhyLost(priced, winner, pair, question, contest.quick_ms, contest.scarce);
     choice.alternatives.push_back(
         PricedAlternative{priced.facts->name, priced.reuse, priced.ttft_ms, priced.quality, std::move(verdict)});
   }
