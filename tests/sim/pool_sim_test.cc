@@ -15,7 +15,7 @@ namespace {
 
 using namespace pool_rig;  // NOLINT: this file is about nothing else
 
-constexpr int kSteps = 300;
+constexpr int kSteps = 600;
 constexpr int32_t kLayers = 3;
 
 struct Publisher {
@@ -42,21 +42,25 @@ class PoolSim {
 
   void Run() {
     for (int step = 0; step < kSteps && !testing::Test::HasFatalFailure(); ++step) {
-      now_ += absl::Milliseconds(Next(400));
-      switch (Next(8)) {
+      now_ += absl::Milliseconds(Next(150));
+      switch (Next(12)) {
         case 0:
           StartPublisher();
           break;
         case 1:
         case 2:
         case 3:
-          AdvancePublisher();
-          break;
         case 4:
-          StartReader();
-          break;
         case 5:
         case 6:
+        case 7:
+          AdvancePublisher();
+          break;
+        case 8:
+          StartReader();
+          break;
+        case 9:
+        case 10:
           AdvanceReader();
           break;
         default:
@@ -74,7 +78,7 @@ class PoolSim {
   static PoolLimits LimitsOf(uint64_t seed) {
     PoolLimits limits;
     // From a handful of chunks to nearly all of them.
-    limits.capacity_bytes = 40'000 + static_cast<int64_t>(MixBits(seed, 1'000'000) % 400'000);
+    limits.capacity_bytes = 40'000 + static_cast<int64_t>(MixBits(seed, 1'000'000) % 150'000);
     limits.lease = absl::Seconds(3);
     limits.publish_idle = absl::Seconds(2);
     limits.leases = 6;
@@ -125,15 +129,15 @@ class PoolSim {
       for (size_t chunk = first; chunk < chunks; ++chunk) {
         const Digest& key = publisher.prompt.keys[chunk];
         std::string frame = ExpectedFrame(publisher.profile, static_cast<int32_t>(chunk) * kChunkTokens, layer, key);
-        if (Chance(4)) continue;
-        if (Chance(4)) frame[Next(frame.size())] ^= static_cast<char>(1 + Next(255));
-        if (Chance(3)) {  // of another chunk, or of another model: whole, but wrong here
+        if (Chance(2)) continue;
+        if (Chance(2)) frame[Next(frame.size())] ^= static_cast<char>(1 + Next(255));
+        if (Chance(2)) {  // of another chunk, or of another model: whole, but wrong here
           FrameHeader wrong = HeaderOf(publisher.profile, static_cast<int32_t>(chunk) * kChunkTokens, layer, key);
           (Chance(50) ? wrong.context : wrong.profile) = Sha256("wrong");
           frame = FrameOf(wrong);
         }
         message += frame;
-        if (Chance(3)) message += frame;
+        if (Chance(2)) message += frame;
         if (Chance(30)) publisher.messages.push_back(std::move(message)), message.clear();
       }
       publisher.messages.push_back(std::move(message));
@@ -230,7 +234,7 @@ class PoolSim {
       if (Chance(50)) pool_.AbortPublish(now_, publishers_[which].publish);
       publishers_.erase(publishers_.begin() + static_cast<std::ptrdiff_t>(which));
     }
-    if (Chance(10)) now_ += absl::Seconds(2);
+    if (Chance(5)) now_ += absl::Seconds(2);
   }
 
   void CheckInvariants() {

@@ -68,12 +68,18 @@ inline Prompt PromptOf(uint64_t seed, int chunks, const std::string& tenant = ""
   return PromptOf(std::move(tokens), tenant);
 }
 
-inline Recipe RecipeOf(const std::string& profile) {
-  return Compile(TestCatalogue().FindFor(profile, Model().name).value(), Model().geometry, Model().run_type).value();
+inline const Recipe& RecipeOf(const std::string& profile) {
+  static std::map<std::string, Recipe>* const recipes = new std::map<std::string, Recipe>;
+  const auto [it, is_new] = recipes->try_emplace(profile);
+  if (is_new) {
+    const Profile found = TestCatalogue().FindFor(profile, Model().name).value();
+    it->second = Compile(found, Model().geometry, Model().run_type).value();
+  }
+  return it->second;
 }
 
 inline FrameHeader HeaderOf(const std::string& profile, int32_t first_token, int32_t layer, const Digest& key) {
-  const Recipe recipe = RecipeOf(profile);
+  const Recipe& recipe = RecipeOf(profile);
   FrameHeader header;
   header.formats[0] = recipe.high;
   header.provenance = recipe.exact() ? Provenance::kExact : Provenance::kQuantised;

@@ -40,6 +40,7 @@ class PoolRpcTest : public testing::Test {
  protected:
   void SetUp() override {
     PoolOptions options;
+    options.metrics = "";  // its web server takes two seconds to stop
     options.drain_limit = absl::Seconds(5);
     app_ = *PoolApp::Create(options);
     ASSERT_TRUE(app_->Start().ok());
@@ -237,6 +238,24 @@ TEST_F(PoolRpcTest, RefusesRequestsThatMakeNoSense) {
   EXPECT_EQ(Fetch(forged).status().code(), kInvalid);
 }
 
+TEST(PoolMetricsTest, ShowsSumsAsCountersAndStatesAsGauges) {
+  Metrics metrics;
+  SharedPool pool(PoolLimits{}, TestCatalogue(), TestTables(), metrics);
+  const Prompt prompt = PromptOf(1, 3);
+  const auto run = [&](auto f) { return pool.With([&](Pool& core, absl::Time now) { return f(core, now); }); };
+  for (int round = 0; round < 2; ++round) {
+    ASSERT_TRUE(run([&](Pool& core, absl::Time now) { return PublishAll(core, now, prompt, "full"); }).ok());
+    ASSERT_TRUE(run([&](Pool& core, absl::Time now) { return core.Plan(now, DemandOf(prompt)); }).ok());
+  }
+  const std::string text = metrics.Render();
+  EXPECT_THAT(text, HasSubstr("decant_pool_chunks 3"));
+  EXPECT_THAT(text, HasSubstr("decant_pool_leases 2"));
+  EXPECT_THAT(text, HasSubstr("decant_pool_chunks_published_total{result=\"stored\"} 3"));
+  EXPECT_THAT(text, HasSubstr("decant_pool_chunks_published_total{result=\"known\"} 3"));
+  EXPECT_THAT(text, HasSubstr("decant_pool_lookup_tokens_total{result=\"hit\"} 96"));
+  EXPECT_THAT(text, HasSubstr("decant_pool_lookup_tokens_total{result=\"miss\"} 2"));
+}
+
 TEST(PoolAppTest, RefusesOptionsThatMakeNoSense) {
   const auto code = [](auto change) {
     PoolOptions options;
@@ -249,7 +268,9 @@ TEST(PoolAppTest, RefusesOptionsThatMakeNoSense) {
 }
 
 TEST(PoolAppTest, DrainsWithoutEverBeingStartedAndTwice) {
-  auto app = *PoolApp::Create({});
+  PoolOptions options;
+  options.metrics = "";
+  auto app = *PoolApp::Create(options);
   app->Drain();
   ASSERT_TRUE(app->Start().ok());
   EXPECT_FALSE(app->Start().ok());
