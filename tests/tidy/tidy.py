@@ -92,7 +92,7 @@ def check_file(root, path, faults):
             faults.append(f"{path}:{number}: includes {include.group(1)}: {why}")
         if re.search(r"\b(TODO|FIXME|XXX)\b", line):
             faults.append(f"{path}:{number}: unfinished mark; finish it or open an issue")
-    if path.startswith("tests/") and path.endswith("_test.cc") and not re.search(r"EXPECT_|ASSERT_|static_assert|FAIL\(", "\n".join(lines)):
+    if path.startswith("tests/") and path.endswith("_test.cc") and not re.search(r"EXPECT_|ASSERT_|Expect[A-Z]|static_assert|FAIL\(", "\n".join(lines)):
         faults.append(f"{path}: a test that asserts nothing")
 
 
