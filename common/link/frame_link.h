@@ -68,7 +68,8 @@ class FrameSink {
   virtual void Aborted(uint64_t ticket, const absl::Status& why) = 0;
 };
 
-// The sending end of one transfer. Not thread-safe. Destroying it before Commit returned OK aborts the transfer.
+// The sending end of one transfer. Not thread-safe. Destroying it before Commit returned OK aborts the transfer, and so
+// does any error: later calls then return it again.
 class FrameSender {
  public:
   virtual ~FrameSender() = default;

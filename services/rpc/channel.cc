@@ -1,0 +1,62 @@
+#include "services/rpc/channel.h"
+
+#include <grpcpp/create_channel.h>
+#include <grpcpp/security/credentials.h>
+
+#include "common/base/check.h"
+#include "services/rpc/server.h"
+
+namespace decant {
+
+grpc::ChannelArguments TunedArguments() {
+  grpc::ChannelArguments arguments;
+  // Frames of 256 KiB to 1 MiB: few HTTP/2 frames per message, windows above what is in flight, reads as large as a
+  // batch.
+  arguments.SetInt(GRPC_ARG_HTTP2_MAX_FRAME_SIZE, 4 << 20);
+  arguments.SetInt(GRPC_ARG_HTTP2_STREAM_LOOKAHEAD_BYTES, 16 << 20);
+  arguments.SetInt(GRPC_ARG_HTTP2_WRITE_BUFFER_SIZE, 4 << 20);
+  arguments.SetInt(GRPC_ARG_HTTP2_BDP_PROBE, 0);
+  arguments.SetInt(GRPC_ARG_TCP_READ_CHUNK_SIZE, 1 << 20);
+  arguments.SetInt(GRPC_ARG_TCP_MAX_READ_CHUNK_SIZE, 4 << 20);
+  // A peer that does not answer is given up after time + timeout; this also bounds how long a write can hang.
+  arguments.SetInt(GRPC_ARG_KEEPALIVE_TIME_MS, 10000);
+  arguments.SetInt(GRPC_ARG_KEEPALIVE_TIMEOUT_MS, 5000);
+  arguments.SetInt(GRPC_ARG_HTTP2_MIN_RECV_PING_INTERVAL_WITHOUT_DATA_MS, 5000);
+  arguments.SetInt(GRPC_ARG_HTTP2_MAX_PINGS_WITHOUT_DATA, 0);
+  arguments.SetInt(GRPC_ARG_INITIAL_RECONNECT_BACKOFF_MS, 100);
+  arguments.SetInt(GRPC_ARG_MIN_RECONNECT_BACKOFF_MS, 1000);
+  arguments.SetInt(GRPC_ARG_MAX_RECONNECT_BACKOFF_MS, 2000);
+  // Retries are decided by the services, which know what may be repeated.
+  arguments.SetInt(GRPC_ARG_ENABLE_RETRIES, 0);
+  // Workers are reached directly, whatever http_proxy says, each owner of channels over connections of its own.
+  arguments.SetInt(GRPC_ARG_ENABLE_HTTP_PROXY, 0);
+  arguments.SetInt(GRPC_ARG_USE_LOCAL_SUBCHANNEL_POOL, 1);
+  return arguments;
+}
+
+Channels::Channels(size_t limit) : limit_(limit) {
+  DECANT_CHECK(limit > 0);
+  TuneAllocator();
+}
+
+std::shared_ptr<grpc::Channel> Channels::Get(const std::string& address) {
+  std::shared_ptr<grpc::Channel> dropped;  // destroyed after the lock is gone
+  absl::MutexLock lock(&mutex_);
+  if (const auto found = by_address_.find(address); found != by_address_.end()) {
+    recent_.splice(recent_.begin(), recent_, found->second);
+    return recent_.front().second;
+  }
+  if (recent_.size() == limit_) {
+    dropped = std::move(recent_.back().second);
+    by_address_.erase(recent_.back().first);
+    recent_.pop_back();
+  }
+  grpc::ChannelArguments arguments = TunedArguments();
+  arguments.SetMaxReceiveMessageSize(kMaxMessageBytes);
+  arguments.SetMaxSendMessageSize(kMaxMessageBytes);
+  recent_.emplace_front(address, grpc::CreateCustomChannel(address, grpc::InsecureChannelCredentials(), arguments));
+  by_address_[address] = recent_.begin();
+  return recent_.front().second;
+}
+
+}  // namespace decant
