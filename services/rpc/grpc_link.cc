@@ -1,4 +1,4 @@
-// The sending end. The caller's thread queues messages; reactions send a payload when its grant has come and count
+// The sending end. The caller's thread queues batches; reactions send a batch when its grant has come and count
 // acknowledgements. One read is always under way, so its failure marks the end of the call.
 #include "services/rpc/grpc_link.h"
 
@@ -6,6 +6,7 @@
 #include <grpcpp/generic/generic_stub.h>
 #include <grpcpp/support/client_callback.h>
 
+#include <algorithm>
 #include <deque>
 #include <utility>
 #include <vector>
@@ -87,21 +88,28 @@ class TransferCall final : public grpc::ClientBidiReactor<grpc::ByteBuffer, grpc
     }
     Batch batch{Head(layer, parts), {parts.begin(), parts.end()}};
     absl::MutexLock lock(&mutex_);
-    DECANT_RETURN_IF_ERROR(Await(&TransferCall::HasRoom, deadline, "room in the window"));
+    if (!HasRoom(options_.window, options_.window_bytes)) {
+      // Waking up for every single acknowledgement would cost more than a window that runs half empty.
+      DECANT_RETURN_IF_ERROR(Await(&TransferCall::HasHalfTheRoom, deadline, "room in the window"));
+    }
     batch.head.sequence = next_++;
+    in_flight_.push_back(static_cast<int64_t>(batch.head.bytes));
+    in_flight_bytes_ += static_cast<int64_t>(batch.head.bytes);
     payload_bytes_ += static_cast<int64_t>(batch.head.bytes);
-    FrameOut announce;
-    announce.head = batch.head;
-    announce.head.kind = FrameKind::kAnnounce;
+    ahead_.push_back(batch.head);
     batches_.push_back(std::move(batch));
-    Queue(announce);
+    Pump();
     return absl::OkStatus();
   }
 
   absl::Status Flush(absl::Time deadline) {
+    {
+      absl::MutexLock lock(&mutex_);
+      DECANT_RETURN_IF_ERROR(Await(&TransferCall::Acknowledged, deadline, "the acknowledgement of every batch"));
+    }
+    if (loans_->AwaitNone(deadline)) return absl::OkStatus();
     absl::MutexLock lock(&mutex_);
-    DECANT_RETURN_IF_ERROR(Await(&TransferCall::Acknowledged, deadline, "the acknowledgement of every batch"));
-    return loans_->AwaitNone(deadline) ? absl::OkStatus() : Late("gRPC to let go of what it sent");
+    return Late("gRPC to let go of what it sent");
   }
 
   absl::Status Commit(TransferCommit commit, absl::Time deadline) {
@@ -125,12 +133,18 @@ class TransferCall final : public grpc::ClientBidiReactor<grpc::ByteBuffer, grpc
     {
       absl::MutexLock lock(&mutex_);
       // A write under way may be stuck behind a receiver that does not read: then only cancelling ends the call.
+      const absl::Time limit = absl::Now() + kAbortLimit;
+      mutex_.AwaitWithDeadline(
+          absl::Condition(
+              +[](TransferCall* c) ABSL_EXCLUSIVE_LOCKS_REQUIRED(c->mutex_) { return !c->writing_ || c->broken_; },
+              this),
+          limit);
       if (!broken_ && !committed_ && !writing_) {
         FrameOut abort = SmallFrame(FrameKind::kAbort, why.message());
         abort.head.sequence = static_cast<uint64_t>(why.code());
         out_.clear();
         Queue(abort);
-        mutex_.AwaitWithDeadline(absl::Condition(&broken_), absl::Now() + kAbortLimit);
+        mutex_.AwaitWithDeadline(absl::Condition(&broken_), limit);
       }
       if (committed_) mutex_.AwaitWithDeadline(absl::Condition(&broken_), absl::Now() + kAbortLimit);
       stopped_ = true;
@@ -183,8 +197,11 @@ class TransferCall final : public grpc::ClientBidiReactor<grpc::ByteBuffer, grpc
   using State = bool (TransferCall::*)() const;
 
   bool Opened() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) { return opened_; }
-  bool HasRoom() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
-    return next_ - acked_ < static_cast<uint64_t>(options_.window);
+  bool HasRoom(int batches, int64_t bytes) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
+    return in_flight_.empty() || (in_flight_.size() < static_cast<size_t>(batches) && in_flight_bytes_ < bytes);
+  }
+  bool HasHalfTheRoom() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
+    return HasRoom((options_.window + 1) / 2, (options_.window_bytes + 1) / 2);
   }
   bool Acknowledged() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) { return acked_ == next_; }
   bool Committed() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) { return committed_; }
@@ -209,7 +226,9 @@ class TransferCall final : public grpc::ClientBidiReactor<grpc::ByteBuffer, grpc
 
   FrameHead Head(uint32_t layer, absl::Span<const ConstMemoryRef> parts) const {
     if (options_.checksums) return HeadOf(FrameKind::kPayload, 0, layer, parts);
-    FrameHead head{FrameKind::kPayload, 0, layer, 0, 0};
+    FrameHead head;
+    head.kind = FrameKind::kPayload;
+    head.layer = layer;
     for (const ConstMemoryRef& part : parts) head.bytes += static_cast<uint64_t>(part.bytes);
     return head;
   }
@@ -220,13 +239,40 @@ class TransferCall final : public grpc::ClientBidiReactor<grpc::ByteBuffer, grpc
   }
   // gRPC allows one write at a time and never runs a reaction inside StartWrite, so the lock may be held.
   void Pump() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
-    if (writing_ || broken_ || stopped_ || out_.empty()) return;
-    current_.Swap(&out_.front());
-    out_.pop_front();
+    if (writing_ || broken_ || stopped_ || !Next(current_)) return;
     wire_bytes_ += static_cast<int64_t>(current_.Length());
     writing_ = true;
-    StartWrite(&current_);
+    grpc::WriteOptions options;
+    // The next message goes out with this one: fewer and larger writes to the socket.
+    if (!out_.empty() || sent_ < granted_) options.set_buffer_hint();
+    StartWrite(&current_, options);
   }
+  // What to write next, if anything: an opening or an end, else a granted batch with all new announcements on its back.
+  bool Next(grpc::ByteBuffer& message) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
+    if (!out_.empty()) {
+      message.Swap(&out_.front());
+      out_.pop_front();
+      return true;
+    }
+    FrameOut frame;
+    if (sent_ < granted_) {
+      frame.head = batches_.front().head;
+      frame.parts = std::move(batches_.front().parts);
+      frame.keep = loans_->Take();
+      batches_.pop_front();
+      ++sent_;
+    } else if (!ahead_.empty()) {
+      frame.head.kind = FrameKind::kAnnounce;
+    } else {
+      return false;
+    }
+    const size_t announced = std::min(ahead_.size(), kMostAhead);
+    frame.ahead.assign(ahead_.begin(), ahead_.begin() + static_cast<ptrdiff_t>(announced));
+    ahead_.erase(ahead_.begin(), ahead_.begin() + static_cast<ptrdiff_t>(announced));
+    message = EncodeFrame(frame);
+    return true;
+  }
+
   // False when the message breaks the protocol; the call is then cancelled.
   bool Take(const grpc::ByteBuffer& buffer) {
     absl::StatusOr<FrameIn> message = FrameIn::Parse(buffer);
@@ -240,29 +286,23 @@ class TransferCall final : public grpc::ClientBidiReactor<grpc::ByteBuffer, grpc
   absl::Status Apply(const FrameHead& head) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
     if (head.kind == FrameKind::kOpened && !opened_) {
       opened_ = true;
-    } else if (head.kind == FrameKind::kGrant && head.sequence == granted_ && granted_ < next_) {
-      ++granted_;
-      QueuePayload();
-    } else if (head.kind == FrameKind::kAck && head.sequence == acked_ && acked_ < granted_) {
-      ++acked_;
+    } else if ((head.kind == FrameKind::kGrant || head.kind == FrameKind::kAck) && head.granted >= granted_ &&
+               head.granted <= next_ - ahead_.size() && head.landed >= acked_ && head.landed <= sent_) {
+      granted_ = head.granted;
+      for (; acked_ < head.landed; ++acked_) {
+        in_flight_bytes_ -= in_flight_.front();
+        in_flight_.pop_front();
+      }
+      Pump();
     } else if (head.kind == FrameKind::kCommitted && acked_ == next_) {
       committed_ = true;
     } else {
       return absl::InternalError(absl::StrCat("transfer ", ticket_, ": the receiver sent kind ",
-                                              static_cast<uint32_t>(head.kind), " for batch ", head.sequence, " after ",
-                                              granted_, " grants and ", acked_, " acknowledgements"));
+                                              static_cast<uint32_t>(head.kind), " with ", head.granted, " grants and ",
+                                              head.landed, " acknowledgements after ", granted_, " and ", acked_));
     }
     return absl::OkStatus();
   }
-  void QueuePayload() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
-    FrameOut payload;
-    payload.head = batches_.front().head;
-    payload.parts = std::move(batches_.front().parts);
-    payload.keep = loans_->Take();
-    batches_.pop_front();
-    Queue(payload);
-  }
-
   const GrpcLinkOptions options_;
   const uint64_t ticket_;
   grpc::GenericStub stub_;
@@ -272,12 +312,16 @@ class TransferCall final : public grpc::ClientBidiReactor<grpc::ByteBuffer, grpc
 
   absl::Mutex mutex_;
   std::shared_ptr<TransferCall> self_;
-  std::deque<grpc::ByteBuffer> out_ ABSL_GUARDED_BY(mutex_);
+  std::deque<grpc::ByteBuffer> out_ ABSL_GUARDED_BY(mutex_);  // opening and ends
   grpc::ByteBuffer current_ ABSL_GUARDED_BY(mutex_);
-  std::deque<Batch> batches_ ABSL_GUARDED_BY(mutex_);  // announced, not granted
-  uint64_t next_ ABSL_GUARDED_BY(mutex_) = 0;          // batches announced
+  std::vector<FrameHead> ahead_ ABSL_GUARDED_BY(mutex_);  // to be announced
+  std::deque<Batch> batches_ ABSL_GUARDED_BY(mutex_);     // not sent
+  uint64_t next_ ABSL_GUARDED_BY(mutex_) = 0;             // batches taken from the caller
   uint64_t granted_ ABSL_GUARDED_BY(mutex_) = 0;
+  uint64_t sent_ ABSL_GUARDED_BY(mutex_) = 0;
   uint64_t acked_ ABSL_GUARDED_BY(mutex_) = 0;
+  std::deque<int64_t> in_flight_ ABSL_GUARDED_BY(mutex_);  // bytes of each batch not acknowledged
+  int64_t in_flight_bytes_ ABSL_GUARDED_BY(mutex_) = 0;
   int64_t payload_bytes_ ABSL_GUARDED_BY(mutex_) = 0;
   int64_t wire_bytes_ ABSL_GUARDED_BY(mutex_) = 0;
   bool opened_ ABSL_GUARDED_BY(mutex_) = false;

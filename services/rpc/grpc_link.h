@@ -17,7 +17,9 @@
 namespace decant {
 
 struct GrpcLinkOptions {
-  int window = 4;  // batches announced and not yet acknowledged
+  // Batches taken from the caller and not yet acknowledged; one always has room.
+  int window = 16;
+  int64_t window_bytes = int64_t{4} << 20;
   // Off only to measure what checksums cost; both ends must agree.
   bool checksums = true;
   absl::Duration transfer_limit = absl::Seconds(300);  // of a whole transfer
@@ -39,7 +41,7 @@ class GrpcLink final : public FrameLink {
 };
 
 struct TransferServeOptions {
-  int window = 16;                              // announced batches a sender may have unanswered; more is an error
+  int window = 32;                              // batches that may be announced and not landed; more is an error
   int64_t max_batch_bytes = int64_t{32} << 20;  // a larger announcement is refused
   bool checksums = true;
   absl::Duration idle_limit = absl::Seconds(10);  // without any message from the sender
