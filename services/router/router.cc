@@ -116,11 +116,13 @@ void Router::LoseWorkerOf(absl::Time now, Request& request, const std::string& a
     return;
   }
   if (attempt.tokens_open && attempt.decode == address) {
+    request.strikes[address] += kBlamed;
     FailAttempt(now, request, "decode", lost("decode"));
     return;
   }
   if (!attempt.prefill_open || attempt.prefill != address) return;
   if (request.stage == Stage::kPouring && !attempt.flowing) {
+    request.strikes[address] += kBlamed;
     FailAttempt(now, request, "prefill", lost("prefill"));
     return;
   }
