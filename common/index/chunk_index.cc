@@ -22,7 +22,7 @@ bool Fits(const Variant& variant, const PrefixMatch& before, absl::Span<const Lo
 }
 
 Rank RankOf(const Variant& variant, const PrefixWant& want, bool fits) {
-  return {!want.preferred.IsZero() && variant.profile == want.preferred, variant.quality, fits, -variant.bytes};
+  return {variant.profile == want.form, variant.quality, fits, -variant.bytes};
 }
 
 // Empty when usable.
@@ -33,16 +33,30 @@ std::string WhyUnusable(const Variant& variant, const PrefixWant& want, int64_t 
                         want.chunk_tokens);
   }
   if (IsTainted(variant.provenance)) return absl::StrCat(variant.profile_name, " of it is tainted");
-  if ((want.exact_only || want.floor >= 1) && !variant.exact()) {
-    return absl::StrCat(variant.profile_name, " of it is not exact");
-  }
+  if (want.floor >= 1 && !variant.exact()) return absl::StrCat(variant.profile_name, " of it is not exact");
   if (want.floor > 0 && !variant.exact() && variant.quality < want.floor) {
     return absl::StrCat("quality ", variant.quality, " of ", variant.profile_name, " is below floor ", want.floor);
   }
   return "";
 }
 
+bool Takes(const Digest& form, const Variant& variant, bool behind_exact) {
+  return variant.exact() || (variant.profile == form && !behind_exact);
+}
+
+// Whether `variant` makes everything behind it be encoded anew.
+bool IsTakenAsExact(const Digest& form, const Variant& variant) { return variant.exact() && variant.profile != form; }
+
 }  // namespace
+
+size_t TakeableChunks(absl::Span<const Variant> prefix, const Digest& form) {
+  bool behind_exact = false;
+  for (size_t i = 0; i < prefix.size(); ++i) {
+    if (!Takes(form, prefix[i], behind_exact)) return i;
+    behind_exact = behind_exact || IsTakenAsExact(form, prefix[i]);
+  }
+  return prefix.size();
+}
 
 bool ChunkIndex::Insert(Variant variant) {
   std::vector<Variant>& variants = keys_[variant.key];
@@ -84,6 +98,7 @@ const Variant* ChunkIndex::Find(const Digest& key, const Digest& variant) const 
 PrefixMatch ChunkIndex::MatchPrefix(absl::Span<const Digest> keys, const PrefixWant& want) const {
   PrefixMatch match;
   std::vector<LoadedChunk> loaded;
+  bool behind_exact = false;
   const auto limit = static_cast<size_t>(ReusableChunks(want.prompt_tokens, want.chunk_tokens));
   for (size_t i = 0; i < std::min(keys.size(), limit); ++i) {
     const int64_t first_token = static_cast<int64_t>(i) * want.chunk_tokens;
@@ -97,6 +112,11 @@ PrefixMatch ChunkIndex::MatchPrefix(absl::Span<const Digest> keys, const PrefixW
         why = std::move(unusable);
         continue;
       }
+      if (!Takes(want.form, variant, behind_exact)) {
+        why = absl::StrCat("it is stored as ", variant.profile_name, ", which the profile cannot take",
+                           behind_exact ? " behind exact chunks" : "");
+        continue;
+      }
       const Rank rank = RankOf(variant, want, variants.size() > 1 && Fits(variant, match, loaded));
       if (best == nullptr || best_rank < rank) {
         best = &variant;
@@ -108,6 +128,7 @@ PrefixMatch ChunkIndex::MatchPrefix(absl::Span<const Digest> keys, const PrefixW
       break;
     }
     loaded.push_back(LoadedChunk{best->key, VariantDigest(best->profile, best->context), best->exact()});
+    behind_exact = behind_exact || IsTakenAsExact(want.form, *best);
     match.chunks.push_back(*best);
   }
   return match;

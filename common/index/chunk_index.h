@@ -13,14 +13,18 @@
 
 namespace decant {
 
+// How many chunks from the front of a matched prefix a profile of another shareable form can take: the rule of
+// ChunkIndex::MatchPrefix.
+size_t TakeableChunks(absl::Span<const Variant> prefix, const Digest& form);
+
 // What a request accepts of stored KV.
 struct PrefixWant {
   Digest model;
   int64_t prompt_tokens = 0;
   int32_t chunk_tokens = 0;
   double floor = 0;  // least quality; 1 and above: exact only
-  bool exact_only = false;
-  Digest preferred;  // digest of the chosen profile's shareable form; zeros: none is preferred
+  // What the profile in question can take besides exact chunks: chunks of its shareable form. Zeros: nothing besides.
+  Digest form;
 };
 
 struct PrefixMatch {
@@ -40,10 +44,11 @@ class ChunkIndex {
   const Variant* Find(const Digest& key, const Digest& variant) const;
 
   // The longest usable prefix of the chunks `keys`, leaving at least one token of the prompt to compute. A variant is
-  // usable when it is of the wanted model, stands at its place, is not tainted and has the wanted quality. Of several,
-  // the first that holds decides:
-  //   its profile is the preferred one; its quality is higher; its context fits the chunks chosen before it; it is
-  //   smaller.
+  // usable when it is of the wanted model, stands at its place, is not tainted, has the wanted quality, and is exact or
+  // of the wanted form. Exact chunks taken in another form's stead are encoded anew by prefill, and then so is all
+  // behind them: no chunk of a lossy form is usable behind an exact one. Of several variants the first that holds
+  // decides: it is of the wanted form; its quality is higher; its context fits the chunks chosen before it; it is
+  // smaller.
   PrefixMatch MatchPrefix(absl::Span<const Digest> keys, const PrefixWant& want) const;
 
   size_t keys() const { return keys_.size(); }

@@ -20,10 +20,10 @@ double Waste(FormatId id, int32_t head_dim, int64_t page_bytes, int32_t row_toke
 int64_t ChoosePageBytes(int32_t head_dim, const FormatId* formats, int32_t format_count, int32_t row_tokens) {
   DECANT_CHECK_MSG(head_dim >= 8 && head_dim <= 256 && head_dim % 8 == 0, "head_dim %d", head_dim);
   DECANT_CHECK_MSG(format_count > 0 && row_tokens > 0, "%d formats, %d tokens", format_count, row_tokens);
-  // A page of fewer than 8 tokens spends more on its table entry and its segment starts than it saves at the tail.
+  // A page of fewer than 16 tokens costs attention more in its start than it saves at the tail.
   int64_t first = 0;
   for (int32_t i = 0; i < format_count; ++i) {
-    const int64_t bytes = LayoutFor(formats[i], head_dim, 8).end;
+    const int64_t bytes = LayoutFor(formats[i], head_dim, 16).end;
     if (bytes > first) first = bytes;
   }
   first = (first + 63) / 64 * 64;

@@ -32,6 +32,10 @@ absl::StatusOr<MappedFile> MappedFile::Open(const std::string& path) {
   return MappedFile(address, size);
 }
 
+void MappedFile::ReleaseMemory() const {
+  if (address_ != nullptr) madvise(address_, size_, MADV_DONTNEED);
+}
+
 MappedFile::~MappedFile() {
   if (address_ != nullptr) munmap(address_, size_);
 }

@@ -25,6 +25,8 @@ class MappedFile {
   ~MappedFile();
 
   absl::string_view bytes() const { return absl::string_view(static_cast<const char*>(address_), size_); }
+  // Drops the pages that are in memory; they are read again when touched.
+  void ReleaseMemory() const;
 
  private:
   MappedFile(void* address, size_t size) : address_(address), size_(size) {}

@@ -7,41 +7,11 @@
 
 #include "absl/strings/str_cat.h"
 #include "common/base/status_macros.h"
+#include "common/model/pattern_syntax.h"
 #include "common/model/unicode.h"
 
 namespace decant {
 namespace {
-
-// PCRE2's own \s holds U+180E, which lost the property White_Space in Unicode 6.3.
-constexpr absl::string_view kSpaces =
-    "\\t-\\r \\x{85}\\x{A0}\\x{1680}\\x{2000}-\\x{200A}\\x{2028}\\x{2029}\\x{202F}\\x{205F}\\x{3000}";
-
-absl::StatusOr<std::string> WithUnicodeSpaces(absl::string_view pattern) {
-  std::string out;
-  bool in_class = false;
-  for (size_t i = 0; i < pattern.size(); ++i) {
-    const char c = pattern[i];
-    if (c != '\\' || i + 1 == pattern.size()) {
-      if (c == '[') in_class = true;
-      if (c == ']') in_class = false;
-      out.push_back(c);
-      continue;
-    }
-    const char escaped = pattern[++i];
-    if (escaped == 's') {
-      in_class ? absl::StrAppend(&out, kSpaces) : absl::StrAppend(&out, "[", kSpaces, "]");
-    } else if (escaped == 'S' && !in_class) {
-      absl::StrAppend(&out, "[^", kSpaces, "]");
-    } else if (escaped == 'h' || escaped == 'H') {
-      return absl::UnimplementedError(absl::StrCat("the pattern ", pattern, " uses \\", std::string(1, escaped),
-                                                   ", which decant does not know; write the class out"));
-    } else {
-      out.push_back('\\');
-      out.push_back(escaped);
-    }
-  }
-  return out;
-}
 
 std::string ErrorText(int code) {
   std::array<PCRE2_UCHAR, 256> text{};
@@ -58,7 +28,7 @@ struct FreeMatch {
 void Regex::Free::operator()(pcre2_real_code_8* code) const { pcre2_code_free(code); }
 
 absl::StatusOr<Regex> Regex::Compile(absl::string_view pattern) {
-  DECANT_ASSIGN_OR_RETURN(const std::string translated, WithUnicodeSpaces(pattern));
+  DECANT_ASSIGN_OR_RETURN(const std::string translated, PatternForPcre2(pattern));
   int error = 0;
   PCRE2_SIZE position = 0;
   pcre2_code* code = pcre2_compile(reinterpret_cast<PCRE2_SPTR>(translated.data()), translated.size(),

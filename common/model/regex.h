@@ -16,8 +16,8 @@ namespace decant {
 // A compiled Unicode pattern (PCRE2); immutable and thread-safe, move-only.
 class Regex {
  public:
-  // `\s` and `\S` mean Unicode's White_Space, as in the pattern language of tokenizer.json. INVALID_ARGUMENT with the
-  // position of the mistake; UNIMPLEMENTED for an escape that means something else there.
+  // `pattern` as tokenizer.json writes it (pattern_syntax.h). INVALID_ARGUMENT with the place of the mistake;
+  // UNIMPLEMENTED for what cannot be said in PCRE2.
   static absl::StatusOr<Regex> Compile(absl::string_view pattern);
 
   // Calls `match(begin, end)` for every match, left to right, without overlap. RESOURCE_EXHAUSTED when the pattern

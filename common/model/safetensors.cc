@@ -142,6 +142,10 @@ class MappedTensors : public Safetensors {
   int64_t total_bytes() const override { return total_bytes_; }
   Digest fingerprint() const override { return fingerprint_; }
 
+  void ReleaseMemory() const override {
+    for (const MappedFile& file : files_) file.ReleaseMemory();
+  }
+
  private:
   struct Placed {
     StoredTensor tensor;

@@ -60,6 +60,8 @@ class BpeTokenizer : public Tokenizer {
       }
       DECANT_ASSIGN_OR_RETURN(const std::string spelling, parts_.normalizer.Apply(token.content));
       normalized_.Add(token, spelling);
+      // The reference gives back what it looked for.
+      tokens_[id] = spelling;
     }
     return absl::OkStatus();
   }

@@ -29,7 +29,8 @@ struct RankedPair {
 double LinkRateOrPrior(const PairCandidate& pair);
 
 // Pairs with no draining worker, best first, at most `limit`. Pairs whose decode worker has requests waiting for pages
-// come after all others; equal scores keep the order given. Empty when every pair is draining.
+// come after all others; of equal scores the decode worker with fewer running sequences comes first, then the order
+// given. Empty when every pair is draining.
 std::vector<RankedPair> RankPairs(const PlacementNeed& need, absl::Span<const PairCandidate> pairs, int32_t limit);
 
 }  // namespace decant

@@ -56,7 +56,7 @@ absl::StatusOr<uint64_t> HostTier::Stage(int32_t layers, int32_t depth, uint64_t
   return id;
 }
 
-absl::Status HostTier::Add(uint64_t id, StoredFrame frame) {
+absl::Status HostTier::Add(uint64_t id, LayerBlob frame) {
   auto found = entries_.find(id);
   if (found == entries_.end()) return absl::NotFoundError(absl::StrCat("entry ", id, " is gone: its room was needed"));
   if (found->second.committed) return absl::FailedPreconditionError(absl::StrCat("entry ", id, " is complete"));
@@ -64,7 +64,7 @@ absl::Status HostTier::Add(uint64_t id, StoredFrame frame) {
     return absl::InvalidArgumentError(absl::StrCat("layers ", frame.first_layer, "+", frame.layers, " of a chunk with ",
                                                    found->second.layers, " layers"));
   }
-  const auto overlaps = [&](const StoredFrame& other) {
+  const auto overlaps = [&](const LayerBlob& other) {
     return frame.first_layer < other.first_layer + other.layers && other.first_layer < frame.first_layer + frame.layers;
   };
   if (std::any_of(found->second.frames.begin(), found->second.frames.end(), overlaps)) {
@@ -79,9 +79,8 @@ absl::Status HostTier::Add(uint64_t id, StoredFrame frame) {
   bytes_ += charge;
   if (entry.holds > 0) held_bytes_ += charge;
   entry.covered += frame.layers;
-  const auto place =
-      std::upper_bound(entry.frames.begin(), entry.frames.end(), frame.first_layer,
-                       [](int32_t layer, const StoredFrame& other) { return layer < other.first_layer; });
+  const auto place = std::upper_bound(entry.frames.begin(), entry.frames.end(), frame.first_layer,
+                                      [](int32_t layer, const LayerBlob& other) { return layer < other.first_layer; });
   entry.frames.insert(place, std::move(frame));
   return absl::OkStatus();
 }
@@ -102,7 +101,7 @@ absl::Status HostTier::Commit(uint64_t id) {
   return absl::OkStatus();
 }
 
-absl::Span<const StoredFrame> HostTier::Frames(uint64_t id) const {
+absl::Span<const LayerBlob> HostTier::Frames(uint64_t id) const {
   const auto found = entries_.find(id);
   if (found == entries_.end() || !found->second.committed) return {};
   return found->second.frames;
@@ -112,7 +111,7 @@ int64_t HostTier::FrameBytes(uint64_t id) const {
   const auto found = entries_.find(id);
   if (found == entries_.end()) return 0;
   int64_t bytes = 0;
-  for (const StoredFrame& frame : found->second.frames) bytes += frame.blob.bytes();
+  for (const LayerBlob& frame : found->second.frames) bytes += frame.blob.bytes();
   return bytes;
 }
 
@@ -151,7 +150,7 @@ int64_t HostTier::SumBytes() const {
   int64_t sum = 0;
   for (const auto& [id, entry] : entries_) {
     sum += kEntryOverheadBytes;
-    for (const StoredFrame& frame : entry.frames) sum += frame.blob.bytes() + kBlobOverheadBytes;
+    for (const LayerBlob& frame : entry.frames) sum += frame.blob.bytes() + kBlobOverheadBytes;
   }
   return sum;
 }

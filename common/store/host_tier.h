@@ -25,7 +25,7 @@
 
 namespace decant {
 
-struct StoredFrame {
+struct LayerBlob {
   int32_t first_layer = 0;
   int32_t layers = 0;
   Blob blob;
@@ -35,7 +35,7 @@ class HostTier {
  public:
   // What glibc's allocator and the shared count add to a blob, and what an entry costs besides its frames: its maps'
   // nodes and the receipt that the index keeps.
-  static constexpr int64_t kBlobOverheadBytes = 48 + static_cast<int64_t>(sizeof(StoredFrame));
+  static constexpr int64_t kBlobOverheadBytes = 48 + static_cast<int64_t>(sizeof(LayerBlob));
   static constexpr int64_t kEntryOverheadBytes = 768;
 
   explicit HostTier(int64_t capacity_bytes) : capacity_bytes_(capacity_bytes) {}
@@ -46,13 +46,13 @@ class HostTier {
   // Adds a frame. NOT_FOUND when the entry is gone (it may have been displaced), ALREADY_EXISTS when one of its layers
   // is there, INVALID_ARGUMENT for layers outside the model, FAILED_PRECONDITION after Commit, RESOURCE_EXHAUSTED as
   // Stage. The entry stays as it was.
-  absl::Status Add(uint64_t entry, StoredFrame frame);
+  absl::Status Add(uint64_t entry, LayerBlob frame);
   // Every layer is there.
   bool Complete(uint64_t entry) const;
   // Makes a complete entry readable. FAILED_PRECONDITION when layers are missing, NOT_FOUND when it is gone.
   absl::Status Commit(uint64_t entry);
   // Frames by ascending layer, valid until the next change; empty unless committed.
-  absl::Span<const StoredFrame> Frames(uint64_t entry) const;
+  absl::Span<const LayerBlob> Frames(uint64_t entry) const;
   // Bytes of the entry's frames alone.
   int64_t FrameBytes(uint64_t entry) const;
 
@@ -77,7 +77,7 @@ class HostTier {
   // Least recently used first, then deepest, then oldest.
   using Order = std::tuple<uint64_t, int32_t, uint64_t>;
   struct Entry {
-    std::vector<StoredFrame> frames;  // ascending layers
+    std::vector<LayerBlob> frames;  // ascending layers
     int32_t layers = 0;
     int32_t covered = 0;  // layers that have arrived
     int32_t depth = 0;

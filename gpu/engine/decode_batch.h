@@ -10,6 +10,8 @@
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
 #include "absl/types/span.h"
+#include "common/base/digest.h"
+#include "common/base/memory_ref.h"
 #include "common/compress/recipe.h"
 #include "common/kv/receipt.h"
 #include "gpu/engine/sampling.h"
@@ -19,7 +21,8 @@ namespace decant {
 
 struct DecodeOptions {
   int64_t kv_budget_bytes = int64_t{256} << 20;  // pages; taken at once
-  int32_t max_sequences = 64;                    // that run at once
+  int32_t max_sequences = 64;                    // reserved or running at once
+  Digest model;                                  // the fingerprint that frames must carry; zero accepts any
 };
 
 struct SequenceOptions {
@@ -42,7 +45,7 @@ struct StepToken {
 };
 
 struct SequenceUse {
-  TokenCounts tokens;
+  TokenCounts tokens;  // a prefix in a format of its own counts as high
   int64_t pages = 0;
   int64_t resident_bytes = 0;  // pages x page size
 };
@@ -61,8 +64,8 @@ class DecodeBatch {
   // Pages not promised to any sequence.
   virtual int64_t unreserved_pages() const = 0;
 
-  // Promises pages and makes the row tables. RESOURCE_EXHAUSTED when the unreserved pages do not suffice (nothing
-  // changes), INVALID_ARGUMENT when they never can.
+  // Promises pages and makes the row tables. RESOURCE_EXHAUSTED when the unreserved pages or places do not suffice
+  // (nothing changes), INVALID_ARGUMENT when they never can, or for more tokens than the model has positions.
   virtual absl::StatusOr<SequenceId> Reserve(const SequenceOptions& options) = 0;
   // Copies a landed batch of frames and overlays of `sequence` into pages; each batch holds whole layers or parts of
   // them, chunks in ascending order per layer. DATA_LOSS or FAILED_PRECONDITION for frames that are wrong in any way;

@@ -22,49 +22,48 @@ class Transformer {
   // RESOURCE_EXHAUSTED when the device has no room. `weights` must outlive it.
   static absl::StatusOr<std::unique_ptr<Transformer>> Create(const Weights& weights, int32_t max_rows);
 
-  // Rows that residual, logits and the like must have memory for when `rows` are used: matrix products come in few
-  // sizes and write whatever into the rows beyond.
-  static int32_t RowCapacity(int32_t rows);
-
   int32_t max_rows() const { return max_rows_; }
 
-  // residual [RowCapacity(rows), hidden] f32 out; ids [rows], each below the vocabulary.
+  // residual [rows, hidden] f32 out; ids [rows], each below the vocabulary.
   void Embed(Stream& stream, const int32_t* ids, int32_t rows, float* residual) const;
   // angles [rows, head_dim] out: the cosines, then the sines, of every rope pair at positions[row].
   void Angles(Stream& stream, const int32_t* positions, int32_t rows, float* angles) const;
 
   // Norm, q/k/v products, biases, q/k norm and rope: fills q(), k(), v() of `rows` rows.
   void BeginLayer(Stream& stream, int32_t layer, const float* residual, const float* angles, int32_t rows);
-  const float* q() const { return q_; }  // [rows, q_heads, head_dim], rows qkv_stride() floats apart
-  const float* k() const { return k_; }  // [rows, kv_heads, head_dim], after rope
-  const float* v() const { return v_; }
+  float* q() const { return qkv_.As<float>(); }         // [rows, q_heads, head_dim], rows qkv_stride() floats apart
+  float* k() const { return q() + attention_stride_; }  // [rows, kv_heads, head_dim], after rope
+  float* v() const { return k() + int64_t{config_.kv_heads} * config_.head_dim; }
   int64_t qkv_stride() const { return qkv_stride_; }
   // Where the caller's attention goes: [rows, q_heads, head_dim], rows attention_stride() floats apart.
-  float* attention() const { return attention_; }
+  float* attention() const { return attention_.As<float>(); }
   int64_t attention_stride() const { return attention_stride_; }
   // Output product, norm, gated product and down product, added to `residual`.
   void EndLayer(Stream& stream, int32_t layer, float* residual, int32_t rows);
 
-  // Final norm and vocabulary product of `rows` rows: logits [RowCapacity(rows), vocabulary] f32 out.
+  // Final norm and vocabulary product of `rows` rows: logits [rows, vocabulary] f32 out.
   void Logits(Stream& stream, const float* residual, int32_t rows, float* logits);
 
  private:
   Transformer(const Weights& weights, int32_t max_rows);
   absl::Status Allocate();
+  // norm_rows_ = normed rows of `in`, in the run type.
+  void Norm(Stream& stream, const float* in, const float* weight, int32_t rows);
+  // Head norm, where there is one, and rope, in place.
+  void RotateHeads(Stream& stream, const float* norm_weight, const float* angles, int32_t rows, int32_t heads,
+                   float* x);
 
   const Weights& weights_;
+  const ModelConfig& config_;
   const int32_t max_rows_;
-  int64_t qkv_stride_ = 0;
-  int64_t attention_stride_ = 0;
-  Buffer memory_;
-  float* q_ = nullptr;
-  float* k_ = nullptr;
-  float* v_ = nullptr;
-  float* attention_ = nullptr;
-  void* attention_rows_ = nullptr;  // of the run type; attention_ itself in f32
-  void* norm_rows_ = nullptr;       // [rows, hidden] of the run type
-  float* gate_up_ = nullptr;        // [rows, 2, intermediate]
-  void* gated_rows_ = nullptr;      // [rows, intermediate] of the run type
+  const int64_t qkv_stride_;
+  const int64_t attention_stride_;
+  Buffer qkv_;             // [rows, qkv_stride] f32
+  Buffer attention_;       // [rows, attention_stride] f32
+  Buffer attention_rows_;  // the same in the run type, unless that is f32
+  Buffer norm_rows_;       // [rows, hidden] of the run type
+  Buffer gate_up_;         // [rows, 2, intermediate] f32
+  Buffer gated_rows_;      // [rows, intermediate] of the run type
 };
 
 }  // namespace decant

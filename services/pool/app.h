@@ -6,6 +6,7 @@
 #include <memory>
 #include <string>
 
+#include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
 
@@ -17,6 +18,7 @@ struct PoolOptions {
   int64_t pool_bytes = int64_t{1} << 30;            // true bytes of stored chunks and their index
   absl::Duration lease = absl::Seconds(30);         // renewed by use
   absl::Duration publish_idle = absl::Seconds(10);  // a publish with no frame for so long is dropped
+  absl::Duration drain_limit = absl::Seconds(20);
   double fetch_bits_per_s = 8e9;  // what Plan expects of pool-to-prefill transfers until it has seen some
 };
 
@@ -31,9 +33,9 @@ class PoolApp {
   // HOST:PORT as bound; valid after Start.
   virtual std::string address() const = 0;
   virtual std::string metrics_address() const = 0;
-  // Refuses new calls, lets running ones end until `deadline`, then cancels them. Idempotent; the destructor drains at
-  // once.
-  virtual void Drain(absl::Time deadline) = 0;
+  // Refuses new calls, lets running ones end for PoolOptions.drain_limit, then cancels them. Idempotent; the destructor
+  // drains at once.
+  virtual void Drain() = 0;
 };
 
 }  // namespace decant

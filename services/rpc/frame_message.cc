@@ -1,4 +1,4 @@
-// Protobuf's wire format, as far as FrameMessage needs it: fields 1 to 5 are varints, field 15 is bytes.
+// Protobuf's wire format, as far as FrameMessage needs it: plain fields are varints, 6 holds messages, 15 is bytes.
 #include "services/rpc/frame_message.h"
 
 #include <algorithm>
@@ -7,6 +7,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "common/base/crc32c.h"
+#include "common/base/status_macros.h"
 
 namespace decant {
 namespace {
@@ -15,23 +16,29 @@ constexpr uint32_t kVarint = 0;
 constexpr uint32_t kFixed64 = 1;
 constexpr uint32_t kBytes = 2;
 constexpr uint32_t kFixed32 = 5;
+constexpr uint32_t kAheadField = 6;
 constexpr uint32_t kPayloadField = 15;
 
-// Field heads of five varint fields and of the payload: 5 x (1 + 10) + 1 + 10 bytes at most.
-struct HeadBytes {
-  uint8_t bytes[66];
-  size_t size = 0;
+void PutVarint(std::string& out, uint64_t value) {
+  for (; value >= 0x80; value >>= 7) out.push_back(static_cast<char>(value | 0x80));
+  out.push_back(static_cast<char>(value));
+}
 
-  void PutVarint(uint64_t value) {
-    for (; value >= 0x80; value >>= 7) bytes[size++] = static_cast<uint8_t>(value | 0x80);
-    bytes[size++] = static_cast<uint8_t>(value);
-  }
-  void PutField(uint32_t field, uint64_t value) {
-    if (value == 0) return;
-    PutVarint(field << 3 | kVarint);
-    PutVarint(value);
-  }
-};
+void PutField(std::string& out, uint32_t field, uint64_t value) {
+  if (value == 0) return;
+  PutVarint(out, field << 3 | kVarint);
+  PutVarint(out, value);
+}
+
+void PutHead(std::string& out, const FrameHead& head) {
+  PutField(out, 1, static_cast<uint64_t>(head.kind));
+  PutField(out, 2, head.sequence);
+  PutField(out, 3, head.layer);
+  PutField(out, 4, head.bytes);
+  PutField(out, 5, head.crc32c);
+  PutField(out, 7, head.granted);
+  PutField(out, 8, head.landed);
+}
 
 grpc::Slice Borrowed(const ConstMemoryRef& part, const std::shared_ptr<const void>& keep) {
   auto* owner = new std::shared_ptr<const void>(keep);
@@ -46,6 +53,7 @@ class SliceReader {
   explicit SliceReader(const std::vector<grpc::Slice>& slices) : slices_(slices) { SkipEmpty(); }
 
   bool done() const { return index_ == slices_.size(); }
+  uint64_t position() const { return position_; }
 
   bool ReadVarint(uint64_t& value) {
     value = 0;
@@ -75,6 +83,7 @@ class SliceReader {
 
  private:
   void Advance(uint64_t bytes) {
+    position_ += bytes;
     offset_ += bytes;
     if (offset_ == slices_[index_].size()) {
       offset_ = 0;
@@ -89,6 +98,7 @@ class SliceReader {
   const std::vector<grpc::Slice>& slices_;
   size_t index_ = 0;
   uint64_t offset_ = 0;
+  uint64_t position_ = 0;
 };
 
 void SetField(FrameHead& head, uint64_t field, uint64_t value) {
@@ -108,14 +118,15 @@ void SetField(FrameHead& head, uint64_t field, uint64_t value) {
     case 5:
       head.crc32c = static_cast<uint32_t>(value);
       break;
+    case 7:
+      head.granted = value;
+      break;
+    case 8:
+      head.landed = value;
+      break;
     default:
       break;
   }
-}
-
-absl::Status Malformed(size_t bytes, absl::string_view what) {
-  return absl::InvalidArgumentError(absl::StrCat("received ", bytes, " bytes that are no FrameMessage: ", what,
-                                                 "; the peer speaks another protocol"));
 }
 
 }  // namespace
@@ -130,7 +141,10 @@ FrameOut SmallFrame(FrameKind kind, absl::string_view bytes) {
 }
 
 FrameHead HeadOf(FrameKind kind, uint64_t sequence, uint32_t layer, absl::Span<const ConstMemoryRef> parts) {
-  FrameHead head{kind, sequence, layer, 0, 0};
+  FrameHead head;
+  head.kind = kind;
+  head.sequence = sequence;
+  head.layer = layer;
   for (const ConstMemoryRef& part : parts) {
     head.bytes += static_cast<uint64_t>(part.bytes);
     head.crc32c = Crc32c(part.address, static_cast<size_t>(part.bytes), head.crc32c);
@@ -139,21 +153,24 @@ FrameHead HeadOf(FrameKind kind, uint64_t sequence, uint32_t layer, absl::Span<c
 }
 
 grpc::ByteBuffer EncodeFrame(const FrameOut& frame) {
-  HeadBytes head;
-  head.PutField(1, static_cast<uint64_t>(frame.head.kind));
-  head.PutField(2, frame.head.sequence);
-  head.PutField(3, frame.head.layer);
-  head.PutField(4, frame.head.bytes);
-  head.PutField(5, frame.head.crc32c);
+  std::string head;
+  PutHead(head, frame.head);
+  for (const FrameHead& announced : frame.ahead) {
+    std::string fields;
+    PutHead(fields, announced);
+    PutVarint(head, kAheadField << 3 | kBytes);
+    PutVarint(head, fields.size());
+    head += fields;
+  }
   uint64_t payload = 0;
   for (const ConstMemoryRef& part : frame.parts) payload += static_cast<uint64_t>(part.bytes);
   if (payload > 0) {
-    head.PutVarint(kPayloadField << 3 | kBytes);
-    head.PutVarint(payload);
+    PutVarint(head, kPayloadField << 3 | kBytes);
+    PutVarint(head, payload);
   }
   std::vector<grpc::Slice> slices;
   slices.reserve(1 + frame.parts.size());
-  slices.emplace_back(head.bytes, head.size);
+  slices.emplace_back(head);
   for (const ConstMemoryRef& part : frame.parts) {
     if (part.bytes == 0) continue;
     slices.push_back(frame.keep != nullptr ? Borrowed(part, frame.keep)
@@ -162,39 +179,79 @@ grpc::ByteBuffer EncodeFrame(const FrameOut& frame) {
   return grpc::ByteBuffer(slices.data(), slices.size());
 }
 
-absl::StatusOr<FrameIn> FrameIn::Parse(const grpc::ByteBuffer& message) {
-  FrameIn frame;
-  if (!message.Dump(&frame.slices_).ok()) return Malformed(message.Length(), "it can't be decompressed");
-  SliceReader reader(frame.slices_);
-  while (!reader.done()) {
+// Fills one FrameIn.
+class FrameIn::Parser {
+ public:
+  Parser(FrameIn& frame, uint64_t bytes) : frame_(frame), bytes_(bytes), reader_(frame.slices_) {}
+
+  absl::Status Parse() {
+    while (!reader_.done()) DECANT_RETURN_IF_ERROR(ParseField(frame_.head_, true));
+    return absl::OkStatus();
+  }
+
+ private:
+  absl::Status Malformed(absl::string_view what) const {
+    return absl::InvalidArgumentError(absl::StrCat("received ", bytes_, " bytes that are no FrameMessage: ", what,
+                                                   "; the peer speaks another protocol"));
+  }
+  // An announcement (`whole` is false) has plain fields only; others in it are skipped as unknown.
+  absl::Status ParseField(FrameHead& head, bool whole) {
     uint64_t tag = 0;
-    uint64_t value = 0;
-    if (!reader.ReadVarint(tag) || tag >> 3 == 0 || tag >> 32 != 0) return Malformed(message.Length(), "bad field tag");
+    if (!reader_.ReadVarint(tag) || tag >> 3 == 0 || tag >> 32 != 0) return Malformed("bad field tag");
     const uint64_t field = tag >> 3;
+    uint64_t value = 0;
     bool complete = false;
     switch (tag & 7) {
       case kVarint:
-        complete = reader.ReadVarint(value);
-        if (complete) SetField(frame.head_, field, value);
+        complete = reader_.ReadVarint(value);
+        if (complete) SetField(head, field, value);
         break;
       case kFixed64:
-        complete = reader.Take(8, nullptr);
+        complete = reader_.Take(8, nullptr);
         break;
       case kFixed32:
-        complete = reader.Take(4, nullptr);
+        complete = reader_.Take(4, nullptr);
         break;
-      case kBytes: {
-        const bool is_payload = field == kPayloadField;
-        if (is_payload) frame.payload_.clear();
-        complete = reader.ReadVarint(value) && reader.Take(value, is_payload ? &frame.payload_ : nullptr);
-        if (is_payload) frame.payload_bytes_ = static_cast<int64_t>(value);
+      case kBytes:
+        complete = reader_.ReadVarint(value) && value <= bytes_ - reader_.position();
+        if (complete && whole && field == kAheadField) return ParseAhead(reader_.position() + value);
+        if (complete && whole && field == kPayloadField) {
+          frame_.payload_.clear();
+          frame_.payload_bytes_ = static_cast<int64_t>(value);
+          complete = reader_.Take(value, &frame_.payload_);
+        } else if (complete) {
+          complete = reader_.Take(value, nullptr);
+        }
         break;
-      }
       default:
-        return Malformed(message.Length(), absl::StrCat("field ", field, " has wire type ", tag & 7));
+        return Malformed(absl::StrCat("field ", field, " has wire type ", tag & 7));
     }
-    if (!complete) return Malformed(message.Length(), absl::StrCat("it ends inside field ", field));
+    return complete ? absl::OkStatus() : Malformed(absl::StrCat("it ends inside field ", field));
   }
+  absl::Status ParseAhead(uint64_t end) {
+    if (frame_.ahead_.size() == kMostAhead) return Malformed(absl::StrCat("more than ", kMostAhead, " announcements"));
+    FrameHead announced;
+    announced.kind = FrameKind::kAnnounce;
+    while (reader_.position() < end) DECANT_RETURN_IF_ERROR(ParseField(announced, false));
+    if (reader_.position() != end) return Malformed("an announcement is longer than it says");
+    frame_.ahead_.push_back(announced);
+    return absl::OkStatus();
+  }
+
+  FrameIn& frame_;
+  const uint64_t bytes_;
+  SliceReader reader_;
+};
+
+absl::StatusOr<FrameIn> FrameIn::Parse(const grpc::ByteBuffer& message) {
+  FrameIn frame;
+  if (!message.Dump(&frame.slices_).ok()) {
+    return absl::InvalidArgumentError(
+        "received a message that can't be decompressed; the peer speaks another protocol");
+  }
+  uint64_t bytes = 0;
+  for (const grpc::Slice& slice : frame.slices_) bytes += slice.size();
+  DECANT_RETURN_IF_ERROR(Parser(frame, bytes).Parse());
   return frame;
 }
 

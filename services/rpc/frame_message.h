@@ -33,19 +33,25 @@ enum class FrameKind : uint32_t {
   kOpened = 9,
 };
 
-// Every field but the payload.
+// Every plain field.
 struct FrameHead {
   FrameKind kind = FrameKind::kUnspecified;
   uint64_t sequence = 0;
   uint32_t layer = 0;
   uint64_t bytes = 0;  // of the payload, or of the announced one
   uint32_t crc32c = 0;
+  uint64_t granted = 0;
+  uint64_t landed = 0;
 };
+
+// More announcements in one message are refused, so that small messages can't fill the memory.
+inline constexpr size_t kMostAhead = 64;
 
 // One message to send. `keep` owns the memory of `parts` and is let go when gRPC holds none of them any more; without
 // it the parts are copied at once. Host memory only.
 struct FrameOut {
   FrameHead head;
+  std::vector<FrameHead> ahead;  // announced batches
   std::vector<ConstMemoryRef> parts;
   std::shared_ptr<const void> keep;
 };
@@ -71,6 +77,7 @@ class FrameIn {
   static absl::StatusOr<FrameIn> Parse(const grpc::ByteBuffer& message);
 
   const FrameHead& head() const { return head_; }
+  const std::vector<FrameHead>& ahead() const { return ahead_; }
   int64_t payload_bytes() const { return payload_bytes_; }
 
   // Copies the payload to `destination` and returns its CRC-32C. REQUIRES: room for payload_bytes().
@@ -82,7 +89,10 @@ class FrameIn {
   absl::StatusOr<std::string> Payload() const;
 
  private:
+  class Parser;
+
   FrameHead head_;
+  std::vector<FrameHead> ahead_;
   int64_t payload_bytes_ = 0;
   std::vector<grpc::Slice> slices_;  // hold the received memory
   std::vector<ConstMemoryRef> payload_;

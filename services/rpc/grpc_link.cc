@@ -1,4 +1,4 @@
-// The sending end. The caller's thread queues messages; reactions send a payload when its grant has come and count
+// The sending end. The caller's thread queues batches; reactions send a batch when its grant has come and count
 // acknowledgements. One read is always under way, so its failure marks the end of the call.
 #include "services/rpc/grpc_link.h"
 
@@ -6,6 +6,7 @@
 #include <grpcpp/generic/generic_stub.h>
 #include <grpcpp/support/client_callback.h>
 
+#include <algorithm>
 #include <deque>
 #include <utility>
 #include <vector>
@@ -90,18 +91,20 @@ class TransferCall final : public grpc::ClientBidiReactor<grpc::ByteBuffer, grpc
     DECANT_RETURN_IF_ERROR(Await(&TransferCall::HasRoom, deadline, "room in the window"));
     batch.head.sequence = next_++;
     payload_bytes_ += static_cast<int64_t>(batch.head.bytes);
-    FrameOut announce;
-    announce.head = batch.head;
-    announce.head.kind = FrameKind::kAnnounce;
+    ahead_.push_back(batch.head);
     batches_.push_back(std::move(batch));
-    Queue(announce);
+    Pump();
     return absl::OkStatus();
   }
 
   absl::Status Flush(absl::Time deadline) {
+    {
+      absl::MutexLock lock(&mutex_);
+      DECANT_RETURN_IF_ERROR(Await(&TransferCall::Acknowledged, deadline, "the acknowledgement of every batch"));
+    }
+    if (loans_->AwaitNone(deadline)) return absl::OkStatus();
     absl::MutexLock lock(&mutex_);
-    DECANT_RETURN_IF_ERROR(Await(&TransferCall::Acknowledged, deadline, "the acknowledgement of every batch"));
-    return loans_->AwaitNone(deadline) ? absl::OkStatus() : Late("gRPC to let go of what it sent");
+    return Late("gRPC to let go of what it sent");
   }
 
   absl::Status Commit(TransferCommit commit, absl::Time deadline) {
@@ -209,7 +212,9 @@ class TransferCall final : public grpc::ClientBidiReactor<grpc::ByteBuffer, grpc
 
   FrameHead Head(uint32_t layer, absl::Span<const ConstMemoryRef> parts) const {
     if (options_.checksums) return HeadOf(FrameKind::kPayload, 0, layer, parts);
-    FrameHead head{FrameKind::kPayload, 0, layer, 0, 0};
+    FrameHead head;
+    head.kind = FrameKind::kPayload;
+    head.layer = layer;
     for (const ConstMemoryRef& part : parts) head.bytes += static_cast<uint64_t>(part.bytes);
     return head;
   }
@@ -220,13 +225,37 @@ class TransferCall final : public grpc::ClientBidiReactor<grpc::ByteBuffer, grpc
   }
   // gRPC allows one write at a time and never runs a reaction inside StartWrite, so the lock may be held.
   void Pump() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
-    if (writing_ || broken_ || stopped_ || out_.empty()) return;
-    current_.Swap(&out_.front());
-    out_.pop_front();
+    if (writing_ || broken_ || stopped_ || !Next(current_)) return;
     wire_bytes_ += static_cast<int64_t>(current_.Length());
     writing_ = true;
     StartWrite(&current_);
   }
+  // What to write next, if anything: an opening or an end, else a granted batch with all new announcements on its back.
+  bool Next(grpc::ByteBuffer& message) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
+    if (!out_.empty()) {
+      message.Swap(&out_.front());
+      out_.pop_front();
+      return true;
+    }
+    FrameOut frame;
+    if (sent_ < granted_) {
+      frame.head = batches_.front().head;
+      frame.parts = std::move(batches_.front().parts);
+      frame.keep = loans_->Take();
+      batches_.pop_front();
+      ++sent_;
+    } else if (!ahead_.empty()) {
+      frame.head.kind = FrameKind::kAnnounce;
+    } else {
+      return false;
+    }
+    const size_t announced = std::min(ahead_.size(), kMostAhead);
+    frame.ahead.assign(ahead_.begin(), ahead_.begin() + static_cast<ptrdiff_t>(announced));
+    ahead_.erase(ahead_.begin(), ahead_.begin() + static_cast<ptrdiff_t>(announced));
+    message = EncodeFrame(frame);
+    return true;
+  }
+
   // False when the message breaks the protocol; the call is then cancelled.
   bool Take(const grpc::ByteBuffer& buffer) {
     absl::StatusOr<FrameIn> message = FrameIn::Parse(buffer);
@@ -240,29 +269,20 @@ class TransferCall final : public grpc::ClientBidiReactor<grpc::ByteBuffer, grpc
   absl::Status Apply(const FrameHead& head) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
     if (head.kind == FrameKind::kOpened && !opened_) {
       opened_ = true;
-    } else if (head.kind == FrameKind::kGrant && head.sequence == granted_ && granted_ < next_) {
-      ++granted_;
-      QueuePayload();
-    } else if (head.kind == FrameKind::kAck && head.sequence == acked_ && acked_ < granted_) {
-      ++acked_;
+    } else if ((head.kind == FrameKind::kGrant || head.kind == FrameKind::kAck) && head.granted >= granted_ &&
+               head.granted <= next_ - ahead_.size() && head.landed >= acked_ && head.landed <= sent_) {
+      granted_ = head.granted;
+      acked_ = head.landed;
+      Pump();
     } else if (head.kind == FrameKind::kCommitted && acked_ == next_) {
       committed_ = true;
     } else {
       return absl::InternalError(absl::StrCat("transfer ", ticket_, ": the receiver sent kind ",
-                                              static_cast<uint32_t>(head.kind), " for batch ", head.sequence, " after ",
-                                              granted_, " grants and ", acked_, " acknowledgements"));
+                                              static_cast<uint32_t>(head.kind), " with ", head.granted, " grants and ",
+                                              head.landed, " acknowledgements after ", granted_, " and ", acked_));
     }
     return absl::OkStatus();
   }
-  void QueuePayload() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
-    FrameOut payload;
-    payload.head = batches_.front().head;
-    payload.parts = std::move(batches_.front().parts);
-    payload.keep = loans_->Take();
-    batches_.pop_front();
-    Queue(payload);
-  }
-
   const GrpcLinkOptions options_;
   const uint64_t ticket_;
   grpc::GenericStub stub_;
@@ -272,11 +292,13 @@ class TransferCall final : public grpc::ClientBidiReactor<grpc::ByteBuffer, grpc
 
   absl::Mutex mutex_;
   std::shared_ptr<TransferCall> self_;
-  std::deque<grpc::ByteBuffer> out_ ABSL_GUARDED_BY(mutex_);
+  std::deque<grpc::ByteBuffer> out_ ABSL_GUARDED_BY(mutex_);  // opening and ends
   grpc::ByteBuffer current_ ABSL_GUARDED_BY(mutex_);
-  std::deque<Batch> batches_ ABSL_GUARDED_BY(mutex_);  // announced, not granted
-  uint64_t next_ ABSL_GUARDED_BY(mutex_) = 0;          // batches announced
+  std::vector<FrameHead> ahead_ ABSL_GUARDED_BY(mutex_);  // to be announced
+  std::deque<Batch> batches_ ABSL_GUARDED_BY(mutex_);     // not sent
+  uint64_t next_ ABSL_GUARDED_BY(mutex_) = 0;             // batches taken from the caller
   uint64_t granted_ ABSL_GUARDED_BY(mutex_) = 0;
+  uint64_t sent_ ABSL_GUARDED_BY(mutex_) = 0;
   uint64_t acked_ ABSL_GUARDED_BY(mutex_) = 0;
   int64_t payload_bytes_ ABSL_GUARDED_BY(mutex_) = 0;
   int64_t wire_bytes_ ABSL_GUARDED_BY(mutex_) = 0;

@@ -96,9 +96,10 @@ class Transfer final : public grpc::ServerBidiReactor<grpc::ByteBuffer, grpc::By
     if (!opened_) return absl::InvalidArgumentError("a transfer starts with KIND_OPEN");
     switch (head.kind) {
       case FrameKind::kAnnounce:
-        return Announced(head);
+        return Announced(message);
       case FrameKind::kPayload:
-        return Land(message);
+        DECANT_RETURN_IF_ERROR(Land(message));
+        return Announced(message);
       case FrameKind::kCommit:
         return Commit(message);
       case FrameKind::kAbort:
@@ -123,10 +124,16 @@ class Transfer final : public grpc::ServerBidiReactor<grpc::ByteBuffer, grpc::By
     DECANT_RETURN_IF_ERROR(sink_.Open(open));
     ticket_ = open.ticket;
     opened_ = true;
-    Queue(FrameKind::kOpened, 0, 0);
+    Queue(FrameKind::kOpened);
     return absl::OkStatus();
   }
 
+  absl::Status Announced(const FrameIn& message) {
+    for (const FrameHead& head : message.ahead()) DECANT_RETURN_IF_ERROR(Announced(head));
+    DECANT_RETURN_IF_ERROR(Grant());
+    Pump();
+    return absl::OkStatus();
+  }
   absl::Status Announced(const FrameHead& head) {
     if (head.sequence != announced_) {
       return absl::InvalidArgumentError(
@@ -144,7 +151,7 @@ class Transfer final : public grpc::ServerBidiReactor<grpc::ByteBuffer, grpc::By
     ++announced_;
     waiting_.push_back(ToBatch(head));
     if (waiting_.size() == 1) grant_deadline_ = absl::Now() + options_.grant_limit;
-    return Grant();
+    return absl::OkStatus();
   }
 
   // Asks for memory for every waiting batch, in order; when there is none now a timer asks again.
@@ -169,7 +176,7 @@ class Transfer final : public grpc::ServerBidiReactor<grpc::ByteBuffer, grpc::By
                          " memory; the gRPC link lands in host memory of that size"));
       }
       granted_.push_back({header, {MemorySpace::kHost, memory->address, header.bytes}});
-      Queue(FrameKind::kGrant, header.sequence, static_cast<uint64_t>(header.bytes));
+      ++granted_count_;
       waiting_.pop_front();
       grant_deadline_ = absl::Now() + options_.grant_limit;
       pause_ = kFirstPause;
@@ -199,7 +206,6 @@ class Transfer final : public grpc::ServerBidiReactor<grpc::ByteBuffer, grpc::By
     granted_.pop_front();
     ++landed_;
     landed_bytes_ += batch.header.bytes;
-    Queue(FrameKind::kAck, head.sequence, 0);
     return absl::OkStatus();
   }
 
@@ -226,7 +232,7 @@ class Transfer final : public grpc::ServerBidiReactor<grpc::ByteBuffer, grpc::By
     DECANT_RETURN_IF_ERROR(sink_.Committed(commit));
     ended_ = true;
     StopAlarms();
-    Queue(FrameKind::kCommitted, landed_, 0);
+    Queue(FrameKind::kCommitted);
     return absl::OkStatus();
   }
 
@@ -246,16 +252,30 @@ class Transfer final : public grpc::ServerBidiReactor<grpc::ByteBuffer, grpc::By
     Finish(ToGrpc(why));
   }
 
-  void Queue(FrameKind kind, uint64_t sequence, uint64_t bytes) {
+  void Queue(FrameKind kind) {
     FrameOut frame;
-    frame.head = {kind, sequence, 0, bytes, 0};
+    frame.head.kind = kind;
     out_.push_back(EncodeFrame(frame));
     Pump();
   }
-  void Pump() {
-    if (writing_ || out_.empty()) return;
+  // What to write next, if anything: the counts if they have changed, then an answer. What changes while a message is
+  // being written goes out with the next one.
+  bool Next() {
+    if (told_granted_ != granted_count_ || told_landed_ != landed_) {
+      FrameOut frame;
+      frame.head.kind = told_granted_ != granted_count_ ? FrameKind::kGrant : FrameKind::kAck;
+      frame.head.granted = told_granted_ = granted_count_;
+      frame.head.landed = told_landed_ = landed_;
+      current_ = EncodeFrame(frame);
+      return true;
+    }
+    if (out_.empty()) return false;
     current_ = std::move(out_.front());
     out_.pop_front();
+    return true;
+  }
+  void Pump() {
+    if (writing_ || finished_ || !Next()) return;
     writing_ = true;
     // COMMITTED is the last message.
     if (ended_ && out_.empty()) {
@@ -301,7 +321,8 @@ class Transfer final : public grpc::ServerBidiReactor<grpc::ByteBuffer, grpc::By
     if (ended_) return;
     grant_alarm_.reset();
     progress_ = absl::Now();  // the sender waits for us
-    if (absl::Status granted = Grant(); !granted.ok()) End(granted);
+    if (absl::Status granted = Grant(); !granted.ok()) return End(granted);
+    Pump();
   }
   void StopAlarms() {
     idle_alarm_.reset();
@@ -326,7 +347,10 @@ class Transfer final : public grpc::ServerBidiReactor<grpc::ByteBuffer, grpc::By
   bool finished_ = false;  // gRPC has the status
   uint64_t ticket_ = 0;
   uint64_t announced_ = 0;
+  uint64_t granted_count_ = 0;
+  uint64_t told_granted_ = 0;  // as the sender knows
   uint64_t landed_ = 0;
+  uint64_t told_landed_ = 0;
   int64_t landed_bytes_ = 0;
   std::deque<BatchHeader> waiting_;  // announced, without memory
   std::deque<Granted> granted_;

@@ -34,7 +34,8 @@ struct AffinePair {
 
 // `low` and `high` are the smallest and largest tame value of the vector.
 DECANT_HOST_DEVICE AffinePair FitAffine(float low, float high, int32_t bits) {
-  return AffinePair{ToFp16((high - low) / static_cast<float>(MaxCode(bits))), ToFp16(low)};
+  // Adding 0 makes one zero of the two: which one a minimum returns depends on the schedule.
+  return AffinePair{ToFp16((high - low) / static_cast<float>(MaxCode(bits))), ToFp16(low + 0.0f)};
 }
 
 // 1 / scale, or 0 for a constant vector.

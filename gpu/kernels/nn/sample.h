@@ -32,6 +32,8 @@ int64_t SampleScratchBytes(int32_t rows, int32_t vocabulary);
 // of the best.
 void Sample(Stream& stream, const SampleArgs& args);
 
+void SampleHost(Device& device, const SampleArgs& args);
+
 }  // namespace decant
 
 #endif  // DECANT_GPU_KERNELS_NN_SAMPLE_H_

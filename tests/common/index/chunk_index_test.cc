@@ -39,15 +39,18 @@ class Prompt {
     variant.bytes = 1000;
     return variant;
   }
-  PrefixWant Want(double floor) const {
+  PrefixWant Want(double floor, const std::string& form = "k8v4") const {
     PrefixWant want;
+    want.form = Sha256(form);
     want.model = Sha256("model");
     want.prompt_tokens = static_cast<int64_t>(keys.size()) * kTokens + 1;
     want.chunk_tokens = kTokens;
     want.floor = floor;
     return want;
   }
-  PrefixMatch Match(double floor) const { return index.MatchPrefix(keys, Want(floor)); }
+  PrefixMatch Match(double floor, const std::string& form = "k8v4") const {
+    return index.MatchPrefix(keys, Want(floor, form));
+  }
 
   std::vector<Digest> keys;
   ChunkIndex index;
@@ -80,30 +83,46 @@ TEST(ChunkIndexTest, LeavesOneTokenToCompute) {
   EXPECT_EQ(prompt.index.MatchPrefix(prompt.keys, want).chunks.size(), 0u);
 }
 
-TEST(ChunkIndexTest, TakesTheBestVariantThatTheFloorAdmits) {
+TEST(ChunkIndexTest, TakesWhatTheFloorAdmits) {
   Prompt prompt(2);
   prompt.index.Insert(prompt.At(0, "k4v2", 0.8));
   prompt.index.Insert(prompt.At(0, "k8v4", 0.98));
-  prompt.index.Insert(prompt.At(1, "k4v2", 0.8));
-  EXPECT_EQ(prompt.Match(0).chunks[0].profile_name, "k8v4");
+  prompt.index.Insert(prompt.At(1, "k8v4", 0.8));
   EXPECT_EQ(prompt.Match(0).chunks.size(), 2u);
   const PrefixMatch match = prompt.Match(0.9);
   EXPECT_EQ(match.chunks.size(), 1u);
-  EXPECT_THAT(match.miss_reason, HasSubstr("quality 0.8 of k4v2 is below floor 0.9"));
+  EXPECT_THAT(match.miss_reason, HasSubstr("quality 0.8 of k8v4 is below floor 0.9"));
   EXPECT_EQ(prompt.Match(0.98).chunks.size(), 1u);
   EXPECT_EQ(prompt.Match(0.99).chunks.size(), 0u);
 }
 
-TEST(ChunkIndexTest, PrefersTheProfileAskedFor) {
+TEST(ChunkIndexTest, TakesTheProfilesOwnFormOrExactChunks) {
   Prompt prompt(1);
-  prompt.index.Insert(prompt.At(0, "full", 1));
   prompt.index.Insert(prompt.At(0, "k8v4", 0.98));
-  PrefixWant want = prompt.Want(0);
-  EXPECT_EQ(prompt.index.MatchPrefix(prompt.keys, want).chunks[0].profile_name, "full");
-  want.preferred = Sha256("k8v4");
-  EXPECT_EQ(prompt.index.MatchPrefix(prompt.keys, want).chunks[0].profile_name, "k8v4");
-  want.floor = 0.99;
-  EXPECT_EQ(prompt.index.MatchPrefix(prompt.keys, want).chunks[0].profile_name, "full");
+  EXPECT_EQ(prompt.Match(0).chunks[0].profile_name, "k8v4");
+  EXPECT_THAT(prompt.Match(0, "full").miss_reason, HasSubstr("stored as k8v4, which the profile cannot take"));
+  EXPECT_THAT(prompt.Match(0, "k4v2").chunks, testing::IsEmpty());
+  prompt.index.Insert(prompt.At(0, "full", 1));
+  EXPECT_EQ(prompt.Match(0).chunks[0].profile_name, "k8v4");
+  EXPECT_EQ(prompt.Match(0, "k4v2").chunks[0].profile_name, "full");
+  EXPECT_EQ(prompt.Match(0.99).chunks[0].profile_name, "full");
+}
+
+TEST(ChunkIndexTest, TakesNoLossyChunkBehindAnExactOne) {
+  Prompt prompt(4);
+  prompt.index.Insert(prompt.At(0, "k8v4", 0.98));
+  prompt.index.Insert(prompt.At(1, "full", 1));
+  prompt.index.Insert(prompt.At(2, "k8v4", 0.98));
+  prompt.index.Insert(prompt.At(3, "full", 1));
+  EXPECT_EQ(prompt.Match(0).chunks.size(), 2u);
+  EXPECT_THAT(prompt.Match(0).miss_reason, HasSubstr("behind exact chunks"));
+  prompt.index.Insert(prompt.At(2, "full", 1));
+  const PrefixMatch match = prompt.Match(0);
+  ASSERT_EQ(match.chunks.size(), 4u);
+  EXPECT_EQ(match.chunks[2].profile_name, "full");
+  EXPECT_EQ(TakeableChunks(match.chunks, Sha256("k8v4")), 4u);
+  EXPECT_EQ(TakeableChunks(match.chunks, Sha256("full")), 0u);
+  EXPECT_EQ(TakeableChunks(absl::MakeConstSpan(match.chunks).subspan(1), Sha256("full")), 3u);
 }
 
 TEST(ChunkIndexTest, FloorOneAsksForExactKvOverAnExactPrefix) {
@@ -112,23 +131,22 @@ TEST(ChunkIndexTest, FloorOneAsksForExactKvOverAnExactPrefix) {
   Variant lossy_context = prompt.At(1, "full", 1);
   lossy_context.context = Sha256("computed over something else");
   prompt.index.Insert(lossy_context);
-  Variant requantised = prompt.At(1, "f", 1);
+  EXPECT_EQ(prompt.Match(1, "full").chunks.size(), 1u);
+  EXPECT_EQ(prompt.Match(0.999, "full").chunks.size(), 2u);
+  prompt.index.Insert(prompt.At(1, "full", 1));
+  EXPECT_EQ(prompt.Match(1, "full").chunks.size(), 2u);
+  prompt.index.Erase(prompt.keys[0], prompt.index.Find(prompt.keys[0])[0].entry);
+  Variant requantised = prompt.At(0, "full", 1);
   requantised.provenance = Provenance::kQuantised;
   prompt.index.Insert(requantised);
-  EXPECT_EQ(prompt.Match(1).chunks.size(), 1u);
-  EXPECT_EQ(prompt.Match(0.999).chunks.size(), 2u);
-  PrefixWant exact = prompt.Want(0);
-  exact.exact_only = true;
-  EXPECT_EQ(prompt.index.MatchPrefix(prompt.keys, exact).chunks.size(), 1u);
-  prompt.index.Insert(prompt.At(1, "full", 1));
-  EXPECT_EQ(prompt.Match(1).chunks.size(), 2u);
+  EXPECT_EQ(prompt.Match(1, "full").chunks.size(), 0u);
 }
 
 TEST(ChunkIndexTest, NeverServesTaintedOrForeignChunks) {
   for (const Provenance tainted : {Provenance::kUnspecified, Provenance::kPruned, Provenance::kBlended,
                                    Provenance::kOffsetEstimated, Provenance::kPredicted}) {
     Prompt prompt(1);
-    Variant variant = prompt.At(0, "p", 1);
+    Variant variant = prompt.At(0, "k8v4", 1);
     variant.provenance = tainted;
     prompt.index.Insert(variant);
     EXPECT_TRUE(prompt.Match(0).chunks.empty()) << static_cast<int>(tainted);

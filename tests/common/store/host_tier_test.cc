@@ -16,8 +16,8 @@ using testing::IsEmpty;
 constexpr int64_t kFrame = 1000;
 constexpr int64_t kCharge = HostTier::kEntryOverheadBytes + kFrame + HostTier::kBlobOverheadBytes;
 
-StoredFrame FrameOf(int32_t layer, int64_t bytes = kFrame, int32_t layers = 1) {
-  return StoredFrame{layer, layers, Blob::CopyOf(std::string(static_cast<size_t>(bytes), static_cast<char>(layer)))};
+LayerBlob FrameOf(int32_t layer, int64_t bytes = kFrame, int32_t layers = 1) {
+  return LayerBlob{layer, layers, Blob::CopyOf(std::string(static_cast<size_t>(bytes), static_cast<char>(layer)))};
 }
 
 // A committed one-layer entry.
@@ -58,9 +58,9 @@ TEST(HostTierTest, RefusesFramesThatDoNotFitTheChunk) {
   EXPECT_EQ(tier.Add(entry, FrameOf(1)).code(), absl::StatusCode::kAlreadyExists);
   EXPECT_EQ(tier.Add(entry, FrameOf(0, kFrame, 2)).code(), absl::StatusCode::kAlreadyExists);
   EXPECT_EQ(tier.Add(entry, FrameOf(2)).code(), absl::StatusCode::kInvalidArgument);
-  EXPECT_EQ(tier.Add(entry, StoredFrame{-1, 1, {}}).code(), absl::StatusCode::kInvalidArgument);
-  EXPECT_EQ(tier.Add(entry, StoredFrame{0, 0, {}}).code(), absl::StatusCode::kInvalidArgument);
-  EXPECT_EQ(tier.Add(entry, StoredFrame{0, std::numeric_limits<int32_t>::max(), {}}).code(),
+  EXPECT_EQ(tier.Add(entry, LayerBlob{-1, 1, {}}).code(), absl::StatusCode::kInvalidArgument);
+  EXPECT_EQ(tier.Add(entry, LayerBlob{0, 0, {}}).code(), absl::StatusCode::kInvalidArgument);
+  EXPECT_EQ(tier.Add(entry, LayerBlob{0, std::numeric_limits<int32_t>::max(), {}}).code(),
             absl::StatusCode::kInvalidArgument);
   EXPECT_EQ(tier.Add(entry + 1, FrameOf(0)).code(), absl::StatusCode::kNotFound);
   EXPECT_EQ(tier.bytes(), before);
