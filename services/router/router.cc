@@ -96,6 +96,11 @@ void Router::LoadReported(absl::Time now, const std::string& address, const Work
   Dispatch(now);
 }
 
+void Router::WorkerLeft(absl::Time now, const std::string& address) {
+  registry_.Remove(address);
+  Dispatch(now);
+}
+
 void Router::WorkerLost(absl::Time now, const std::string& address, const absl::Status& why) {
   if (!registry_.Remove(address)) return;
   std::vector<RequestNumber> numbers;

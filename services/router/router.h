@@ -68,6 +68,8 @@ class Router {
   // ---- workers. Errors as WorkerRegistry::Add.
   absl::Status WorkerRegistered(absl::Time now, const WorkerFacts& facts);
   void LoadReported(absl::Time now, const std::string& address, const WorkerLoad& load);
+  // It takes no new work; what runs on it goes on, as on a worker that drains.
+  void WorkerLeft(absl::Time now, const std::string& address);
   // What runs on it is planned again.
   void WorkerLost(absl::Time now, const std::string& address, const absl::Status& why);
 

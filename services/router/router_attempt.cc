@@ -22,8 +22,9 @@ bool IsVerdict(absl::StatusCode code) {
 
 bool MeetsFloor(const PairPlan& plan, const RequestTerms& terms) {
   if (!terms.profile.empty() && plan.profile != terms.profile) return false;
-  if (plan.profile == "full") return true;
-  return terms.fidelity_floor < 1 && plan.quality >= terms.fidelity_floor;
+  // With a lossy prefix even `full` is not exact.
+  if (plan.profile == "full" && plan.reused_tokens == 0) return true;
+  return plan.quality >= terms.fidelity_floor && (terms.fidelity_floor < 1 || plan.profile == "full");
 }
 
 // How many parts may be believed: in order, without gap, of this very prompt, and leaving a token to compute.

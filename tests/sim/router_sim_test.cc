@@ -333,10 +333,6 @@ void Check(uint64_t seed, const RouterSim& sim, Tally& tally) {
                 (code == absl::StatusCode::kCancelled && client.cancelled))
         << *client.error;
     ++tally.failed;
-
-    fprintf(stderr, "E seed %d r %d asked %s ended %s %s\n", (int)seed, (int)number,
-            absl::FormatTime(client.asked).c_str(), absl::FormatTime(client.ended).c_str(),
-            client.error->ToString().c_str());
     ++tally.codes[code];
   }
   tally.replans += sim.replans();
