@@ -268,10 +268,11 @@ TEST_F(RouterRpcTest, AnswersBadRequestsAndLivesOn) {
   request = Prompt("hello", 5);
   request.mutable_token_ids()->add_ids(-1);
   EXPECT_EQ(CodeOf(request), grpc::INVALID_ARGUMENT);
-  // Protobuf itself refuses text that is not UTF-8, before the router sees it.
-  EXPECT_NE(CodeOf(Prompt("\xff\xfe", 5)), grpc::OK);
+  const grpc::Status not_utf8 = Generate(Prompt("a\xff", 5)).status;
+  EXPECT_EQ(not_utf8.error_code(), grpc::INVALID_ARGUMENT);
+  EXPECT_THAT(not_utf8.error_message(), HasSubstr("byte 1"));
   EXPECT_EQ(CodeOf(Prompt("hello", 5)), grpc::OK);
-  EXPECT_THAT(metrics_.Render(), HasSubstr("decant_requests_finished_total{outcome=\"refused\"} 7"));
+  EXPECT_THAT(metrics_.Render(), HasSubstr("decant_requests_finished_total{outcome=\"refused\"} 8"));
 }
 
 TEST_F(RouterRpcTest, OverloadIsAnAnswer) {
@@ -297,7 +298,8 @@ TEST_F(RouterRpcTest, AClientThatDoesNotKeepUpIsLetGo) {
   AddWorker(v1::WORKER_KIND_PREFILL);
   AddWorker(v1::WORKER_KIND_DECODE);
   EXPECT_EQ(CodeOf(Prompt("hello", 1000)), grpc::RESOURCE_EXHAUSTED);
-  EXPECT_TRUE(Seen::Wait([&] { return seen_.prefills_cancelled == 1; }));
+  EXPECT_TRUE(Seen::Wait([&] { return seen_.tickets_released == 1 && seen_.leases_released == 1; }));
+  EXPECT_THAT(metrics_.Render(), HasSubstr("decant_requests_finished_total{outcome=\"cancelled\"} 1"));
 }
 
 TEST_F(RouterRpcTest, DrainLetsRunningRequestsEnd) {
