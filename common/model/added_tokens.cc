@@ -5,12 +5,11 @@
 
 #include "absl/strings/str_cat.h"
 #include "common/base/status_macros.h"
+#include "common/model/token_id.h"
 #include "common/model/unicode.h"
 
 namespace decant {
 namespace {
-
-constexpr int64_t kMaxId = 1 << 24;
 
 // Where the last character of `text` begins. REQUIRES a text that is not empty.
 size_t LastCharBegin(absl::string_view text) {
@@ -48,13 +47,10 @@ absl::StatusOr<std::vector<AddedToken>> ReadAddedTokens(const JsonFields& tokeni
     DECANT_ASSIGN_OR_RETURN(const JsonFields fields,
                             JsonFields::Of(item, absl::StrCat(tokenizer.where(), ": added_tokens")));
     AddedToken token;
-    DECANT_ASSIGN_OR_RETURN(const int64_t id, fields.Int("id"));
     DECANT_ASSIGN_OR_RETURN(token.content, fields.String("content"));
-    if (id < 0 || id >= kMaxId) {
-      return absl::InvalidArgumentError(
-          absl::StrCat(fields.where(), ": \"", token.content, "\" has the id ", id, ", not one within 0 and ", kMaxId));
-    }
-    token.id = static_cast<int32_t>(id);
+    const auto id = item.find("id");
+    DECANT_ASSIGN_OR_RETURN(token.id, ReadTokenId(id == item.end() ? nlohmann::json() : *id,
+                                                  absl::StrCat(fields.where(), ": \"", token.content, "\"")));
     DECANT_ASSIGN_OR_RETURN(token.special, fields.BoolOr("special", false));
     DECANT_ASSIGN_OR_RETURN(token.normalized, fields.BoolOr("normalized", !token.special));
     DECANT_ASSIGN_OR_RETURN(token.strip_left, fields.BoolOr("lstrip", false));

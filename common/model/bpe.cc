@@ -9,12 +9,11 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "common/base/status_macros.h"
+#include "common/model/token_id.h"
 #include "common/model/unicode.h"
 
 namespace decant {
 namespace {
-
-constexpr int64_t kMaxId = 1 << 24;
 
 uint64_t PairKey(int32_t left, int32_t right) {
   return static_cast<uint64_t>(left) << 32 | static_cast<uint32_t>(right);
@@ -81,11 +80,8 @@ absl::Status Bpe::ReadVocabulary(const JsonFields& model) {
   DECANT_ASSIGN_OR_RETURN(const JsonFields vocabulary, model.Object("vocab"));
   ids_.reserve(vocabulary.json().size());
   for (const auto& [token, id] : vocabulary.json().items()) {
-    if (!id.is_number_integer() || id.get<int64_t>() < 0 || id.get<int64_t>() >= kMaxId) {
-      return absl::InvalidArgumentError(absl::StrCat(vocabulary.where(), ": \"", token, "\" has the id ", id.dump(),
-                                                     ", not one within 0 and ", kMaxId));
-    }
-    const int32_t value = id.get<int32_t>();
+    DECANT_ASSIGN_OR_RETURN(const int32_t value,
+                            ReadTokenId(id, absl::StrCat(vocabulary.where(), ": \"", token, "\"")));
     if (static_cast<size_t>(value) >= tokens_.size()) tokens_.resize(static_cast<size_t>(value) + 1);
     tokens_[static_cast<size_t>(value)] = token;
     ids_.emplace(token, value);

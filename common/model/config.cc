@@ -10,6 +10,7 @@
 #include "common/base/status_macros.h"
 #include "common/model/json_fields.h"
 #include "common/model/rope.h"
+#include "common/model/token_id.h"
 
 namespace decant {
 namespace {
@@ -73,7 +74,7 @@ absl::Status ReadSizes(const JsonFields& json, ModelConfig& config) {
                                                     llama ? std::optional<int64_t>(config.q_heads) : std::nullopt));
   const int64_t usual_dim = config.architecture == Architecture::kQwen3 ? 128 : config.hidden / config.q_heads;
   DECANT_ASSIGN_OR_RETURN(config.head_dim, ReadSize(json, "head_dim", 1 << 12, usual_dim));
-  DECANT_ASSIGN_OR_RETURN(config.vocabulary, ReadSize(json, "vocab_size", 1 << 24));
+  DECANT_ASSIGN_OR_RETURN(config.vocabulary, ReadSize(json, "vocab_size", kMaxTokenIds));
   DECANT_ASSIGN_OR_RETURN(config.max_positions, ReadSize(json, "max_position_embeddings", 1 << 30));
   if (config.q_heads % config.kv_heads != 0) {
     return absl::InvalidArgumentError(absl::StrCat(json.where(), ": num_attention_heads ", config.q_heads,
@@ -140,11 +141,8 @@ absl::Status ReadEndTokens(const JsonFields& json, std::vector<int32_t>& end_tok
   const nlohmann::json& field = json.json()["eos_token_id"];
   const nlohmann::json list = field.is_array() ? field : nlohmann::json::array({field});
   for (const nlohmann::json& id : list) {
-    if (!id.is_number_integer() || id.get<int64_t>() < 0 || id.get<int64_t>() >= (1 << 24)) {
-      return absl::InvalidArgumentError(
-          absl::StrCat(json.where(), ": eos_token_id must be a token id or a list of them, not ", field.dump()));
-    }
-    end_tokens.push_back(id.get<int32_t>());
+    DECANT_ASSIGN_OR_RETURN(const int32_t token, ReadTokenId(id, json.where() + ": eos_token_id"));
+    end_tokens.push_back(token);
   }
   return absl::OkStatus();
 }

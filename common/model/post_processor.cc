@@ -4,20 +4,17 @@
 
 #include "absl/strings/str_cat.h"
 #include "common/base/status_macros.h"
+#include "common/model/token_id.h"
 
 namespace decant {
 namespace {
-
-constexpr int64_t kMaxId = 1 << 24;
 
 absl::Status AppendSpecial(const JsonFields& specials, const std::string& name, std::vector<int32_t>& ids) {
   DECANT_ASSIGN_OR_RETURN(const JsonFields special, specials.Object(name.c_str()));
   DECANT_ASSIGN_OR_RETURN(const nlohmann::json* list, special.Array("ids"));
   for (const nlohmann::json& id : *list) {
-    if (!id.is_number_integer() || id.get<int64_t>() < 0 || id.get<int64_t>() >= kMaxId) {
-      return absl::InvalidArgumentError(absl::StrCat(special.where(), ": ", id.dump(), " is not a token id"));
-    }
-    ids.push_back(id.get<int32_t>());
+    DECANT_ASSIGN_OR_RETURN(const int32_t value, ReadTokenId(id, special.where()));
+    ids.push_back(value);
   }
   return absl::OkStatus();
 }

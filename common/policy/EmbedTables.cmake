@@ -1,8 +1,7 @@
-# cmake -DOUTPUT=file.cc -DTABLES=folder -P EmbedTables.cmake: the folder's JSON files as C++ string literals.
-file(GLOB files ${TABLES}/*.json)
-list(SORT files)
+# cmake -DOUTPUT=file.cc "-DFILES=a.json;b.json" -P EmbedTables.cmake: the files as C++ string literals.
+list(SORT FILES)
 set(entries "")
-foreach(file ${files})
+foreach(file ${FILES})
   get_filename_component(name ${file} NAME_WLE)
   file(READ ${file} text)
   string(APPEND entries "      {\"${name}\", R\"json(${text})json\"},\n")

@@ -20,12 +20,16 @@ constexpr double kToleranceShare = 0.05;
 constexpr double kToleranceMs = 1;
 constexpr double kScarceShare = 0.25;  // of decode's pages
 
-double WithTolerance(double ms) { return ms * (1 + kToleranceShare) + kToleranceMs; }
+// The queue is the same for every profile: a long one must not make them look alike.
+double WithTolerance(double ms, double queue_ms) {
+  return queue_ms + (ms - queue_ms) * (1 + kToleranceShare) + kToleranceMs;
+}
 
 struct Priced {
   const ProfileFacts* facts = nullptr;
   bool reuse = false;
   double ttft_ms = 0;
+  double queue_ms = 0;  // of it
   double quality = 0;
   double pages = 0;    // worst case; 0 when the page size is unknown
   double tpot_ms = 0;  // 0 when unknown
@@ -49,14 +53,18 @@ std::string WhyUnsafe(const ProfileQuestion& question, const ProfileFacts& facts
   return "";
 }
 
-double TtftMs(const ProfileQuestion& question, const ProfileFacts& facts, const PairCandidate& pair, bool reuse,
-              const Observations& seen) {
+double PrefillRate(const PairCandidate& pair, const Observations& seen) {
+  const double rate = seen.PrefillTokensPerS(pair.prefill, pair.prefill_load.prefill_tokens_per_s);
+  return std::isfinite(rate) && rate > 0 ? rate : kPriorPrefillTokensPerS;
+}
+
+LatencyTerms TermsOf(const ProfileQuestion& question, const ProfileFacts& facts, const PairCandidate& pair, bool reuse,
+                     const Observations& seen) {
   const double full_per_token = static_cast<double>(question.geometry.full_bytes_per_token());
   const PrefixOffer offer = reuse ? facts.offer : PrefixOffer{};
   const auto computed = static_cast<double>(std::max<int64_t>(1, question.prompt_tokens - offer.tokens));
   const double encoded = (computed + static_cast<double>(offer.encoded_tokens)) * full_per_token;
-  double tokens_per_s = seen.PrefillTokensPerS(pair.prefill, pair.prefill_load.prefill_tokens_per_s);
-  if (!(std::isfinite(tokens_per_s) && tokens_per_s > 0)) tokens_per_s = kPriorPrefillTokensPerS;
+  const double tokens_per_s = PrefillRate(pair, seen);
   PairCandidate link = pair;
   link.link_bits_per_s = seen.LinkBitsPerS(facts.name, pair.prefill, pair.decode, pair.link_bits_per_s);
 
@@ -73,7 +81,7 @@ double TtftMs(const ProfileQuestion& question, const ProfileFacts& facts, const 
   terms.link_rate = LinkRateOrPrior(link) / 8;
   terms.link_fixed_s = kLinkFixedMs / 1000;
   terms.import_rate = kImportBytesPerS;
-  return 1000 * PredictTtft(terms);
+  return terms;
 }
 
 Priced Price(const ProfileQuestion& question, const ProfileFacts& facts, const PairCandidate& pair, bool reuse,
@@ -83,7 +91,9 @@ Priced Price(const ProfileQuestion& question, const ProfileFacts& facts, const P
   priced.reuse = reuse;
   priced.quality = std::min(facts.quality.value_or(0), reuse ? facts.offer.quality : 1.0);
   priced.refusal = WhyUnsafe(question, facts, priced.quality);
-  priced.ttft_ms = TtftMs(question, facts, pair, reuse, seen);
+  const LatencyTerms terms = TermsOf(question, facts, pair, reuse, seen);
+  priced.ttft_ms = 1000 * PredictTtft(terms);
+  priced.queue_ms = 1000 * terms.queue_s;
   const double resident = static_cast<double>(question.prompt_tokens + question.max_tokens) *
                           static_cast<double>(question.geometry.full_bytes_per_token()) / facts.resident_ratio;
   if (pair.decode_page_bytes > 0) priced.pages = std::ceil(resident / static_cast<double>(pair.decode_page_bytes));
@@ -160,11 +170,43 @@ std::vector<Priced> Finalists(const std::vector<Priced>& all) {
     if (!priced.refusal.empty()) continue;
     if (finalists.empty() || finalists.back().facts != priced.facts) {
       finalists.push_back(priced);  // the one with reuse stands first
-    } else if (WithTolerance(priced.ttft_ms) < finalists.back().ttft_ms) {
+    } else if (WithTolerance(priced.ttft_ms, priced.queue_ms) < finalists.back().ttft_ms) {
       finalists.back() = priced;
     }
   }
   return finalists;
+}
+
+// Rules 3 to 6 over the finalists of one pair.
+struct Contest {
+  std::tuple<bool, bool> standing;  // the best there is: {has to wait for room, misses the pace}
+  double quick_ms = 0;              // rule 5
+  bool scarce = false;              // rule 6
+
+  static std::tuple<bool, bool> StandingOf(const Priced& priced) { return {!priced.has_room, !priced.keeps_pace}; }
+  bool IsEqual(const Priced& priced) const { return StandingOf(priced) == standing && priced.ttft_ms <= quick_ms; }
+};
+
+Contest ContestOf(const std::vector<Priced>& finalists, const ProfileQuestion& question, const PairCandidate& pair) {
+  const auto key = [](const Priced& p) { return std::make_tuple(Contest::StandingOf(p), p.ttft_ms); };
+  const Priced& fastest = *std::min_element(finalists.begin(), finalists.end(),
+                                            [&](const Priced& a, const Priced& b) { return key(a) < key(b); });
+  Contest contest;
+  contest.standing = Contest::StandingOf(fastest);
+  contest.quick_ms = std::max(WithTolerance(fastest.ttft_ms, fastest.queue_ms), question.ttft_ms);
+  // Judged by the largest of the equals: would the best quality leave too little?
+  contest.scarce = std::any_of(finalists.begin(), finalists.end(),
+                               [&](const Priced& p) { return contest.IsEqual(p) && IsScarce(pair, p); });
+  return contest;
+}
+
+const Priced& WinnerOf(const Contest& contest, const std::vector<Priced>& finalists) {
+  const auto rank = [&](const Priced& p) {
+    const double quality = p.facts->quality.value_or(0);
+    return std::make_tuple(contest.IsEqual(p), contest.scarce ? p.facts->resident_ratio : quality, quality, -p.ttft_ms);
+  };
+  return *std::max_element(finalists.begin(), finalists.end(),
+                           [&](const Priced& a, const Priced& b) { return rank(a) < rank(b); });
 }
 
 }  // namespace
@@ -206,44 +248,23 @@ absl::StatusOr<ProfileChoice> ChooseProfile(const ProfileQuestion& question, abs
     all.push_back(Price(question, facts, pair, false, seen));
   }
   const std::vector<Priced> finalists = Finalists(all);
-  const auto standing = [](const Priced& p) { return std::make_tuple(!p.has_room, !p.keeps_pace); };
-  const auto better_standing = [&](const Priced& a, const Priced& b) { return standing(a) < standing(b); };
-  const Priced& front = *std::min_element(finalists.begin(), finalists.end(), better_standing);
-  double fastest_ms = 0;
-  bool scarce = true;
-  bool first = true;
-  for (const Priced& priced : finalists) {
-    if (standing(priced) != standing(front)) continue;
-    fastest_ms = first ? priced.ttft_ms : std::min(fastest_ms, priced.ttft_ms);
-    first = false;
-  }
-  const double quick_ms = std::max(WithTolerance(fastest_ms), question.ttft_ms);
-  const auto is_equal = [&](const Priced& p) { return standing(p) == standing(front) && p.ttft_ms <= quick_ms; };
-  // Scarce is judged by the largest of the equals: would the best quality leave too little?
-  scarce = std::any_of(finalists.begin(), finalists.end(),
-                       [&](const Priced& p) { return is_equal(p) && IsScarce(pair, p); });
-  const auto rank = [&](const Priced& p) {
-    const double quality = p.facts->quality.value_or(0);
-    return std::make_tuple(scarce ? p.facts->resident_ratio : quality, scarce ? quality : 0, -p.ttft_ms);
-  };
-  const Priced* winner = nullptr;
-  for (const Priced& priced : finalists) {
-    if (is_equal(priced) && (winner == nullptr || rank(*winner) < rank(priced))) winner = &priced;
-  }
+  const Contest contest = ContestOf(finalists, question, pair);
+  const Priced& winner = WinnerOf(contest, finalists);
 
   ProfileChoice choice;
-  choice.profile = winner->facts->name;
-  choice.reason = ReasonFor(*winner, finalists, question, scarce);
-  choice.predicted_ttft_ms = winner->ttft_ms;
-  choice.quality = winner->quality;
-  choice.reused_tokens = winner->reuse ? winner->facts->offer.tokens : 0;
-  choice.has_room = winner->has_room;
-  choice.keeps_pace = winner->keeps_pace;
+  choice.profile = winner.facts->name;
+  choice.reason = ReasonFor(winner, finalists, question, contest.scarce);
+  choice.predicted_ttft_ms = winner.ttft_ms;
+  choice.quality = winner.quality;
+  choice.reused_tokens = winner.reuse ? winner.facts->offer.tokens : 0;
+  choice.has_room = winner.has_room;
+  choice.keeps_pace = winner.keeps_pace;
   for (const Priced& priced : all) {
-    const bool chosen = priced.facts == winner->facts && priced.reuse == winner->reuse;
-    std::string verdict = chosen                    ? "chosen"
-                          : !priced.refusal.empty() ? priced.refusal
-                                                    : WhyLost(priced, *winner, pair, question, quick_ms, scarce);
+    const bool chosen = priced.facts == winner.facts && priced.reuse == winner.reuse;
+    std::string verdict = chosen ? "chosen"
+                          : !priced.refusal.empty()
+                              ? priced.refusal
+                              : WhyLost(priced, winner, pair, question, contest.quick_ms, contest.scarce);
     choice.alternatives.push_back(
         PricedAlternative{priced.facts->name, priced.reuse, priced.ttft_ms, priced.quality, std::move(verdict)});
   }

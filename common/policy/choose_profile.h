@@ -6,8 +6,9 @@
 //  2. Reuse: for each profile the pool's prefix is taken unless recomputing is faster by more than the tolerance.
 //  3. Room: a profile whose worst case fits into decode's free pages beats one that would have to wait.
 //  4. Pace: one that keeps the stated time per output token beats one that does not.
-//  5. Speed: of those, all that are quick enough are equal: within 5 % + 1 ms of the fastest, or within the stated time
-//     to first token.
+//  5. Speed: of those, all that are quick enough are equal: within 5 % + 1 ms of the fastest (time in the queue aside),
+//  or
+//     within the stated time to first token.
 //  6. Among equals the highest quality wins; when the request would leave decode less than a quarter of its pages, the
 //     smallest resident one does instead. Then the faster.
 #ifndef DECANT_COMMON_POLICY_CHOOSE_PROFILE_H_

@@ -39,23 +39,37 @@ DECANT_HOST_DEVICE constexpr uint64_t UnpackEight(uint64_t packed, int32_t bits)
   return packed;
 }
 
-// `count` codes, a multiple of 8, one byte each -> count * bits / 8 bytes.
-DECANT_HOST_DEVICE void PackCodes(const uint8_t* codes, int32_t count, int32_t bits, uint8_t* packed) {
+template <int32_t kBits>
+DECANT_HOST_DEVICE void PackCodesOf(const uint8_t* codes, int32_t count, uint8_t* packed) {
   for (int32_t i = 0; i < count; i += 8) {
     uint64_t eight;
     memcpy(&eight, codes + i, 8);
-    eight = PackEight(eight, bits);
-    memcpy(packed + i / 8 * bits, &eight, static_cast<size_t>(bits));
+    eight = PackEight(eight, kBits);
+    memcpy(packed + i / 8 * kBits, &eight, kBits);
   }
 }
 
-DECANT_HOST_DEVICE void UnpackCodes(const uint8_t* packed, int32_t count, int32_t bits, uint8_t* codes) {
+template <int32_t kBits>
+DECANT_HOST_DEVICE void UnpackCodesOf(const uint8_t* packed, int32_t count, uint8_t* codes) {
   for (int32_t i = 0; i < count; i += 8) {
     uint64_t eight = 0;
-    memcpy(&eight, packed + i / 8 * bits, static_cast<size_t>(bits));
-    eight = UnpackEight(eight, bits);
+    memcpy(&eight, packed + i / 8 * kBits, kBits);
+    eight = UnpackEight(eight, kBits);
     memcpy(codes + i, &eight, 8);
   }
+}
+
+// `count` codes, a multiple of 8, one byte each -> count * bits / 8 bytes; bits is 2, 4 or 8.
+DECANT_HOST_DEVICE void PackCodes(const uint8_t* codes, int32_t count, int32_t bits, uint8_t* packed) {
+  if (bits == 2) return PackCodesOf<2>(codes, count, packed);
+  if (bits == 4) return PackCodesOf<4>(codes, count, packed);
+  PackCodesOf<8>(codes, count, packed);
+}
+
+DECANT_HOST_DEVICE void UnpackCodes(const uint8_t* packed, int32_t count, int32_t bits, uint8_t* codes) {
+  if (bits == 2) return UnpackCodesOf<2>(packed, count, codes);
+  if (bits == 4) return UnpackCodesOf<4>(packed, count, codes);
+  UnpackCodesOf<8>(packed, count, codes);
 }
 
 }  // namespace decant

@@ -208,6 +208,26 @@ TEST_F(ConfigTest, YarnWithoutFactorStretchesToTheLastPosition) {
   EXPECT_NEAR(stated->rope_magnitude, 1.13862944f, 1e-6f);
 }
 
+// The settings of Qwen2.5 for long texts, whose ramp begins and ends inside the head; values of the reference.
+TEST_F(ConfigTest, YarnBlendsBetweenWholeDimensions) {
+  const auto config = With([](nlohmann::json& json) {
+    json["head_dim"] = 128;
+    json["max_position_embeddings"] = 131072;
+    json["rope_theta"] = 1e6;
+    json["rope_scaling"] = {{"type", "yarn"}, {"factor", 4.0}, {"original_max_position_embeddings", 32768}};
+  });
+  ASSERT_TRUE(config.ok()) << config.status();
+  const std::vector<std::pair<size_t, float>> expected = {{0, 1.0f},
+                                                          {22, 0.00865964312f},
+                                                          {23, 0.00697830599f},
+                                                          {24, 0.00537532149f},
+                                                          {31, 0.000802959781f},
+                                                          {39, 6.4903943e-05f},
+                                                          {40, 4.44569851e-05f},
+                                                          {63, 3.10234441e-07f}};
+  for (const auto& [i, value] : expected) EXPECT_NEAR(config->inverse_frequencies[i], value, 4e-7f * value) << i;
+}
+
 class GoldenRopeTest : public testing::TestWithParam<const char*> {};
 
 TEST_P(GoldenRopeTest, AnglesAndMagnitudeAreTheReferences) {

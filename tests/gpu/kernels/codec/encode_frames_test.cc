@@ -10,6 +10,7 @@
 #include "common/base/random.h"
 #include "gpu/kernels/codec/frame_runs.h"
 #include "gpu/kernels/codec/vector_codec.h"
+#include "hwy/targets.h"
 #include "tests/gpu/kernels/codec/codec_rig.h"
 #include "tests/support/test_device.h"
 
@@ -19,7 +20,7 @@ namespace {
 constexpr Element kElements[] = {Element::kF32, Element::kBf16, Element::kAffine8, Element::kAffine4,
                                  Element::kAffine2};
 
-TEST(VectorCodecTest, GivesTheBytesOfTheScalarArithmetic) {
+void ExpectScalarBytes() {
   const float infinity = std::numeric_limits<float>::infinity();
   const float nan = std::numeric_limits<float>::quiet_NaN();
   for (const Element element : kElements) {
@@ -47,6 +48,18 @@ TEST(VectorCodecTest, GivesTheBytesOfTheScalarArithmetic) {
         EXPECT_EQ(std::memcmp(back.data(), wanted.data(), back.size() * 4), 0) << count << " seed " << seed;
       }
     }
+  }
+}
+
+TEST(VectorCodecTest, GivesTheBytesOfTheScalarArithmeticOnEveryInstructionSet) {
+  for (int64_t rest = hwy::SupportedTargets(); rest != 0; rest &= rest - 1) {
+    const int64_t target = rest & -rest;
+    SCOPED_TRACE(hwy::TargetName(target));
+    hwy::SetSupportedTargetsForTest(target);
+    hwy::GetChosenTarget().DeInit();
+    ExpectScalarBytes();
+    hwy::SetSupportedTargetsForTest(0);
+    hwy::GetChosenTarget().DeInit();
   }
 }
 
