@@ -207,6 +207,21 @@ class DecodeBatchOnPages final : public DecodeBatch {
     return stream_.Synchronize();
   }
 
+  absl::StatusOr<RowsCopy> CopyRows(SequenceId id) override {
+    DECANT_ASSIGN_OR_RETURN(DecodeSequence* const sequence, Find(id));
+    const auto heads = static_cast<size_t>(config_.layers) * static_cast<size_t>(config_.kv_heads);
+    RowsCopy copy;
+    copy.rows = sequence->rows();
+    copy.arena = arena_;
+    copy.heads.resize(heads);
+    copy.page_ids.resize(heads * static_cast<size_t>(copy.rows.capacity));
+    stream_.Copy(copy.heads.data(), copy.rows.heads, static_cast<int64_t>(heads * sizeof(HeadState)));
+    stream_.Copy(copy.page_ids.data(), copy.rows.page_ids,
+                 static_cast<int64_t>(copy.page_ids.size() * sizeof(int32_t)));
+    DECANT_RETURN_IF_ERROR(stream_.Synchronize());
+    return copy;
+  }
+
   MemoryRef pages() override { return pages_.ref(); }
 
   absl::Status TakeCountMemory() {

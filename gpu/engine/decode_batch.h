@@ -14,6 +14,7 @@
 #include "common/base/memory_ref.h"
 #include "common/compress/recipe.h"
 #include "common/kv/receipt.h"
+#include "common/kv/rows.h"
 #include "gpu/engine/sampling.h"
 #include "gpu/engine/weights.h"
 
@@ -50,6 +51,14 @@ struct SequenceUse {
   int64_t resident_bytes = 0;  // pages x page size
 };
 
+// The row tables of one sequence in host memory.
+struct RowsCopy {
+  std::vector<HeadState> heads;   // [layers, kv_heads]
+  std::vector<int32_t> page_ids;  // [layers, kv_heads, capacity]
+  SequenceRows rows;              // its addresses are those of the device
+  PageArena arena;                // likewise
+};
+
 // Not thread-safe: the thread that steps it owns it.
 class DecodeBatch {
  public:
@@ -83,6 +92,8 @@ class DecodeBatch {
 
   // For tests and the quality lab: f32 logits of the last Step, [running sequences in StepToken order, vocabulary].
   virtual absl::Status CopyLogits(absl::Span<float> out) = 0;
+  // For tests and inspection: which page holds what.
+  virtual absl::StatusOr<RowsCopy> CopyRows(SequenceId sequence) = 0;
   // The device memory of the pages, for tests that flip stored bits.
   virtual MemoryRef pages() = 0;
 };

@@ -14,20 +14,27 @@ namespace decant {
 namespace {
 
 constexpr int64_t kAlignment = 4096;
+// Opening and closing costs time per page of the system, so the arena asks for large ones.
+constexpr int64_t kHugePage = int64_t{2} << 20;
 
 class TestDevice final : public Device {
  public:
   TestDevice(int threads, int64_t arena_bytes) : host_(CreateHostDevice(threads)), arena_bytes_(arena_bytes) {
-    void* arena =
-        mmap(nullptr, static_cast<size_t>(arena_bytes), PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-    DECANT_CHECK(arena != MAP_FAILED);
-    arena_ = static_cast<char*>(arena);
+    mapped_bytes_ = arena_bytes + kHugePage;
+    mapped_ = mmap(nullptr, static_cast<size_t>(mapped_bytes_), PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE,
+                   -1, 0);
+    DECANT_CHECK(mapped_ != MAP_FAILED);
+    const auto address = reinterpret_cast<uintptr_t>(mapped_);
+    const auto step = static_cast<uintptr_t>(kHugePage);
+    arena_ = reinterpret_cast<char*>((address + step - 1) / step * step);
+    // A refusal costs only time.
+    madvise(arena_, static_cast<size_t>(arena_bytes), MADV_HUGEPAGE);
     free_[0] = arena_bytes;
   }
   ~TestDevice() override {
     DECANT_CHECK_MSG(allocated_ == 0, "%lld bytes in use", static_cast<long long>(allocated_));
     DECANT_CHECK_MSG(holders_ == 0, "%d holders of access", holders_);
-    munmap(arena_, static_cast<size_t>(arena_bytes_));
+    munmap(mapped_, static_cast<size_t>(mapped_bytes_));
   }
 
   DeviceKind kind() const override { return DeviceKind::kHost; }
@@ -109,6 +116,8 @@ class TestDevice final : public Device {
 
   std::unique_ptr<Device> host_;  // its threads
   const int64_t arena_bytes_;
+  void* mapped_ = nullptr;
+  int64_t mapped_bytes_ = 0;
   char* arena_ = nullptr;
   mutable std::mutex mutex_;         // guards what follows
   std::map<int64_t, int64_t> free_;  // offset -> bytes

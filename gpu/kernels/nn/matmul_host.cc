@@ -76,18 +76,17 @@ void RunPart(const MatmulArgs& args, const Cut& cut, int32_t tile, int32_t group
   product.b = matrix.memory.As<char>(int64_t{group} * cut.group_panels *
                                      PackedPanelElements(matrix.type, matrix.inputs) * bytes);
   float* out = args.out + int64_t{first_row} * matrix.outputs + first_column;
-  const auto run = product.rows <= kSmallProductRows ? RunSmallProduct : RunProduct;
   if (product.rows == rows && (rows == 1 || product.columns == matrix.outputs)) {
     product.accumulate = args.accumulate;
     product.c = out;
-    run(product);
+    RunProduct(product);
     return;
   }
   // Products write dense and whole rows, so a part of the columns or a padded tail takes a detour.
   thread_local std::vector<float> part;
   part.resize(static_cast<size_t>(product.rows) * static_cast<size_t>(product.columns));
   product.c = part.data();
-  run(product);
+  RunProduct(product);
   AddOrCopyRows(part.data(), product.columns, rows, args.accumulate, out, matrix.outputs);
 }
 

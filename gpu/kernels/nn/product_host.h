@@ -19,16 +19,22 @@ struct Product {
   float* c = nullptr;       // [rows, columns], dense
 };
 
-// c = a b, or c += a b. Every row of c is the same whatever `rows` is; sums are f32. Runs on the calling thread alone;
+// c = a b, or c += a b, summed in f32. Every row of c has the same bits whatever `rows` is (on processors with AMX:
+// nearly the same). Runs on the calling thread alone;
 // keeps what it compiled for a shape on this thread, so use few shapes.
 void RunProduct(const Product& product);
 
-// The same in portable vectors: few rows, where memory decides, and processors for which oneDNN has no kernel of this
-// layout. rows <= 8 at a time is what it is made for; any number works.
+// The same in portable vectors: for one row, where memory decides and it prefetches, and for processors for which
+// oneDNN has no kernel of this layout.
 void RunSmallProduct(const Product& product);
 
-// Up to so many rows the portable version is the faster one: memory decides, and it prefetches.
-inline constexpr int32_t kSmallProductRows = 1;
+// The same for bf16 with the processor's bf16 dot products; only where HasBf16Dot().
+bool HasBf16Dot();
+void RunBf16Dot(const Product& product);
+
+// Sums over the depth are taken in steps of so many, then added: the order of oneDNN 2.6's kernels (16 blocks of 32, or
+// of 64 from 1024 on), followed by the others so that a row has the same bits however many rows are computed with it.
+inline constexpr int32_t SumDepth(int32_t depth) { return depth >= 1024 ? 1024 : 512; }
 
 // Rows are brought to one of few sizes so that few kernels are compiled: kRowTile and what is below.
 inline constexpr int32_t kRowTile = 64;

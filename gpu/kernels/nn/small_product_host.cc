@@ -32,48 +32,53 @@ HWY_INLINE hn::Vec<D> AddPairs(D d, hn::Vec<D> sum, const Bf16* a, hn::Vec<D> b)
   return hn::MulAdd(hn::Set(d, ToFloat(a[1])), odd, hn::MulAdd(hn::Set(d, ToFloat(a[0])), even, sum));
 }
 
+// Four vectors of columns of kRows rows, depths [begin, end) of one panel, into sums (or added to them).
+template <int kRows, typename T, class D>
+HWY_INLINE void Columns(D d, const Product& p, const T* a, const T* panel, int32_t begin, int32_t end, float* sums) {
+  constexpr int32_t kPair = sizeof(T) == 2 ? 2 : 1;
+  const auto lanes = static_cast<int32_t>(hn::Lanes(d));
+  hn::Vec<D> s[kRows][4];
+  for (int r = 0; r < kRows; ++r) {
+    for (int v = 0; v < 4; ++v) s[r][v] = hn::Zero(d);
+  }
+  for (int32_t k = begin; k < end; k += kPair) {
+    const float* words = reinterpret_cast<const float*>(panel + static_cast<int64_t>(k) * kPanelColumns);
+    T pairs[kRows][2];
+    for (int r = 0; r < kRows; ++r) {
+      const T* row = a + static_cast<int64_t>(r) * p.depth + k;
+      pairs[r][0] = row[0];
+      pairs[r][1] = k + 1 < p.depth ? row[1] : T{};
+    }
+    for (int v = 0; v < 4; ++v) {
+      hwy::Prefetch(reinterpret_cast<const char*>(words + v * lanes) + kPrefetchBytes);
+      const auto column = hn::LoadU(d, words + v * lanes);
+      for (int r = 0; r < kRows; ++r) s[r][v] = AddPairs(d, s[r][v], pairs[r], column);
+    }
+  }
+  for (int r = 0; r < kRows; ++r) {
+    for (int v = 0; v < 4; ++v) {
+      float* sum = sums + r * kPanelColumns + v * lanes;
+      hn::StoreU(begin == 0 ? s[r][v] : hn::Add(hn::LoadU(d, sum), s[r][v]), d, sum);
+    }
+  }
+}
+
 // Rows [0, kRows) times one panel into c, `columns` wide at most kPanelColumns.
 template <int kRows, typename T>
 HWY_NOINLINE void Panel(const Product& p, const T* a, const T* b, float* c, int32_t columns) {
   const hn::CappedTag<float, 16> d;
-  constexpr int kMaxVectors = kPanelColumns / 4;
-  const auto lanes = static_cast<int32_t>(hn::Lanes(d));
   constexpr int32_t kPair = sizeof(T) == 2 ? 2 : 1;
-  const int32_t paired_depth = p.depth / kPair * kPair;
-  HWY_ALIGN float sums[kRows][kPanelColumns];
-  (void)kMaxVectors;
-  // Four vectors of columns at a time keep kRows x 4 sums in registers.
-  for (int32_t first = 0; first < kPanelColumns; first += 4 * lanes) {
-    hn::Vec<decltype(d)> s[kRows][4];
-    for (int r = 0; r < kRows; ++r) {
-      for (int v = 0; v < 4; ++v) s[r][v] = hn::Zero(d);
-    }
-    const T* panel = b + first * kPair;
-    for (int32_t k = 0; k < p.depth; k += kPair) {
-      const T* line = panel + static_cast<int64_t>(k) * kPanelColumns;
-      const float* words = reinterpret_cast<const float*>(line);
-      T pair[2] = {a[k], T{}};
-      for (int v = 0; v < 4; ++v) {
-        hwy::Prefetch(reinterpret_cast<const char*>(words + v * lanes) + kPrefetchBytes);
-        const auto column = hn::LoadU(d, words + v * lanes);
-        for (int r = 0; r < kRows; ++r) {
-          const T* row = a + static_cast<int64_t>(r) * p.depth + k;
-          if (k < paired_depth) {
-            s[r][v] = AddPairs(d, s[r][v], row, column);
-          } else {
-            pair[0] = row[0];
-            s[r][v] = AddPairs(d, s[r][v], pair, column);
-          }
-        }
-      }
-    }
-    for (int r = 0; r < kRows; ++r) {
-      for (int v = 0; v < 4; ++v) hn::Store(s[r][v], d, sums[r] + first + v * lanes);
+  const int32_t step = 4 * static_cast<int32_t>(hn::Lanes(d));
+  float sums[kRows][kPanelColumns];
+  for (int32_t first = 0; first < kPanelColumns; first += step) {
+    for (int32_t begin = 0; begin < p.depth; begin += SumDepth(p.depth)) {
+      const int32_t end = HWY_MIN(p.depth, begin + SumDepth(p.depth));
+      Columns<kRows>(d, p, a, b + first * kPair, begin, end, sums[0] + first);
     }
   }
   for (int r = 0; r < kRows; ++r) {
     float* out = c + static_cast<int64_t>(r) * p.columns;
-    for (int32_t i = 0; i < columns; ++i) out[i] = p.accumulate ? out[i] + sums[r][i] : sums[r][i];
+    for (int32_t i = 0; i < columns; ++i) out[i] = p.accumulate ? sums[r][i] + out[i] : sums[r][i];
   }
 }
 

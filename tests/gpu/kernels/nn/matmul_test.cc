@@ -92,26 +92,71 @@ TEST(MatmulTest, GivesTheSameBitsForAnyNumberOfThreads) {
   }
 }
 
-TEST(MatmulTest, ThePortableProductAgreesWithTheFastOne) {
+// A product with packed weights of its own.
+struct PackedCase {
+  PackedCase(RunType type, int32_t columns, int32_t depth, int32_t rows)
+      : packed(static_cast<size_t>(PackedElements(type, depth, columns) * RunTypeBytes(type))),
+        a(ToRunType(type, RandomFloats(Area(rows, depth), 5))),
+        product{type, rows, columns, depth, false, a.data(), packed.data(), nullptr} {
+    const std::vector<uint8_t> weights = ToRunType(type, RandomFloats(Area(columns, depth), 4));
+    const int32_t bytes = RunTypeBytes(type);
+    for (int32_t k = 0; k < depth; ++k) {
+      for (int32_t column = 0; column < columns; ++column) {
+        std::memcpy(packed.data() + PackedIndex(type, depth, k, column) * bytes,
+                    weights.data() + (Area(column, depth) + static_cast<size_t>(k)) * static_cast<size_t>(bytes),
+                    static_cast<size_t>(bytes));
+      }
+    }
+  }
+  std::vector<float> Result(void (*run)(const Product&), int32_t rows, bool accumulate) const {
+    std::vector<float> c = RandomFloats(Area(rows, product.columns), 6);
+    Product p = product;
+    p.rows = rows;
+    p.accumulate = accumulate;
+    p.c = c.data();
+    run(p);
+    return c;
+  }
+  std::vector<uint8_t> packed;
+  std::vector<uint8_t> a;
+  Product product;
+};
+
+constexpr std::pair<int32_t, int32_t> kProductSizes[] = {{1, 1}, {64, 16}, {65, 31}, {100, 33}, {192, 576}, {64, 1537}};
+
+TEST(ProductTest, AllKernelsAgree) {
   for (const RunType type : kTypes) {
-    for (const int32_t rows : {1, 2, 3, 4, 5, 64}) {
-      for (const auto& [columns, depth] : {std::pair{1, 1}, {64, 16}, {65, 31}, {192, 576}}) {
-        std::vector<uint8_t> packed(static_cast<size_t>(PackedElements(type, depth, columns) * RunTypeBytes(type)));
-        const std::vector<float> weights = RandomFloats(Area(columns, depth), 4);
-        for (int32_t k = 0; k < depth; ++k) {
-          for (int32_t column = 0; column < columns; ++column) {
-            const std::vector<uint8_t> bytes = ToRunType(type, {weights[Area(column, depth) + static_cast<size_t>(k)]});
-            std::copy(bytes.begin(), bytes.end(),
-                      packed.begin() + PackedIndex(type, depth, k, column) * RunTypeBytes(type));
-          }
-        }
-        const std::vector<uint8_t> a = ToRunType(type, RandomFloats(Area(rows, depth), 5));
-        std::vector<float> fast(Area(rows, columns), 1.0f);
-        std::vector<float> small = fast;
+    for (const auto& [columns, depth] : kProductSizes) {
+      const PackedCase c(type, columns, depth, 64);
+      for (const int32_t rows : {1, 2, 3, 4, 5, 7, 64}) {
         for (const bool accumulate : {false, true}) {
-          RunProduct(Product{type, rows, columns, depth, accumulate, a.data(), packed.data(), fast.data()});
-          RunSmallProduct(Product{type, rows, columns, depth, accumulate, a.data(), packed.data(), small.data()});
-          for (size_t i = 0; i < fast.size(); ++i) ASSERT_NEAR(fast[i], small[i], 1e-4) << rows << " " << depth;
+          const std::vector<float> chosen = c.Result(RunProduct, rows, accumulate);
+          const std::vector<float> portable = c.Result(RunSmallProduct, rows, accumulate);
+          for (size_t i = 0; i < chosen.size(); ++i) ASSERT_NEAR(chosen[i], portable[i], 1e-4) << rows << " " << depth;
+          if (type != RunType::kBf16 || !HasBf16Dot()) continue;
+          const std::vector<float> dot = c.Result(RunBf16Dot, rows, accumulate);
+          for (size_t i = 0; i < dot.size(); ++i) ASSERT_NEAR(dot[i], portable[i], 1e-4) << rows << " " << depth;
+        }
+      }
+    }
+  }
+}
+
+TEST(ProductTest, ARowDoesNotDependOnHowManyAreComputedWithIt) {
+#if defined(__x86_64__)
+  unsigned eax = 7, ebx = 0, ecx = 0, edx = 0;
+  asm volatile("cpuid" : "+a"(eax), "=b"(ebx), "+c"(ecx), "=d"(edx));
+  if ((edx >> 22 & 1u) != 0) GTEST_SKIP() << "AMX adds in another order";
+#endif
+  for (const RunType type : kTypes) {
+    for (const auto& [columns, depth] : kProductSizes) {
+      const PackedCase c(type, columns, depth, 64);
+      for (const bool accumulate : {false, true}) {
+        const std::vector<float> whole = c.Result(RunProduct, 64, accumulate);
+        for (const int32_t rows : {1, 2, 3, 4, 8, 16, 24}) {
+          const std::vector<float> few = c.Result(RunProduct, rows, accumulate);
+          EXPECT_TRUE(std::equal(few.begin(), few.end(), whole.begin()))
+              << (type == RunType::kBf16 ? "bf16 " : "f32 ") << rows << " rows of " << columns << " x " << depth;
         }
       }
     }

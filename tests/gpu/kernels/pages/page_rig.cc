@@ -55,10 +55,10 @@ PageRig::PageRig(const RigOptions& options)
   rows_ = New<SequenceRows>(options.sequences);
   scratch_ = New<int32_t>(options.sequences * heads * kTierCount + 1);
   error_ = New<int32_t>(1);
-  moved_ = New<int64_t>(2);
+  moved_ = New<int64_t>(2 * options.sequences);
   actions_ = New<StepAction>(options.sequences * heads);
   stream_->Fill(error_, 0, 4);
-  stream_->Fill(moved_, 0, 16);
+  stream_->Fill(moved_, 0, 16 * options.sequences);
   for (int32_t s = 0; s < options.sequences; ++s) {
     SequenceRows rows;
     rows.heads = New<HeadState>(heads);
@@ -233,14 +233,15 @@ std::vector<int32_t> PageRig::FreeIds() {
   return ids;
 }
 
-int64_t PageRig::demoted() {
-  const HostAccess access(*stream_);
-  return moved_[0];
-}
+int64_t PageRig::demoted() { return SumMoved(0); }
 
-int64_t PageRig::dropped() {
+int64_t PageRig::dropped() { return SumMoved(1); }
+
+int64_t PageRig::SumMoved(int32_t column) {
   const HostAccess access(*stream_);
-  return moved_[1];
+  int64_t sum = 0;
+  for (int32_t s = 0; s < options_.sequences; ++s) sum += moved_[2 * s + column];
+  return sum;
 }
 
 bool PageRig::TookError() {

@@ -76,6 +76,7 @@ class PageRig {
   void SetLength(int32_t sequence, int32_t length);
 
  private:
+  int64_t SumMoved(int32_t column);
   template <typename T>
   T* New(int64_t count);
 
