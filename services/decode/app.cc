@@ -93,7 +93,7 @@ class App final : public DecodeApp {
     v1::DescribeReply description;
     description.set_kind(v1::WORKER_KIND_DECODE);
     *description.mutable_model() =
-        IdentityOf(ServedModel{model_->folder.fingerprint, weights.config().geometry(), weights.run_type(),
+        ToProto(ServedModel{model_->folder.fingerprint, weights.config().geometry(), weights.run_type(),
                                weights.config().max_positions, weights.config().name});
     description.set_device(model_->device->name());
     description.add_links(v1::LINK_KIND_GRPC);

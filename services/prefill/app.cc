@@ -81,7 +81,7 @@ class App final : public PrefillApp {
   v1::DescribeReply Description() const {
     v1::DescribeReply description;
     description.set_kind(v1::WORKER_KIND_PREFILL);
-    *description.mutable_model() = IdentityOf(Served());
+    *description.mutable_model() = ToProto(Served());
     description.set_device(model_->device->name());
     description.add_links(v1::LINK_KIND_GRPC);
     description.set_host(HostName());

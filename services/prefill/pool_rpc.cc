@@ -35,7 +35,7 @@ class Download final : public ChunkStream {
 std::string OpenBytes(const Publication& publication, const ServedModel& model) {
   v1::PublishOpen open;
   open.set_tenant(publication.tenant);
-  *open.mutable_model() = IdentityOf(model);
+  *open.mutable_model() = ToProto(model);
   open.set_profile(publication.profile);
   for (const Publication::Chunk& chunk : publication.chunks) {
     v1::PublishOpen::Chunk* out = open.add_chunks();
@@ -54,7 +54,7 @@ absl::StatusOr<std::unique_ptr<ChunkStream>> PoolClient::Fetch(const FetchOrder&
   v1::FetchRequest request;
   request.set_lease(order.lease);
   request.set_tenant(order.tenant);
-  *request.mutable_model() = IdentityOf(model_);
+  *request.mutable_model() = ToProto(model_);
   for (const StoredChunk& chunk : order.chunks) {
     v1::PlannedChunk* out = request.add_chunks();
     out->set_key(DigestBytes(chunk.key));

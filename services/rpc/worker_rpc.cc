@@ -36,7 +36,7 @@ absl::StatusOr<Digest> DigestFromBytes(absl::string_view bytes, absl::string_vie
   return digest;
 }
 
-v1::ModelIdentity IdentityOf(const ServedModel& model) {
+v1::ModelIdentity ToProto(const ServedModel& model) {
   v1::ModelIdentity proto;
   proto.set_fingerprint(DigestBytes(model.fingerprint));
   proto.mutable_geometry()->set_layers(model.geometry.layers);
@@ -49,7 +49,7 @@ v1::ModelIdentity IdentityOf(const ServedModel& model) {
   return proto;
 }
 
-absl::StatusOr<ServedModel> ServedModelFrom(const v1::ModelIdentity& proto) {
+absl::StatusOr<ServedModel> FromProto(const v1::ModelIdentity& proto) {
   ServedModel model;
   DECANT_ASSIGN_OR_RETURN(model.fingerprint, DigestFromBytes(proto.fingerprint(), "the model's fingerprint"));
   model.geometry = Geometry{proto.geometry().layers(), proto.geometry().q_heads(), proto.geometry().kv_heads(),

@@ -30,9 +30,9 @@ struct ServedModel {
   int32_t max_positions = 0;
   std::string name;
 };
-v1::ModelIdentity IdentityOf(const ServedModel& model);
+v1::ModelIdentity ToProto(const ServedModel& model);
 // INVALID_ARGUMENT for a fingerprint that is not 32 bytes or an unspecified run type.
-absl::StatusOr<ServedModel> ServedModelFrom(const v1::ModelIdentity& model);
+absl::StatusOr<ServedModel> FromProto(const v1::ModelIdentity& model);
 
 // INVALID_ARGUMENT for anything but 32 bytes; `what` names the field.
 absl::StatusOr<Digest> DigestFromBytes(absl::string_view bytes, absl::string_view what);
