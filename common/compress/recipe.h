@@ -38,6 +38,13 @@ struct Recipe {
   std::string shareable;
 
   bool exact() const { return high == FormatId::kFullF32 || high == FormatId::kFullBf16; }
+
+  // The format besides the tiers' own in which a stored prefix may arrive: decode keeps room for it as the row's fixed
+  // run, prefill forwards such frames unchanged. Both sides derive it from the recipe, so no message has to name it.
+  FormatId prefix_format() const {
+    const bool has_k8v4 = high == FormatId::kK8V4 || low == FormatId::kK8V4;
+    return exact() || has_k8v4 ? FormatId::kNone : FormatId::kK8V4;
+  }
 };
 
 }  // namespace decant

@@ -58,7 +58,7 @@ DECANT_HOST_DEVICE constexpr PageLayout FitLayout(FormatId id, int32_t head_dim,
 }
 
 // The page size, a multiple of 64, that minimises the expected waste over `formats`: inside the page and in the
-// half-empty last page of a head's row of about `row_tokens` tokens. head_dim from 32 to 256.
+// half-empty last page of a row of about `row_tokens` tokens. head_dim: a multiple of 8 from 8 to 256.
 int64_t ChoosePageBytes(int32_t head_dim, const FormatId* formats, int32_t format_count, int32_t row_tokens);
 
 }  // namespace decant

@@ -67,7 +67,8 @@ struct PageRing {
 
 // What one head does with the new token of a step, decided by PlanStep and executed by AppendToken:
 // if demote_to >= 0 the token in high slot `high_slot` is first re-encoded into low slot `demote_to` (== low count: a
-// fresh slot); then the new token is written to `high_slot` (== high count: a fresh slot).
+// fresh slot); then the new token is written to `high_slot` (== high count: a fresh slot). high_slot -1: there was no
+// page for it, nothing happens.
 struct StepAction {
   int32_t high_slot = 0;
   int32_t demote_to = -1;

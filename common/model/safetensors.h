@@ -39,6 +39,9 @@ class Safetensors {
   virtual bool Contains(absl::string_view name) const = 0;
   virtual std::vector<std::string> Names() const = 0;
   virtual int64_t total_bytes() const = 0;
+  // Gives the mapped files' memory back to the system, for when their tensors have been copied: views stay valid and
+  // read the files again.
+  virtual void ReleaseMemory() const = 0;
   // SHA-256 over the names, types, shapes and bytes of all tensors' headers and a sample of every tensor's bytes (first
   // and last 4 KiB): cheap at start and different for different weights in practice.
   virtual Digest fingerprint() const = 0;

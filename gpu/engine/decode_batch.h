@@ -10,8 +10,11 @@
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
 #include "absl/types/span.h"
+#include "common/base/digest.h"
+#include "common/base/memory_ref.h"
 #include "common/compress/recipe.h"
 #include "common/kv/receipt.h"
+#include "common/kv/rows.h"
 #include "gpu/engine/sampling.h"
 #include "gpu/engine/weights.h"
 
@@ -19,7 +22,8 @@ namespace decant {
 
 struct DecodeOptions {
   int64_t kv_budget_bytes = int64_t{256} << 20;  // pages; taken at once
-  int32_t max_sequences = 64;                    // that run at once
+  int32_t max_sequences = 64;                    // reserved or running at once
+  Digest model;                                  // the fingerprint that frames must carry; zero accepts any
 };
 
 struct SequenceOptions {
@@ -42,9 +46,17 @@ struct StepToken {
 };
 
 struct SequenceUse {
-  TokenCounts tokens;
+  TokenCounts tokens;  // a prefix in a format of its own counts as high
   int64_t pages = 0;
   int64_t resident_bytes = 0;  // pages x page size
+};
+
+// The row tables of one sequence in host memory.
+struct RowsCopy {
+  std::vector<HeadState> heads;   // [layers, kv_heads]
+  std::vector<int32_t> page_ids;  // [layers, kv_heads, capacity]
+  SequenceRows rows;              // its addresses are those of the device
+  PageArena arena;                // likewise
 };
 
 // Not thread-safe: the thread that steps it owns it.
@@ -61,8 +73,8 @@ class DecodeBatch {
   // Pages not promised to any sequence.
   virtual int64_t unreserved_pages() const = 0;
 
-  // Promises pages and makes the row tables. RESOURCE_EXHAUSTED when the unreserved pages do not suffice (nothing
-  // changes), INVALID_ARGUMENT when they never can.
+  // Promises pages and makes the row tables. RESOURCE_EXHAUSTED when the unreserved pages or places do not suffice
+  // (nothing changes), INVALID_ARGUMENT when they never can, or for more tokens than the model has positions.
   virtual absl::StatusOr<SequenceId> Reserve(const SequenceOptions& options) = 0;
   // Copies a landed batch of frames and overlays of `sequence` into pages; each batch holds whole layers or parts of
   // them, chunks in ascending order per layer. DATA_LOSS or FAILED_PRECONDITION for frames that are wrong in any way;
@@ -80,6 +92,8 @@ class DecodeBatch {
 
   // For tests and the quality lab: f32 logits of the last Step, [running sequences in StepToken order, vocabulary].
   virtual absl::Status CopyLogits(absl::Span<float> out) = 0;
+  // For tests and inspection: which page holds what.
+  virtual absl::StatusOr<RowsCopy> CopyRows(SequenceId sequence) = 0;
   // The device memory of the pages, for tests that flip stored bits.
   virtual MemoryRef pages() = 0;
 };

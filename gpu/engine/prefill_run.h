@@ -28,15 +28,19 @@ struct LayerTap {
   void* k = nullptr;   // [kv_heads, capacity, head_dim] of the run type, after rope (and k-norm)
   void* v = nullptr;
   int64_t capacity = 0;
-  const float* sums = nullptr;  // [q_heads, sum_stride], or null without a score source
+  // Sums of normalised attention per query head and key over the queries at positions >= first_query, [q_heads,
+  // sum_stride]; null without a score source. With kAllLaterQueries first_query is the number of reused tokens and a
+  // key's own query does not count (the paper's t >= i + 1), so key i has tokens - max(i + 1, first_query)
+  // observations; with kLastWindow first_query is max(reused, tokens - window) and the own query counts (the release).
+  const float* sums = nullptr;
   int64_t sum_stride = 0;
-  int32_t first_query = 0;  // queries from this position on are in the sums
+  int32_t first_query = 0;
 };
 
 class PrefillRun {
  public:
   // INVALID_ARGUMENT for an empty prompt, ids outside the vocabulary, more tokens than the model's positions, or reused
-  // >= tokens.
+  // >= tokens; RESOURCE_EXHAUSTED when the device has no room. `weights` and `stream` must outlive it.
   static absl::StatusOr<std::unique_ptr<PrefillRun>> Create(const Weights& weights, Stream& stream,
                                                             absl::Span<const int32_t> tokens,
                                                             const PrefillOptions& options);
@@ -45,9 +49,10 @@ class PrefillRun {
   // Before ComputeLayer(layer): where the caller expands the K and V of the reused tokens to; null addresses when none
   // are reused.
   virtual LayerTap PrefixTarget(int32_t layer) = 0;
-  // Layers in order from 0. May be left between layers for other work or for good.
+  // Layers in order from 0, else FAILED_PRECONDITION. May be left between layers for other work or for good.
   virtual absl::StatusOr<LayerTap> ComputeLayer(int32_t layer) = 0;
-  // After the last layer: samples the first token; `position` is its index for the random generator.
+  // After the last layer (else FAILED_PRECONDITION): samples the first token; `position` is its index for the random
+  // generator.
   virtual absl::StatusOr<int32_t> SampleFirst(const Sampling& sampling, int64_t position) = 0;
   // After the last layer: f32 logits [tokens - reused, vocabulary] copied to `out` (parity tests, calibration).
   virtual absl::Status CopyLogits(absl::Span<float> out) = 0;

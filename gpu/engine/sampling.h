@@ -1,19 +1,7 @@
+// `Sampling`, under the name by which users of the engine find it.
 #ifndef DECANT_GPU_ENGINE_SAMPLING_H_
 #define DECANT_GPU_ENGINE_SAMPLING_H_
 
-#include <cstdint>
-
-namespace decant {
-
-// How the next token is drawn. The random number is a function of (seed, position of the token), so that any worker can
-// go on.
-struct Sampling {
-  float temperature = 0;  // 0 = greedy
-  int32_t top_k = 0;      // 0 = all
-  float top_p = 1;        // 1 = all
-  uint64_t seed = 0;
-};
-
-}  // namespace decant
+#include "gpu/kernels/nn/sample.h"  // IWYU pragma: export
 
 #endif  // DECANT_GPU_ENGINE_SAMPLING_H_

@@ -8,6 +8,9 @@
 
 namespace decant {
 
+inline constexpr int32_t kMaxAttentionGroup = 16;     // query heads per kv head
+inline constexpr int32_t kMaxAttentionHeadDim = 256;  // a multiple of 8, from 32
+
 struct DecodeAttentionArgs {
   PageArena arena;
   const SequenceRows* rows = nullptr;  // [sequences]
@@ -18,12 +21,13 @@ struct DecodeAttentionArgs {
   float scale = 0;       // 1 / sqrt(head_dim)
   float* out = nullptr;  // [sequences, q_heads, head_dim]; rows `out_stride` floats apart
   int64_t out_stride = 0;
-  float* scratch = nullptr;    // [threads, group, scratch_tokens]
+  float* scratch = nullptr;    // DecodeAttentionScratchBytes
   int64_t scratch_tokens = 0;  // >= the most tokens any head holds
 };
+int64_t DecodeAttentionScratchBytes(const Device& device, const Geometry& geometry, int64_t scratch_tokens);
 // One query token per sequence attends to every token its rows hold, straight from the compressed pages: one pass per
-// kv head, shared by the query heads of its group. Rows with an online policy get the step's attention, the maximum
-// over the group, added to the score of every tracked token.
+// kv head, shared by the query heads of its group; a head without tokens gives zeros. Rows with an online policy get
+// the step's attention, the maximum over the group, added to the score of every tracked token.
 void DecodeAttention(Stream& stream, const DecodeAttentionArgs& args);
 
 }  // namespace decant

@@ -62,11 +62,13 @@ struct PlanStepArgs {
   int32_t sequences = 0;
   StepAction* actions = nullptr;  // [sequences, layers, kv_heads], out
   int32_t* scratch = nullptr;     // [sequences * layers * kv_heads * 2 + 1]
-  int64_t* moved = nullptr;       // [2]: demoted and dropped tokens, added to
+  int64_t* moved = nullptr;       // [sequences, 2]: demoted and dropped tokens, added to
   int32_t* error = nullptr;
 };
 // Decides for every head what the next token of each sequence does (the policy of its rows) and takes the pages that
-// this needs; a head that needs none takes none (defect D5). Token counts move in AppendToken.
+// this needs; a head that needs none takes none (defect D5). Token counts move in AppendToken. The paper's mean is over
+// later queries only, so under kDiffKvPaper the newest stored token, which so far only its own query has seen, first
+// goes back to score 0.
 void PlanStep(Stream& stream, const PlanStepArgs& args);
 
 // Advances the length of every sequence by one; the last operation of a step.

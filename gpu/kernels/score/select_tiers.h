@@ -9,8 +9,9 @@
 namespace decant {
 
 struct SelectTiersArgs {
-  // Sums of attention received, per query head, over the queries from `first_query` on that saw the token: [q_heads,
-  // stride]. They are mergeable: tiles of queries add up to the whole.
+  // Sums of attention received, per query head, over the queries from `first_query` on that saw the token, its own
+  // query left out under kAllLaterQueries: [q_heads, stride]; null without a source. They are mergeable: tiles of
+  // queries add up to the whole.
   const float* sums = nullptr;
   int64_t stride = 0;
   int32_t q_heads = 0;

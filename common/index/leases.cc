@@ -1,0 +1,55 @@
+#include "common/index/leases.h"
+
+#include "absl/strings/str_cat.h"
+#include "common/base/status_macros.h"
+
+namespace decant {
+
+absl::StatusOr<uint64_t> LeaseTable::Grant(std::string tenant, std::vector<uint64_t> entries, absl::Time deadline) {
+  if (leases_.size() >= limit_) {
+    return absl::ResourceExhaustedError(absl::StrCat(leases_.size(), " leases are held; release some or wait"));
+  }
+  const uint64_t id = ++last_id_;
+  leases_.emplace(id, Lease{id, std::move(tenant), std::move(entries), deadline});
+  by_deadline_.emplace(deadline, id);
+  return id;
+}
+
+absl::StatusOr<const Lease*> LeaseTable::Find(uint64_t id, const std::string& tenant, absl::Time now) const {
+  const auto found = leases_.find(id);
+  // One answer for all four cases: nobody learns what another tenant holds.
+  if (found == leases_.end() || found->second.deadline <= now || found->second.tenant != tenant) {
+    return absl::NotFoundError(absl::StrCat("lease ", id, " is unknown or has ended; plan again"));
+  }
+  return &found->second;
+}
+
+absl::Status LeaseTable::Renew(uint64_t id, const std::string& tenant, absl::Time now, absl::Time deadline) {
+  DECANT_RETURN_IF_ERROR(Find(id, tenant, now).status());
+  Lease& lease = leases_.find(id)->second;
+  if (deadline <= lease.deadline) return absl::OkStatus();
+  by_deadline_.erase({lease.deadline, id});
+  lease.deadline = deadline;
+  by_deadline_.emplace(deadline, id);
+  return absl::OkStatus();
+}
+
+std::vector<uint64_t> LeaseTable::Release(uint64_t id) {
+  const auto found = leases_.find(id);
+  if (found == leases_.end()) return {};
+  std::vector<uint64_t> entries = std::move(found->second.entries);
+  by_deadline_.erase({found->second.deadline, id});
+  leases_.erase(found);
+  return entries;
+}
+
+std::vector<uint64_t> LeaseTable::Expire(absl::Time now) {
+  std::vector<uint64_t> entries;
+  while (!by_deadline_.empty() && by_deadline_.begin()->first <= now) {
+    const std::vector<uint64_t> given_back = Release(by_deadline_.begin()->second);
+    entries.insert(entries.end(), given_back.begin(), given_back.end());
+  }
+  return entries;
+}
+
+}  // namespace decant

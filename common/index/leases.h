@@ -1,0 +1,54 @@
+// Leases: the right to read stored entries until a deadline.
+#ifndef DECANT_COMMON_INDEX_LEASES_H_
+#define DECANT_COMMON_INDEX_LEASES_H_
+
+#include <cstdint>
+#include <map>
+#include <set>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/time/time.h"
+
+namespace decant {
+
+struct Lease {
+  uint64_t id = 0;  // never 0, never used twice
+  std::string tenant;
+  std::vector<uint64_t> entries;
+  absl::Time deadline;
+};
+
+// Who holds what until when. It pins nothing itself: the owner pins entries when it grants a lease and lets go of those
+// that Release and Expire give back, each exactly once. Not thread-safe.
+class LeaseTable {
+ public:
+  explicit LeaseTable(size_t limit) : limit_(limit) {}
+
+  // RESOURCE_EXHAUSTED when `limit` leases are held.
+  absl::StatusOr<uint64_t> Grant(std::string tenant, std::vector<uint64_t> entries, absl::Time deadline);
+  // The lease, valid until the next call that ends one. NOT_FOUND when it is unknown, ended, past its deadline or
+  // another tenant's.
+  absl::StatusOr<const Lease*> Find(uint64_t id, const std::string& tenant, absl::Time now) const;
+  // Moves the deadline; it never comes nearer. Errors as Find.
+  absl::Status Renew(uint64_t id, const std::string& tenant, absl::Time now, absl::Time deadline);
+  // Ends a lease and gives its entries back; none when there is no such lease.
+  std::vector<uint64_t> Release(uint64_t id);
+  // Ends every lease whose deadline is at or before `now` and gives their entries back.
+  std::vector<uint64_t> Expire(absl::Time now);
+
+  size_t held() const { return leases_.size(); }
+
+ private:
+  const size_t limit_;
+  uint64_t last_id_ = 0;
+  std::map<uint64_t, Lease> leases_;
+  std::set<std::pair<absl::Time, uint64_t>> by_deadline_;
+};
+
+}  // namespace decant
+
+#endif  // DECANT_COMMON_INDEX_LEASES_H_

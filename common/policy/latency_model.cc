@@ -1,0 +1,24 @@
+#include "common/policy/latency_model.h"
+
+#include <algorithm>
+
+namespace decant {
+
+double PredictTtft(const LatencyTerms& terms) {
+  const double layers = terms.layers;
+  const double fetch = terms.fetch_bytes / terms.fetch_rate / layers;
+  const double compute = terms.compute_s / layers;
+  const double encode = terms.encode_bytes / terms.encode_rate / layers;
+  const double wire = terms.link_fixed_s + terms.wire_bytes / terms.link_rate / layers;
+  const double copy = terms.wire_bytes / terms.import_rate / layers;
+  double fetched = 0, encoded = terms.queue_s, sent = 0, imported = 0;
+  for (int32_t layer = 0; layer < terms.layers; ++layer) {
+    fetched += fetch;
+    encoded = std::max(encoded, fetched) + compute + encode;
+    sent = std::max(sent, encoded) + wire;
+    imported = std::max(imported, sent) + copy;
+  }
+  return imported;
+}
+
+}  // namespace decant

@@ -1,0 +1,38 @@
+// The time to first token of one request, from the sizes and rates of its parts (reference: service-aware.md 1.3).
+//
+// Layers i = 1..L are pipelined. With V bytes per layer of full precision to encode, S the encoder's speed, a the fixed
+// time of a batch, R the bytes per layer on the link, B the link's rate, and I the import's speed:
+//   f_i = f_{i-1} + prefix bytes per layer / fetch rate             pool to prefill, layer-major, from time 0
+//   p_i = max(e_{i-1}, f_i, queue) + compute per layer              prefill
+//   e_i = p_i + V / S                                               encode; it shares prefill's cores or SMs
+//   w_i = max(w_{i-1}, e_i) + a + R / B                             wire
+//   d_i = max(d_{i-1}, w_i) + R / I                                 decode copies frames into pages
+// and the first token is there at d_L: it travels in the commit.
+#ifndef DECANT_COMMON_POLICY_LATENCY_MODEL_H_
+#define DECANT_COMMON_POLICY_LATENCY_MODEL_H_
+
+#include <cstdint>
+
+namespace decant {
+
+// Times in seconds, rates in bytes or tokens per second; rates are above 0.
+struct LatencyTerms {
+  int32_t layers = 1;
+  double queue_s = 0;      // until prefill takes this request up
+  double compute_s = 0;    // of all layers
+  double fetch_bytes = 0;  // from the pool
+  double fetch_rate = 1;
+  double encode_bytes = 0;  // full-precision bytes that are encoded
+  double encode_rate = 1;
+  double wire_bytes = 0;  // forwarded and encoded
+  double link_rate = 1;
+  double link_fixed_s = 0;
+  double import_rate = 1;
+};
+
+// Seconds. Finite and not negative for finite terms; grows with every time and byte and falls with every rate.
+double PredictTtft(const LatencyTerms& terms);
+
+}  // namespace decant
+
+#endif  // DECANT_COMMON_POLICY_LATENCY_MODEL_H_

@@ -1,0 +1,38 @@
+// Which pair of workers a request should use: by load, by link and by where its prefix is.
+//
+// A pair's score is a rough time to first token with full precision: queued and own tokens (less the prefix) over the
+// worker's speed, then the bytes over the link. That is enough to order pairs before anybody prices profiles, and to
+// choose one when the pool is down.
+#ifndef DECANT_COMMON_POLICY_PLACEMENT_H_
+#define DECANT_COMMON_POLICY_PLACEMENT_H_
+
+#include <cstdint>
+#include <vector>
+
+#include "absl/types/span.h"
+#include "common/policy/candidate.h"
+
+namespace decant {
+
+struct PlacementNeed {
+  int64_t prompt_tokens = 0;
+  int64_t max_tokens = 0;
+  int64_t full_bytes_per_token = 0;  // Geometry::full_bytes_per_token()
+};
+
+struct RankedPair {
+  int32_t candidate = 0;  // index into the span that was ranked
+  double score_ms = 0;    // rough time to first token; lower is better
+};
+
+// The link's rate in bits per second: what was stated, else what such a link usually gives.
+double LinkRateOrPrior(const PairCandidate& pair);
+
+// Pairs with no draining worker, best first, at most `limit`. Pairs whose decode worker has requests waiting for pages
+// come after all others; of equal scores the decode worker with fewer running sequences comes first, then the order
+// given. Empty when every pair is draining.
+std::vector<RankedPair> RankPairs(const PlacementNeed& need, absl::Span<const PairCandidate> pairs, int32_t limit);
+
+}  // namespace decant
+
+#endif  // DECANT_COMMON_POLICY_PLACEMENT_H_

@@ -1,0 +1,31 @@
+#include "common/policy/profile_facts.h"
+
+#include "common/base/status_macros.h"
+#include "common/policy/priors.h"
+
+namespace decant {
+
+absl::StatusOr<ProfileFacts> FactsOf(const Profile& profile, const Geometry& geometry, RunType run_type,
+                                     absl::string_view model, const ProfileTable* table) {
+  DECANT_ASSIGN_OR_RETURN(const Recipe recipe, Compile(profile, geometry, run_type));
+  ProfileFacts facts;
+  facts.name = profile.name;
+  facts.exact = recipe.exact();
+  const double full_bytes = 4.0 * geometry.head_dim;  // of one head's K and V at 2 bytes per element
+  facts.wire_ratio = full_bytes / static_cast<double>(TokenBytes(recipe.high, geometry.head_dim));
+  facts.resident_ratio = facts.wire_ratio;
+  facts.encode_bytes_per_s = kPriorEncodeBytesPerS;
+  const ProfileCost* cost = table == nullptr ? nullptr : table->Find(profile.name);
+  if (facts.exact) facts.quality = 1;
+  if (cost == nullptr) return facts;
+  facts.encode_bytes_per_s = cost->encode_bytes_per_s;
+  if (facts.exact) return facts;
+  facts.quality = cost->quality;
+  facts.wire_ratio = cost->wire_ratio;
+  facts.resident_ratio = cost->resident_ratio;
+  facts.tpot_ratio = cost->tpot_ratio;
+  if (table->model != model) facts.measured_on = table->model;
+  return facts;
+}
+
+}  // namespace decant

@@ -1,0 +1,67 @@
+// The measured quality and cost of each profile on one model: committed files, written by measuring, never by hand.
+//
+// common/policy/tables/<name>.json is compiled in:
+//   {"format": "decant profile table v1",
+//    "model": "decant-tiny",                    name of the model it was measured on
+//    "measured": {"command": ..., "machine": ..., "commit": ..., "date": ...},    all four, texts
+//    "profiles": [
+//      {"name": "k8v4",
+//       "quality": 0.98,                        in [0, 1]: how much of full precision's task result remains
+//       "wire_ratio": 3.1,                      kv_bytes_full / kv_bytes_wire of a cold long prompt
+//       "resident_ratio": 2.9,                  kv_bytes_full / kv_bytes_resident
+//       "encode_bytes_per_s": 1.2e9,            full-precision bytes that prefill selects and encodes per second
+//       "tpot_ratio": 0.9},                     time per output token over that of `full`
+//      ...]}
+// `full` must be among them, with quality 1. A table serves the model it names. The table in generic.json serves every
+// model that has none of its own; what it gives is marked with the model it was measured on.
+#ifndef DECANT_COMMON_POLICY_PROFILE_TABLE_H_
+#define DECANT_COMMON_POLICY_PROFILE_TABLE_H_
+
+#include <string>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/strings/string_view.h"
+
+namespace decant {
+
+struct ProfileCost {
+  std::string name;
+  double quality = 0;
+  double wire_ratio = 1;
+  double resident_ratio = 1;
+  double encode_bytes_per_s = 0;
+  double tpot_ratio = 1;
+};
+
+struct ProfileTable {
+  std::string model;     // it was measured on
+  std::string measured;  // "command; machine; commit; date"
+  std::vector<ProfileCost> profiles;
+
+  const ProfileCost* Find(absl::string_view profile) const;  // null when it was not measured
+};
+
+// INVALID_ARGUMENT with the field and its value.
+absl::StatusOr<ProfileTable> ParseProfileTable(absl::string_view json);
+
+class ProfileTables {
+ public:
+  // The tables compiled in; there may be none.
+  static absl::StatusOr<ProfileTables> BuiltIn();
+
+  // ALREADY_EXISTS for a second table of a model, or a second generic one.
+  absl::Status Add(ProfileTable table);
+  absl::Status AddGeneric(ProfileTable table);
+  // The model's own table, else the generic one, else null. Valid until the next Add.
+  const ProfileTable* For(absl::string_view model) const;
+
+ private:
+  std::vector<ProfileTable> tables_;
+  std::vector<ProfileTable> generic_;  // at most one
+};
+
+}  // namespace decant
+
+#endif  // DECANT_COMMON_POLICY_PROFILE_TABLE_H_

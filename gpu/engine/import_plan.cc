@@ -1,0 +1,115 @@
+#include "gpu/engine/import_plan.h"
+
+#include <algorithm>
+#include <map>
+
+#include "absl/strings/str_cat.h"
+#include "common/base/status_macros.h"
+#include "gpu/kernels/codec/frame_runs.h"
+
+namespace decant {
+namespace {
+
+template <typename... Parts>
+absl::Status Refused(const Parts&... parts) {
+  return absl::FailedPreconditionError(absl::StrCat(parts..., "; abort the transfer and plan the request again"));
+}
+
+}  // namespace
+
+ImportPlan::ImportPlan(const Expectation& expectation)
+    : expect_(expectation),
+      next_position_(static_cast<size_t>(expectation.geometry.layers), 0),
+      tokens_(static_cast<size_t>(expectation.geometry.layers * expectation.geometry.kv_heads)) {}
+
+absl::Status ImportPlan::CheckFrame(const BatchPart& part) const {
+  const FrameHeader& header = part.frame.header;
+  const Geometry& geometry = expect_.geometry;
+  if (expect_.model_fingerprint != 0 && header.model_fingerprint != expect_.model_fingerprint) {
+    return Refused("frame of model ", absl::Hex(header.model_fingerprint), ", not ",
+                   absl::Hex(expect_.model_fingerprint));
+  }
+  if (header.head_dim != geometry.head_dim || header.first_head != 0 || header.heads != geometry.kv_heads) {
+    return Refused("frame of heads ", header.first_head, " + ", header.heads, " of ", header.head_dim,
+                   " elements, not 0 + ", geometry.kv_heads, " of ", geometry.head_dim);
+  }
+  if (header.first_layer + header.layers > geometry.layers) {
+    return Refused("frame of layers ", header.first_layer, " + ", header.layers, " of a model with ", geometry.layers);
+  }
+  if (!header.rope_applied || header.k_norm_applied != expect_.k_norm) {
+    return Refused("frame whose keys are ", header.rope_applied ? "after" : "before", " rope and ",
+                   header.k_norm_applied ? "after" : "before", " the key norm");
+  }
+  for (int32_t layer = header.first_layer; layer < header.first_layer + header.layers; ++layer) {
+    const int32_t next = next_position_[static_cast<size_t>(layer)];
+    if (header.first_position != next) {
+      return Refused("layer ", layer, ": chunk at position ", header.first_position, " where ", next,
+                     " comes next (duplicated, missing or out of order)");
+    }
+    if (header.span > expect_.prompt_tokens - next) {
+      return Refused("layer ", layer, ": chunk of positions ", next, " + ", header.span, " in a prompt of ",
+                     expect_.prompt_tokens, " tokens");
+    }
+  }
+  return absl::OkStatus();
+}
+
+absl::Status ImportPlan::CheckOverlay(const BatchPart& part) {
+  if (!expect_.needs_scores) return absl::OkStatus();
+  const FrameHeader& header = part.frame.header;
+  if (!part.overlay.has_value()) {
+    return Refused("layer ", header.first_layer, ", chunk at position ", header.first_position,
+                   ": no overlay, but the online policy needs its scores");
+  }
+  const int32_t first_query = part.overlay->header.first_query;
+  if (first_query_ < 0) first_query_ = first_query;
+  if (first_query != first_query_) {
+    return Refused("overlay with scores from query ", first_query, ", others from ", first_query_);
+  }
+  return absl::OkStatus();
+}
+
+absl::StatusOr<std::vector<LayerImport>> ImportPlan::Take(absl::string_view batch) {
+  DECANT_ASSIGN_OR_RETURN(const std::vector<BatchPart> parts, SplitBatch(batch));
+  const int32_t heads = expect_.geometry.kv_heads;
+  std::map<int32_t, LayerImport> layers;
+  for (const BatchPart& part : parts) {
+    DECANT_RETURN_IF_ERROR(CheckFrame(part));
+    DECANT_RETURN_IF_ERROR(CheckOverlay(part));
+    const FrameHeader& header = part.frame.header;
+    for (int32_t layer = header.first_layer; layer < header.first_layer + header.layers; ++layer) {
+      LayerImport& import = layers[layer];
+      import.layer = layer;
+      import.growth.resize(static_cast<size_t>(heads * kTierCount), 0);
+      const size_t first_run = import.runs.size();
+      DECANT_RETURN_IF_ERROR(AppendImportRuns(part, layer, expect_.formats, import.runs));
+      int64_t kept = 0;
+      for (size_t i = first_run; i < import.runs.size(); ++i) {
+        const ImportRun& run = import.runs[i];
+        import.growth[static_cast<size_t>(run.head * kTierCount + run.tier)] += run.tokens;
+        tokens_[static_cast<size_t>(layer * heads + run.head)][static_cast<size_t>(run.tier)] += run.tokens;
+        kept += run.tokens;
+      }
+      pruned_ += int64_t{heads} * header.span - kept;
+      next_position_[static_cast<size_t>(layer)] += header.span;
+    }
+  }
+  std::vector<LayerImport> imports;
+  for (auto& [layer, import] : layers) imports.push_back(std::move(import));
+  return imports;
+}
+
+bool ImportPlan::IsComplete() const {
+  return std::all_of(next_position_.begin(), next_position_.end(),
+                     [this](int32_t next) { return next == expect_.prompt_tokens; });
+}
+
+std::string ImportPlan::Missing() const {
+  for (size_t layer = 0; layer < next_position_.size(); ++layer) {
+    if (next_position_[layer] == expect_.prompt_tokens) continue;
+    return absl::StrCat("layer ", layer, " has ", next_position_[layer], " of ", expect_.prompt_tokens, " tokens");
+  }
+  return "nothing";
+}
+
+}  // namespace decant

@@ -1,0 +1,263 @@
+#include "gpu/engine/layer_encoder.h"
+
+#include <algorithm>
+#include <cstring>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "common/base/check.h"
+#include "common/base/status_macros.h"
+#include "common/kv/frame.h"
+#include "common/kv/overlay.h"
+#include "gpu/kernels/codec/encode_frames.h"
+#include "gpu/kernels/codec/frame_runs.h"
+#include "gpu/kernels/score/select_tiers.h"
+
+namespace decant {
+namespace {
+
+// A chunk on its way into the batch; a reused one has no frame of its own.
+struct ChunkPlan {
+  FrameHeader header;
+  FrameLayout frame;
+  OverlayHeader overlay_header;
+  OverlayLayout overlay;
+  size_t first_run = 0;
+  size_t end_run = 0;
+};
+
+class FrameLayerEncoder final : public LayerEncoder {
+ public:
+  FrameLayerEncoder(Device& device, LayerEncoderOptions options) : device_(device), options_(std::move(options)) {
+    chunks_ = (options_.prompt_tokens + options_.chunk_tokens - 1) / options_.chunk_tokens;
+    counts_.resize(static_cast<size_t>(options_.geometry.kv_heads * chunks_ * 3));
+  }
+
+  absl::Status Allocate() {
+    const int64_t heads = options_.geometry.kv_heads;
+    const int64_t runs = int64_t{chunks_} * heads * kFrameTiers;
+    DECANT_ASSIGN_OR_RETURN(scores_, device_.Allocate(heads * options_.prompt_tokens * int64_t{sizeof(float)}));
+    DECANT_ASSIGN_OR_RETURN(tiers_, device_.Allocate(heads * options_.prompt_tokens));
+    DECANT_ASSIGN_OR_RETURN(device_counts_, device_.Allocate(static_cast<int64_t>(counts_.size() * sizeof(int32_t))));
+    DECANT_ASSIGN_OR_RETURN(device_runs_, device_.Allocate(runs * static_cast<int64_t>(sizeof(EncodeRun))));
+    DECANT_ASSIGN_OR_RETURN(errors_, device_.Allocate(2 * runs * static_cast<int64_t>(sizeof(StoredError))));
+    return absl::OkStatus();
+  }
+
+  absl::StatusOr<EncodedLayer> Encode(Stream& stream, const LayerTap& tap, int32_t first_chunk) override {
+    if (tap.tokens != options_.prompt_tokens || first_chunk < 0 || first_chunk > chunks_) {
+      return absl::InvalidArgumentError(absl::StrCat("layer of ", tap.tokens, " tokens from chunk ", first_chunk,
+                                                     ", made for ", options_.prompt_tokens, " in ", chunks_));
+    }
+    if (options_.recipe.score != ScoreSource::kNone && tap.sums == nullptr) {
+      return absl::InvalidArgumentError(
+          absl::StrCat("profile ", options_.recipe.profile, " scores tokens, but the layer has no sums"));
+    }
+    DECANT_RETURN_IF_ERROR(Select(stream, tap));
+    EncodedLayer layer;
+    layer.layer = tap.layer;
+    std::vector<EncodeRun> runs;
+    const std::vector<ChunkPlan> plans = LayOut(tap, first_chunk, layer, runs);
+    DECANT_RETURN_IF_ERROR(Run(stream, tap, runs, layer));
+    DECANT_RETURN_IF_ERROR(CopyReusedScores(stream, plans, first_chunk, layer));
+    Seal(plans, layer);
+    return layer;
+  }
+
+ private:
+  bool has_overlays() const { return options_.recipe.online != OnlinePolicy::kNone; }
+  int32_t first_token(int32_t chunk) const { return chunk * options_.chunk_tokens; }
+  int32_t span(int32_t chunk) const {
+    return std::min(options_.chunk_tokens, options_.prompt_tokens - first_token(chunk));
+  }
+  int32_t count(int32_t head, int32_t chunk, int32_t tier) const {
+    return counts_[static_cast<size_t>((head * chunks_ + chunk) * 3 + tier)];
+  }
+
+  // Scores, tiers and their counts; without a score source everything is high.
+  absl::Status Select(Stream& stream, const LayerTap& tap) {
+    SelectTiersArgs args;
+    args.sums = tap.sums;
+    args.stride = tap.sum_stride;
+    args.q_heads = options_.geometry.q_heads;
+    args.kv_heads = options_.geometry.kv_heads;
+    args.tokens = tap.tokens;
+    args.first_query = tap.first_query;
+    args.allocation = options_.recipe.allocation;
+    args.source = options_.recipe.score;
+    args.alpha_high = options_.recipe.alpha_high;
+    args.alpha_low = options_.recipe.alpha_low;
+    args.window = options_.recipe.window;
+    args.chunk_tokens = options_.chunk_tokens;
+    args.scores = scores_.As<float>();
+    args.tiers = tiers_.As<uint8_t>();
+    args.counts = device_counts_.As<int32_t>();
+    SelectTiers(stream, args);
+    stream.Copy(counts_.data(), args.counts, static_cast<int64_t>(counts_.size() * sizeof(int32_t)));
+    return stream.Synchronize();
+  }
+
+  FrameHeader HeaderOf(int32_t layer, int32_t chunk) const {
+    const Recipe& recipe = options_.recipe;
+    FrameHeader header;
+    int64_t held[3] = {0, 0, 0};
+    for (int32_t head = 0; head < options_.geometry.kv_heads; ++head) {
+      for (int32_t tier = 0; tier < 3; ++tier) held[tier] += count(head, chunk, tier);
+      if (count(head, chunk, kHigh) != span(chunk) && count(head, chunk, kLow) != span(chunk)) {
+        header.explicit_positions = true;
+      }
+    }
+    if (held[kHigh] > 0) header.formats[kHigh] = recipe.high;
+    if (held[kLow] > 0) header.formats[kLow] = recipe.low;
+    const Provenance own = held[2] > 0      ? Provenance::kPruned
+                           : recipe.exact() ? Provenance::kExact
+                                            : Provenance::kQuantised;
+    header.provenance = std::max(own, options_.prefix_provenance);
+    header.k_norm_applied = options_.k_norm;
+    header.first_layer = layer;
+    header.heads = options_.geometry.kv_heads;
+    header.head_dim = options_.geometry.head_dim;
+    header.first_position = first_token(chunk);
+    header.span = span(chunk);
+    header.model_fingerprint = options_.model.Prefix64();
+    header.profile = recipe.digest;
+    if (static_cast<size_t>(chunk) < options_.contexts.size()) {
+      header.context = options_.contexts[static_cast<size_t>(chunk)];
+    }
+    return header;
+  }
+
+  // Places every frame and overlay and lists what to encode.
+  std::vector<ChunkPlan> LayOut(const LayerTap& tap, int32_t first_chunk, EncodedLayer& layer,
+                                std::vector<EncodeRun>& runs) const {
+    std::vector<ChunkPlan> plans;
+    int64_t end = 0;
+    for (int32_t chunk = has_overlays() ? 0 : first_chunk; chunk < chunks_; ++chunk) {
+      const bool reused = chunk < first_chunk;
+      ChunkPlan plan;
+      plan.header = HeaderOf(tap.layer, chunk);
+      std::vector<int32_t> counts;
+      for (int32_t head = 0; head < options_.geometry.kv_heads; ++head) {
+        // A stored chunk holds every token in its first tier.
+        counts.push_back(reused ? span(chunk) : count(head, chunk, kHigh));
+        counts.push_back(reused ? 0 : count(head, chunk, kLow));
+        layer.counts.high += reused ? 0 : count(head, chunk, kHigh);
+        layer.counts.low += reused ? 0 : count(head, chunk, kLow);
+        layer.counts.pruned += reused ? 0 : count(head, chunk, 2);
+      }
+      if (reused) {
+        plan.header.formats[kHigh] = options_.recipe.high;
+        plan.header.explicit_positions = false;
+      }
+      plan.frame = LayOutFrame(plan.header, counts, end);
+      EncodedChunk place{first_token(chunk), span(chunk), end, reused ? 0 : plan.frame.bytes, 0, 0};
+      end += place.frame_bytes;
+      if (has_overlays()) {
+        plan.overlay_header = OverlayHeaderFor(plan.header, tap.first_query);
+        plan.overlay = LayOutOverlay(plan.overlay_header, plan.frame, end);
+        place.overlay_offset = end;
+        place.overlay_bytes = plan.overlay.bytes;
+        end += place.overlay_bytes;
+      }
+      plan.first_run = runs.size();
+      if (!reused) {
+        AppendEncodeRuns(plan.header, plan.frame, has_overlays() ? &plan.overlay : nullptr, first_token(chunk), runs);
+      }
+      plan.end_run = runs.size();
+      plans.push_back(std::move(plan));
+      layer.chunks.push_back(place);
+    }
+    layer.batch.resize(static_cast<size_t>(end));
+    return plans;
+  }
+
+  // Encodes into device memory and brings bytes and errors back.
+  absl::Status Run(Stream& stream, const LayerTap& tap, const std::vector<EncodeRun>& runs, EncodedLayer& layer) {
+    const auto bytes = static_cast<int64_t>(layer.batch.size());
+    if (bytes > out_.bytes()) {
+      DECANT_ASSIGN_OR_RETURN(out_, device_.Allocate(bytes));
+    }
+    run_errors_.resize(2 * runs.size());
+    if (runs.empty()) return absl::OkStatus();
+    stream.Copy(device_runs_.As<void>(), runs.data(), static_cast<int64_t>(runs.size() * sizeof(EncodeRun)));
+    EncodeFramesArgs args;
+    args.run_type = options_.run_type;
+    args.k = tap.k;
+    args.v = tap.v;
+    args.capacity = tap.capacity;
+    args.head_dim = options_.geometry.head_dim;
+    args.tiers = tiers_.As<uint8_t>();
+    args.scores = scores_.As<float>();
+    args.tokens = tap.tokens;
+    args.runs = device_runs_.As<EncodeRun>();
+    args.run_count = static_cast<int32_t>(runs.size());
+    args.out = out_.As<uint8_t>();
+    args.key_errors = errors_.As<StoredError>();
+    args.value_errors = args.key_errors + runs.size();
+    EncodeFrames(stream, args);
+    stream.Copy(layer.batch.data(), args.out, bytes);
+    stream.Copy(run_errors_.data(), args.key_errors, static_cast<int64_t>(run_errors_.size() * sizeof(StoredError)));
+    return stream.Synchronize();
+  }
+
+  // The overlays of reused chunks: all their tokens in order.
+  absl::Status CopyReusedScores(Stream& stream, const std::vector<ChunkPlan>& plans, int32_t first_chunk,
+                                EncodedLayer& layer) const {
+    if (!has_overlays() || first_chunk == 0) return absl::OkStatus();
+    for (int32_t chunk = 0; chunk < first_chunk; ++chunk) {
+      for (int32_t head = 0; head < options_.geometry.kv_heads; ++head) {
+        const int64_t from = int64_t{head} * options_.prompt_tokens + first_token(chunk);
+        stream.Copy(layer.batch.data() + plans[static_cast<size_t>(chunk)].overlay.run(0, head, kHigh),
+                    scores_.As<float>() + from, int64_t{4} * span(chunk));
+      }
+    }
+    return stream.Synchronize();
+  }
+
+  void Seal(const std::vector<ChunkPlan>& plans, EncodedLayer& layer) const {
+    const size_t run_count = run_errors_.size() / 2;
+    for (size_t i = 0; i < plans.size(); ++i) {
+      FrameHeader header = plans[i].header;
+      for (size_t run = plans[i].first_run; run < plans[i].end_run; ++run) {
+        header.key_error.Add(run_errors_[run]);
+        header.value_error.Add(run_errors_[run_count + run]);
+      }
+      layer.key_error.Add(header.key_error);
+      layer.value_error.Add(header.value_error);
+      if (layer.chunks[i].frame_bytes > 0) SealFrame(header, plans[i].frame, layer.batch.data());
+      if (has_overlays()) SealOverlay(plans[i].overlay_header, plans[i].overlay, layer.batch.data());
+    }
+  }
+
+  Device& device_;
+  const LayerEncoderOptions options_;
+  int32_t chunks_ = 0;
+  Buffer scores_;         // [kv_heads, tokens] f32
+  Buffer tiers_;          // [kv_heads, tokens] u8
+  Buffer device_counts_;  // [kv_heads, chunks, 3] i32
+  Buffer device_runs_;
+  Buffer errors_;  // of keys, then of values, per run
+  Buffer out_;     // grows to the largest layer
+  std::vector<int32_t> counts_;
+  std::vector<StoredError> run_errors_;
+};
+
+}  // namespace
+
+absl::StatusOr<std::unique_ptr<LayerEncoder>> LayerEncoder::Create(Device& device, const LayerEncoderOptions& options) {
+  const Geometry& geometry = options.geometry;
+  if (options.prompt_tokens < 1 || options.chunk_tokens < 1 || options.chunk_tokens > kMaxFrameSpan ||
+      geometry.kv_heads < 1 || geometry.q_heads % geometry.kv_heads != 0 || geometry.head_dim < 8 ||
+      geometry.head_dim % 8 != 0 || options.recipe.high == FormatId::kNone ||
+      options.prefix_provenance == Provenance::kUnspecified) {
+    return absl::InvalidArgumentError(absl::StrCat(
+        "cannot encode ", options.prompt_tokens, " tokens in chunks of ", options.chunk_tokens, " with ",
+        geometry.q_heads, " query and ", geometry.kv_heads, " kv heads of ", geometry.head_dim, " elements, format ",
+        static_cast<int>(options.recipe.high), ", provenance ", static_cast<int>(options.prefix_provenance)));
+  }
+  auto encoder = std::make_unique<FrameLayerEncoder>(device, options);
+  DECANT_RETURN_IF_ERROR(encoder->Allocate());
+  return encoder;
+}
+
+}  // namespace decant

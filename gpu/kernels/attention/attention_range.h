@@ -1,0 +1,39 @@
+// The vector part of decode attention: a range of the tokens of one kv head, on one thread.
+#ifndef DECANT_GPU_KERNELS_ATTENTION_ATTENTION_RANGE_H_
+#define DECANT_GPU_KERNELS_ATTENTION_ATTENTION_RANGE_H_
+
+#include <cstdint>
+
+#include "common/kv/rows.h"
+
+namespace decant {
+
+// Tokens [begin, end) of a head, counted over its fixed run, its high tier and its low tier in this order.
+struct AttentionRange {
+  const PageArena* arena = nullptr;
+  const SequenceRows* rows = nullptr;
+  const HeadState* head = nullptr;
+  const int32_t* page_ids = nullptr;  // [capacity], of this head
+  int64_t begin = 0;
+  int64_t end = 0;
+  const float* q = nullptr;  // [group, head_dim]
+  int32_t group = 0;
+  float scale = 0;
+  float* weights = nullptr;  // [group, weights_stride]: place of token `begin`
+  int64_t weights_stride = 0;
+  float* out = nullptr;  // [group, head_dim]
+  float* max = nullptr;  // [group]
+  float* sum = nullptr;  // [group]
+};
+
+// Leaves exp(logit - max) of every token in `weights`, the largest logit in `max` (-infinity for an empty range), the
+// sum of the weights in `sum` and the sum of weight x value in `out`.
+void AttendRange(const AttentionRange& range);
+
+// Adds the maximum over the group of weight x factor to the score of every tracked token of the range; factors is
+// [group].
+void AddScores(const AttentionRange& range, const float* factors);
+
+}  // namespace decant
+
+#endif  // DECANT_GPU_KERNELS_ATTENTION_ATTENTION_RANGE_H_

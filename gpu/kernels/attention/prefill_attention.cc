@@ -1,0 +1,23 @@
+#include "gpu/kernels/attention/prefill_attention.h"
+
+#include "common/base/check.h"
+#include "gpu/kernels/attention/prefill_scratch.h"
+
+namespace decant {
+
+int64_t PrefillAttentionScratchBytes(const Device& device, RunType run_type, int32_t queries, int32_t keys,
+                                     int32_t q_heads, int32_t kv_heads, int32_t head_dim) {
+  DECANT_CHECK(device.kind() == DeviceKind::kHost);
+  return PrefillScratch(run_type, queries, keys, q_heads, kv_heads, head_dim, device.threads()).bytes;
+}
+
+void PrefillAttention(Stream& stream, const PrefillAttentionArgs& args) {
+  DECANT_CHECK(stream.device().kind() == DeviceKind::kHost);
+  DECANT_CHECK_MSG(args.first_query + args.queries <= args.scratch_keys && args.packed_keys <= args.first_query,
+                   "queries from %d on, %d of them, %d packed, scratch for %d keys", args.first_query, args.queries,
+                   args.packed_keys, args.scratch_keys);
+  const HostAccess access(stream);
+  PrefillAttentionHost(stream.device(), args);
+}
+
+}  // namespace decant

@@ -1,0 +1,61 @@
+#include <functional>
+
+#include "gpu/kernels/codec/codec_host.h"
+#include "gpu/kernels/codec/vector_codec.h"
+#include "gpu/kernels/pages/slot.h"
+
+namespace decant {
+namespace {
+
+void DemoteToken(const PageArena& arena, const SequenceRows& rows, const HeadRow& row, const StepAction& action) {
+  const FormatId high = rows.formats[kHigh];
+  const FormatId low = rows.formats[kLow];
+  const int32_t head_dim = arena.geometry.head_dim;
+  const TokenSlot from = SlotAt(arena, row, high, kHigh, action.high_slot);
+  const TokenSlot to = SlotAt(arena, row, low, kLow, action.demote_to);
+  float vector[kMaxHeadDim];
+  DecodeVector(from.keys, from.key_meta, head_dim, FormatOf(high).k, RunType::kF32, vector);
+  EncodeVector(RunType::kF32, vector, head_dim, FormatOf(low).k, to.keys, to.key_meta, nullptr);
+  DecodeVector(from.values, from.value_meta, head_dim, FormatOf(high).v, RunType::kF32, vector);
+  EncodeVector(RunType::kF32, vector, head_dim, FormatOf(low).v, to.values, to.value_meta, nullptr);
+  *to.score = *from.score;
+  *to.position = *from.position;
+  if (action.demote_to == row.state->tokens[kLow]) ++row.state->tokens[kLow];
+}
+
+void WriteToken(const PageArena& arena, const SequenceRows& rows, const HeadRow& row, int32_t slot, const float* k,
+                const float* v) {
+  const FormatId id = rows.formats[kHigh];
+  const Format format = FormatOf(id);
+  const int32_t head_dim = arena.geometry.head_dim;
+  const TokenSlot to = SlotAt(arena, row, id, kHigh, slot);
+  EncodeVector(RunType::kF32, k, head_dim, format.k, to.keys, to.key_meta, nullptr);
+  EncodeVector(RunType::kF32, v, head_dim, format.v, to.values, to.value_meta, nullptr);
+  if (format.tracked) {
+    *to.score = 0;
+    *to.position = *rows.length;
+  }
+  if (slot == row.state->tokens[kHigh]) ++row.state->tokens[kHigh];
+}
+
+}  // namespace
+
+void AppendTokenHost(Stream& stream, const AppendTokenArgs& args) {
+  const HostAccess access(stream);
+  const auto append = [&args](int64_t index, int) {
+    const Geometry& geometry = args.arena.geometry;
+    const auto sequence = static_cast<int32_t>(index / geometry.kv_heads);
+    const auto head = static_cast<int32_t>(index % geometry.kv_heads);
+    const int64_t action_index = (int64_t{sequence} * geometry.layers + args.layer) * geometry.kv_heads + head;
+    const StepAction action = args.actions[action_index];
+    if (action.high_slot < 0) return;
+    const SequenceRows& rows = args.rows[sequence];
+    const HeadRow row = RowOf(rows, geometry, args.layer, head);
+    if (action.demote_to >= 0) DemoteToken(args.arena, rows, row, action);
+    const int64_t offset = sequence * args.kv_stride + int64_t{head} * geometry.head_dim;
+    WriteToken(args.arena, rows, row, action.high_slot, args.k + offset, args.v + offset);
+  };
+  stream.device().ParallelFor(int64_t{args.sequences} * args.arena.geometry.kv_heads, std::cref(append));
+}
+
+}  // namespace decant

@@ -1,0 +1,31 @@
+#include "common/base/check.h"
+#include "gpu/kernels/codec/append_token.h"
+#include "gpu/kernels/codec/codec_host.h"
+#include "gpu/kernels/codec/encode_frames.h"
+
+namespace decant {
+namespace {
+
+void RequireHost(Stream& stream) {
+  DECANT_CHECK_MSG(stream.device().kind() == DeviceKind::kHost, "no codec operations for device %s",
+                   stream.device().name().c_str());
+}
+
+}  // namespace
+
+void AppendToken(Stream& stream, const AppendTokenArgs& args) {
+  RequireHost(stream);
+  AppendTokenHost(stream, args);
+}
+
+void EncodeFrames(Stream& stream, const EncodeFramesArgs& args) {
+  RequireHost(stream);
+  EncodeFramesHost(stream, args);
+}
+
+void ExpandFrames(Stream& stream, const ExpandFramesArgs& args) {
+  RequireHost(stream);
+  ExpandFramesHost(stream, args);
+}
+
+}  // namespace decant

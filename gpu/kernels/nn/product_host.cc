@@ -1,0 +1,126 @@
+#include "gpu/kernels/nn/product_host.h"
+
+#include <omp.h>
+
+#include <cstring>
+#include <dnnl.hpp>
+#include <map>
+#include <memory>
+#include <tuple>
+#include <vector>
+
+#include "common/base/check.h"
+#include "gpu/kernels/nn/packed_layout.h"
+
+namespace decant {
+namespace {
+
+using Shape = std::tuple<RunType, int32_t, int32_t, int32_t, bool>;
+
+dnnl::memory::data_type DataType(RunType type) {
+  return type == RunType::kBf16 ? dnnl::memory::data_type::bf16 : dnnl::memory::data_type::f32;
+}
+
+dnnl::matmul::primitive_desc Describe(const dnnl::engine& engine, const Shape& shape) {
+  using Tag = dnnl::memory::format_tag;
+  const auto [type, rows, columns, depth, accumulate] = shape;
+  const dnnl::memory::desc a({rows, depth}, DataType(type), Tag::ab);
+  const dnnl::memory::desc b({depth, columns}, DataType(type),
+                             type == RunType::kBf16 ? Tag::BA16a64b2a : Tag::BA16a64b);
+  const dnnl::memory::desc c({rows, columns}, dnnl::memory::data_type::f32, Tag::ab);
+  dnnl::primitive_attr attributes;
+  // The library's own scratchpad belongs to the thread that compiled the kernel.
+  attributes.set_scratchpad_mode(dnnl::scratchpad_mode::user);
+  if (accumulate) {
+    dnnl::post_ops sum;
+    sum.append_sum(1.0f);
+    attributes.set_post_ops(sum);
+  }
+  return dnnl::matmul::primitive_desc({a, b, c}, attributes, engine);
+}
+
+struct Kernel {
+  dnnl::matmul primitive;
+  dnnl::memory a;
+  dnnl::memory b;
+  dnnl::memory c;
+  std::vector<char> scratchpad_bytes;
+  dnnl::memory scratchpad;
+};
+
+// One thread's kernels. The compiled code itself is shared through oneDNN's primitive cache.
+class Kernels {
+ public:
+  Kernels() : engine_(dnnl::engine::kind::cpu, 0), stream_(engine_) {
+    // Every thread of ours would otherwise bring a team of OpenMP threads along, which spin.
+    omp_set_num_threads(1);
+  }
+
+  void Run(const Product& product) {
+    Kernel& kernel = Find(Shape{product.type, product.rows, product.columns, product.depth, product.accumulate});
+    kernel.a.set_data_handle(const_cast<void*>(product.a));
+    kernel.b.set_data_handle(const_cast<void*>(product.b));
+    kernel.c.set_data_handle(product.c);
+    const dnnl_exec_arg_t arguments[] = {{DNNL_ARG_SRC, kernel.a.get()},
+                                         {DNNL_ARG_WEIGHTS, kernel.b.get()},
+                                         {DNNL_ARG_DST, kernel.c.get()},
+                                         {DNNL_ARG_SCRATCHPAD, kernel.scratchpad.get()}};
+    DECANT_CHECK(dnnl_primitive_execute(kernel.primitive.get(), stream_.get(), 4, arguments) == dnnl_success);
+  }
+
+ private:
+  Kernel& Find(const Shape& shape) {
+    std::unique_ptr<Kernel>& kernel = kernels_[shape];
+    if (kernel != nullptr) return *kernel;
+    const dnnl::matmul::primitive_desc description = Describe(engine_, shape);
+    kernel = std::make_unique<Kernel>();
+    kernel->primitive = dnnl::matmul(description);
+    kernel->a = dnnl::memory(description.src_desc(), engine_, nullptr);
+    kernel->b = dnnl::memory(description.weights_desc(), engine_, nullptr);
+    kernel->c = dnnl::memory(description.dst_desc(), engine_, nullptr);
+    kernel->scratchpad_bytes.resize(description.scratchpad_desc().get_size() + 64);
+    kernel->scratchpad = dnnl::memory(description.scratchpad_desc(), engine_, kernel->scratchpad_bytes.data());
+    return *kernel;
+  }
+
+  dnnl::engine engine_;
+  dnnl::stream stream_;
+  std::map<Shape, std::unique_ptr<Kernel>> kernels_;
+};
+
+bool ProbeFastProduct(RunType type) {
+  const int threads = omp_get_max_threads();
+  omp_set_num_threads(1);
+  bool fast = false;
+  try {
+    const dnnl::engine engine(dnnl::engine::kind::cpu, 0);
+    fast = std::strncmp(Describe(engine, Shape{type, kRowTile, 128, 64, false}).impl_info_str(), "brg", 3) == 0;
+  } catch (const dnnl::error&) {
+    // oneDNN does not know the type on this processor.
+  }
+  omp_set_num_threads(threads);
+  return fast;
+}
+
+}  // namespace
+
+bool HasFastProduct(RunType type) {
+  static const bool f32 = ProbeFastProduct(RunType::kF32);
+  static const bool bf16 = ProbeFastProduct(RunType::kBf16);
+  return type == RunType::kBf16 ? bf16 : f32;
+}
+
+void RunProduct(const Product& product) {
+  if (product.rows == 0 || product.columns == 0) return;
+  // With few rows memory decides: what prefetches is faster than oneDNN.
+  if (product.type == RunType::kBf16 && product.rows <= 2 && HasBf16Dot()) {
+    RunBf16Dot(product);
+  } else if (product.rows == 1 || !HasFastProduct(product.type)) {
+    RunSmallProduct(product);
+  } else {
+    thread_local Kernels kernels;
+    kernels.Run(product);
+  }
+}
+
+}  // namespace decant

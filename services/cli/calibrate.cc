@@ -1,0 +1,162 @@
+#include <algorithm>
+#include <cstdio>
+#include <fstream>
+#include <iterator>
+#include <memory>
+#include <nlohmann/json.hpp>
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
+#include "absl/time/clock.h"
+#include "common/base/status_macros.h"
+#include "services/cli/alpha_search.h"
+#include "services/cli/command.h"
+#include "services/cli/held_out_text.h"
+
+namespace decant {
+namespace {
+
+struct CalibrateOptions {
+  std::string folder;
+  std::string text_file;
+  std::string out;
+  std::vector<std::string> profiles = {"diffkv"};
+  std::string dtype = "auto";
+  int threads = 0;
+  int32_t prompts = 8;
+  int32_t prompt_tokens = 1024;
+  int32_t answer_tokens = 24;
+  double loss = 0.01;
+  uint64_t seed = 20240;  // of the held-out text; training and demo draw others
+};
+
+// Windows of the user's text, evenly spread; or generated text, cut at its beginning so that the question stays.
+absl::StatusOr<std::vector<std::vector<int32_t>>> Prompts(const CalibrateOptions& options, const Tokenizer& tokenizer) {
+  std::vector<std::vector<int32_t>> prompts;
+  const auto want = static_cast<size_t>(options.prompt_tokens);
+  if (options.text_file.empty()) {
+    for (int32_t i = 0; i < options.prompts; ++i) {
+      DECANT_ASSIGN_OR_RETURN(
+          std::vector<int32_t> ids,
+          tokenizer.Encode(HeldOutText(options.seed + static_cast<uint64_t>(i), options.prompt_tokens)));
+      if (ids.size() > want) ids.erase(ids.begin() + 1, ids.end() - static_cast<std::ptrdiff_t>(want - 1));
+      prompts.push_back(std::move(ids));
+    }
+    return prompts;
+  }
+  std::ifstream file(options.text_file, std::ios::binary);
+  if (!file) return absl::NotFoundError(absl::StrCat("cannot read the text ", options.text_file));
+  const std::string text(std::istreambuf_iterator<char>(file), {});
+  DECANT_ASSIGN_OR_RETURN(const std::vector<int32_t> ids, tokenizer.Encode(text));
+  const auto count = static_cast<size_t>(options.prompts);
+  if (ids.size() < want * count) {
+    return absl::InvalidArgumentError(absl::StrCat("the text has ", ids.size(), " tokens, ", count, " prompts of ",
+                                                   want, " need ", want * count, "; give more text or ask for fewer"));
+  }
+  const size_t stride = count > 1 ? (ids.size() - want) / (count - 1) : 0;
+  for (size_t i = 0; i < count; ++i) {
+    const auto begin = ids.begin() + static_cast<std::ptrdiff_t>(i * stride);
+    prompts.emplace_back(begin, begin + static_cast<std::ptrdiff_t>(want));
+  }
+  return prompts;
+}
+
+void PrintSweep(absl::string_view title, const std::vector<AlphaScore>& scores, size_t chosen) {
+  std::printf("%s\n%-12s %14s %10s %14s %8s\n", std::string(title).c_str(), "alphas", "nats/token", "agreement",
+              "resident bytes", "ratio");
+  for (size_t i = 0; i < scores.size(); ++i) {
+    const AlphaScore& score = scores[i];
+    std::printf("%-12s %14.5f %10.3f %14.0f %8.2f%s\n", score.name.c_str(), score.divergence, score.agreement,
+                score.resident_bytes, scores[0].resident_bytes / score.resident_bytes, i == chosen ? "  <-" : "");
+  }
+}
+
+nlohmann::ordered_json ToJson(const std::vector<AlphaScore>& scores) {
+  auto json = nlohmann::ordered_json::array();
+  for (const AlphaScore& score : scores) {
+    json.push_back({{"alphas", score.name},
+                    {"nats_per_token", score.divergence},
+                    {"agreement", score.agreement},
+                    {"resident_bytes", score.resident_bytes}});
+  }
+  return json;
+}
+
+absl::Status Calibrate(const CalibrateOptions& options) {
+  DECANT_ASSIGN_OR_RETURN(const auto model, LoadedModel::Load(options.folder, options.dtype, options.threads));
+  const ModelConfig& config = model->weights->config();
+  if (options.prompt_tokens > config.max_positions - options.answer_tokens - 1) {
+    return absl::InvalidArgumentError(absl::StrCat("prompts of ", options.prompt_tokens, " tokens do not fit the ",
+                                                   config.max_positions, " positions of ", config.name,
+                                                   "; give a smaller --prompt-tokens"));
+  }
+  DECANT_ASSIGN_OR_RETURN(const auto prompts, Prompts(options, *model->folder.tokenizer));
+  DECANT_ASSIGN_OR_RETURN(const Catalogue catalogue, Catalogue::BuiltIn());
+  nlohmann::ordered_json calibration;
+  calibration["model"] = config.name;
+  for (const std::string& name : options.profiles) {
+    AlphaSearchOptions search;
+    DECANT_ASSIGN_OR_RETURN(search.profile, catalogue.Find(name));
+    search.answer_tokens = options.answer_tokens;
+    search.loss = options.loss;
+    const absl::Time start = absl::Now();
+    search.progress = [&](int32_t done, int32_t all) {
+      const absl::Duration left = (absl::Now() - start) / done * (all - done);
+      std::fprintf(stderr, "%s: %d of %d prompts, about %s left\n", name.c_str(), done, all,
+                   absl::FormatDuration(absl::Trunc(left, absl::Seconds(1))).c_str());
+    };
+    DECANT_ASSIGN_OR_RETURN(const AlphaChoice choice, SearchAlphas(*model, prompts, search));
+    PrintSweep(absl::StrCat(name, ": alpha_h, with alpha_l = 0"), choice.first,
+               ChooseAlphas(choice.first, options.loss));
+    PrintSweep(absl::StrCat(name, ": alpha_l, with alpha_h = ", choice.alpha_high), choice.second,
+               ChooseAlphas(choice.second, options.loss));
+    std::printf("%s on %s: alpha_h %g, alpha_l %g\n", config.name.c_str(), name.c_str(), choice.alpha_high,
+                choice.alpha_low);
+    calibration["profiles"][name] = {{"alpha_high", choice.alpha_high}, {"alpha_low", choice.alpha_low}};
+    calibration["measured"][name] = {{"alpha_high", ToJson(choice.first)}, {"alpha_low", ToJson(choice.second)}};
+  }
+  calibration["measured"]["prompts"] = options.prompts;
+  calibration["measured"]["prompt_tokens"] = options.prompt_tokens;
+  calibration["measured"]["answer_tokens"] = options.answer_tokens;
+  calibration["measured"]["loss_nats"] = options.loss;
+  calibration["measured"]["run_type"] = model->weights->run_type() == RunType::kF32 ? "f32" : "bf16";
+  if (options.out.empty()) return absl::OkStatus();
+  std::ofstream file(options.out);
+  file << calibration.dump(2) << "\n";
+  if (!file.flush()) return absl::UnavailableError(absl::StrCat("cannot write ", options.out));
+  return absl::OkStatus();
+}
+
+}  // namespace
+
+void AddCalibrate(CLI::App& parser, CommandRun& run) {
+  auto options = std::make_shared<CalibrateOptions>();
+  CLI::App* command =
+      parser.add_subcommand("calibrate",
+                            "Finds the thresholds alpha_h and alpha_l of a model on held-out text: the cheapest ones "
+                            "whose greedy answers lose\n"
+                            "at most --loss nats per token beside k8v4 (services/cli/alpha_search.h has the measure).");
+  command->add_option("--model", options->folder, "Hugging Face model folder")->required()->type_name("DIR");
+  command->add_option("--text", options->text_file, "held-out text; left out, some is made")->type_name("FILE");
+  command->add_option("--out", options->out, "where to write the calibration, as common/compress/catalogue takes it")
+      ->type_name("FILE");
+  command->add_option("--profile", options->profiles, "profiles to calibrate")->capture_default_str();
+  command->add_option("--loss", options->loss, "nats per token that may be lost beside k8v4")->capture_default_str();
+  command->add_option("--prompts", options->prompts, "prompts to measure on")
+      ->check(CLI::Range(1, 10'000))
+      ->capture_default_str();
+  command->add_option("--prompt-tokens", options->prompt_tokens, "tokens of each")
+      ->check(CLI::Range(2, 1 << 20))
+      ->capture_default_str();
+  command->add_option("--answer-tokens", options->answer_tokens, "tokens to generate after each")
+      ->check(CLI::Range(1, 10'000))
+      ->capture_default_str();
+  command->add_option("--seed", options->seed, "of the text that is made")->capture_default_str();
+  command->add_option("--dtype", options->dtype, "run type")
+      ->check(CLI::IsMember({"auto", "bf16", "f32"}))
+      ->capture_default_str();
+  command->add_option("--threads", options->threads, "threads that compute; 0 for one per core")->capture_default_str();
+  command->callback([options, &run] { run = [options] { return Calibrate(*options); }; });
+}
+
+}  // namespace decant

@@ -1,0 +1,65 @@
+#include "services/cli/client.h"
+
+#include "absl/strings/str_cat.h"
+#include "absl/time/clock.h"
+#include "decant/v1/generation.grpc.pb.h"
+#include "services/rpc/channel.h"
+#include "services/rpc/status_edge.h"
+
+namespace decant {
+namespace {
+
+constexpr absl::Duration kExplainLimit = absl::Seconds(10);
+
+absl::Status WithAdvice(const std::string& router, const grpc::Status& status) {
+  const absl::Status plain = FromGrpc(status);
+  if (!absl::IsUnavailable(plain)) return plain;
+  return absl::UnavailableError(absl::StrCat(plain.message(), " (router ", router,
+                                             "; if it is not running, start it with `decant up --model DIR`)"));
+}
+
+}  // namespace
+
+absl::StatusOr<Generated> GenerateOnce(const std::string& router, const v1::GenerateRequest& request,
+                                       absl::Duration limit, const std::function<void(absl::string_view)>& on_text) {
+  Channels channels;
+  const auto stub = v1::Generation::NewStub(channels.Get(router));
+  grpc::ClientContext context;
+  context.set_deadline(ToGrpc(absl::Now() + limit));
+  const auto stream = stub->Generate(&context, request);
+  Generated generated;
+  bool finished = false;
+  v1::GenerateEvent event;
+  while (stream->Read(&event)) {
+    if (event.has_started()) {
+      generated.request_id = event.started().request_id();
+    } else if (event.has_piece()) {
+      const auto& tokens = event.piece().tokens();
+      generated.tokens.insert(generated.tokens.end(), tokens.begin(), tokens.end());
+      generated.text += event.piece().text();
+      on_text(event.piece().text());
+    } else if (event.has_finished()) {
+      generated.finished = event.finished();
+      finished = true;
+    }
+  }
+  const grpc::Status status = stream->Finish();
+  if (!status.ok()) return WithAdvice(router, status);
+  if (!finished) return absl::InternalError("the router ended the stream without a result");
+  return generated;
+}
+
+absl::StatusOr<v1::ExplainReply> ExplainOnce(const std::string& router, const std::string& request_id) {
+  Channels channels;
+  const auto stub = v1::Generation::NewStub(channels.Get(router));
+  grpc::ClientContext context;
+  context.set_deadline(ToGrpc(absl::Now() + kExplainLimit));
+  v1::ExplainRequest request;
+  request.set_request_id(request_id);
+  v1::ExplainReply reply;
+  const grpc::Status status = stub->Explain(&context, request, &reply);
+  if (!status.ok()) return WithAdvice(router, status);
+  return reply;
+}
+
+}  // namespace decant

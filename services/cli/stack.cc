@@ -1,0 +1,78 @@
+#include "services/cli/stack.h"
+
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "common/base/status_macros.h"
+
+namespace decant {
+namespace {
+
+constexpr absl::Duration kRegisterLimit = absl::Seconds(30);
+
+}  // namespace
+
+absl::StatusOr<std::unique_ptr<Stack>> Stack::Start(const StackOptions& options) {
+  if (options.prefill_workers < 1 || options.decode_workers < 1) {
+    return absl::InvalidArgumentError("at least one prefill and one decode worker are needed");
+  }
+  std::unique_ptr<Stack> stack(new Stack());
+  DECANT_RETURN_IF_ERROR(stack->StartAll(options));
+  return stack;
+}
+
+Stack::~Stack() = default;
+
+absl::Status Stack::StartAll(const StackOptions& options) {
+  const std::string metrics = options.metrics ? "127.0.0.1:0" : "";
+  DECANT_ASSIGN_OR_RETURN(model_, LoadedModel::Load(options.model_folder, options.dtype, options.threads));
+  PoolOptions pool;
+  pool.metrics = metrics;
+  pool.pool_bytes = options.pool_bytes;
+  DECANT_ASSIGN_OR_RETURN(pool_, PoolApp::Create(pool));
+  DECANT_RETURN_IF_ERROR(pool_->Start());
+  RouterOptions router;
+  router.listen = absl::StrCat("127.0.0.1:", options.port);
+  router.metrics = metrics;
+  router.model_folder = options.model_folder;
+  router.pool = pool_->address();
+  DECANT_ASSIGN_OR_RETURN(router_, RouterApp::Create(router));
+  DECANT_RETURN_IF_ERROR(router_->Start());
+  for (int i = 0; i < options.decode_workers; ++i) {
+    DecodeAppOptions decode;
+    decode.metrics = metrics;
+    decode.router = router_->address();
+    decode.kv_budget_bytes = options.kv_budget_bytes;
+    DECANT_ASSIGN_OR_RETURN(auto app, DecodeApp::Create(model_, decode));
+    decodes_.push_back(std::move(app));
+    DECANT_RETURN_IF_ERROR(decodes_.back()->Start());
+  }
+  for (int i = 0; i < options.prefill_workers; ++i) {
+    PrefillAppOptions prefill;
+    prefill.metrics = metrics;
+    prefill.router = router_->address();
+    DECANT_ASSIGN_OR_RETURN(auto app, PrefillApp::Create(model_, prefill));
+    prefills_.push_back(std::move(app));
+    DECANT_RETURN_IF_ERROR(prefills_.back()->Start());
+  }
+  const absl::Time deadline = absl::Now() + kRegisterLimit;
+  for (const auto& app : decodes_) DECANT_RETURN_IF_ERROR(app->WaitRegistered(deadline));
+  for (const auto& app : prefills_) DECANT_RETURN_IF_ERROR(app->WaitRegistered(deadline));
+  return absl::OkStatus();
+}
+
+std::vector<std::string> Stack::metrics_addresses() const {
+  std::vector<std::string> addresses = {router_->metrics_address(), pool_->metrics_address()};
+  for (const auto& app : prefills_) addresses.push_back(app->metrics_address());
+  for (const auto& app : decodes_) addresses.push_back(app->metrics_address());
+  return addresses;
+}
+
+void Stack::Drain() {
+  router_->Drain();
+  for (const auto& app : prefills_) app->Drain();
+  for (const auto& app : decodes_) app->Drain();
+  pool_->Drain();
+}
+
+}  // namespace decant

@@ -1,0 +1,120 @@
+// The receiving end of transfers: calls of links, on their threads.
+#include <algorithm>
+#include <memory>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "services/decode/decode.h"
+
+namespace decant {
+
+absl::Status Decode::Open(const TransferOpen& open) {
+  if (open.model_fingerprint != options_.model) {
+    return absl::FailedPreconditionError(absl::StrCat("frames of model ", open.model_fingerprint.Hex().substr(0, 12),
+                                                      " cannot join model ", options_.model.Hex().substr(0, 12),
+                                                      "; start all workers with one model folder"));
+  }
+  if (open.frame_version != options_.frame_version) {
+    return absl::FailedPreconditionError(absl::StrCat("frames of version ", open.frame_version,
+                                                      " cannot be read, this decode worker reads version ",
+                                                      options_.frame_version, "; run one version of decant"));
+  }
+  absl::MutexLock lock(&mutex_);
+  Entry* entry = Find(open.ticket);
+  if (entry == nullptr || entry->state == State::kWaiting || entry->state == State::kEnded) {
+    return absl::NotFoundError(absl::StrCat("ticket ", open.ticket, " is unknown or has ended"));
+  }
+  if (entry->state != State::kReserved) {
+    return absl::AlreadyExistsError(absl::StrCat("ticket ", open.ticket, " already has a transfer"));
+  }
+  entry->state = State::kOpen;
+  entry->deadline = options_.now() + options_.progress_limit;
+  return absl::OkStatus();
+}
+
+absl::StatusOr<MemoryRef> Decode::Grant(uint64_t ticket, const BatchHeader& header) {
+  absl::MutexLock lock(&mutex_);
+  Entry* entry = Find(ticket);
+  if (entry == nullptr) return absl::NotFoundError(absl::StrCat("ticket ", ticket, " has ended"));
+  if (entry->state == State::kEnded) return entry->error;
+  if (entry->state != State::kOpen || header.sequence != entry->next_batch) {
+    return absl::FailedPreconditionError(absl::StrCat("batch ", header.sequence, " of ticket ", ticket,
+                                                      " is out of order, batch ", entry->next_batch, " is next"));
+  }
+  auto memory = landing_.Take(header.bytes);
+  if (!memory.ok()) return memory.status();
+  ++entry->next_batch;
+  entry->granted.push_back(*memory);
+  entry->deadline = options_.now() + options_.progress_limit;
+  return memory;
+}
+
+absl::Status Decode::Landed(uint64_t ticket, const BatchHeader& header, MemoryRef memory) {
+  absl::MutexLock lock(&mutex_);
+  Entry* entry = Find(ticket);
+  if (entry == nullptr) return absl::NotFoundError(absl::StrCat("ticket ", ticket, " has ended"));
+  if (entry->state == State::kEnded) return entry->error;  // Aborted follows and gives the memory back
+  const auto granted = std::find_if(entry->granted.begin(), entry->granted.end(), [&](const MemoryRef& g) {
+    return g.address == memory.address && g.bytes == memory.bytes && g.bytes == header.bytes;
+  });
+  if (granted == entry->granted.end()) {
+    return absl::FailedPreconditionError(absl::StrCat("batch ", header.sequence, " of ticket ", ticket, " with ",
+                                                      header.bytes, " bytes was granted no such memory"));
+  }
+  entry->granted.erase(granted);
+  entry->deadline = options_.now() + options_.progress_limit;
+  options_.metrics.received_bytes.Increment(static_cast<double>(header.bytes));
+  if (memory.bytes > 0) Post([this, ticket, memory] { (void)Import(ticket, memory); });
+  return absl::OkStatus();
+}
+
+absl::Status Decode::Committed(const TransferCommit& commit) {
+  struct Result {
+    absl::Mutex mutex;
+    bool set = false;
+    absl::Status status;
+  };
+  auto result = std::make_shared<Result>();
+  {
+    absl::MutexLock lock(&mutex_);
+    Entry* entry = Find(commit.ticket);
+    if (entry == nullptr) return absl::NotFoundError(absl::StrCat("ticket ", commit.ticket, " has ended"));
+    if (entry->state == State::kEnded) return entry->error;
+    if (entry->state != State::kOpen || commit.batches != entry->next_batch || !entry->granted.empty() ||
+        commit.prompt_tokens != entry->reservation.prompt_tokens) {
+      return absl::FailedPreconditionError(
+          absl::StrCat("the commit names ", commit.batches, " batches of ", commit.prompt_tokens, " tokens, but ",
+                       entry->next_batch, " batches of ", entry->reservation.prompt_tokens, " tokens came"));
+    }
+    entry->deadline = options_.now() + options_.commit_limit;
+    Post([this, commit, result] {
+      absl::Status status = Join(commit);
+      absl::MutexLock result_lock(&result->mutex);
+      result->status = std::move(status);
+      result->set = true;
+    });
+  }
+  absl::MutexLock lock(&result->mutex);
+  if (!result->mutex.AwaitWithTimeout(absl::Condition(&result->set), options_.commit_limit)) {
+    return absl::DeadlineExceededError(
+        absl::StrCat("the last batches were not taken in within ", absl::FormatDuration(options_.commit_limit)));
+  }
+  return result->status;
+}
+
+void Decode::Aborted(uint64_t ticket, const absl::Status& why) {
+  options_.metrics.aborted.Increment();
+  absl::MutexLock lock(&mutex_);
+  Entry* entry = Find(ticket);
+  if (entry == nullptr) return;
+  for (const MemoryRef& memory : entry->granted) landing_.Give(memory);
+  entry->granted.clear();
+  if (entry->state == State::kEnded) {
+    entries_.erase(ticket);
+    return;
+  }
+  if (entry->state == State::kOpen) entry->state = State::kReserved;  // the link holds nothing of it any more
+  Post([this, ticket, why] { End(ticket, why); });
+}
+
+}  // namespace decant

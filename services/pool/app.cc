@@ -1,0 +1,108 @@
+#include "services/pool/app.h"
+
+#include <thread>
+#include <utility>
+
+#include "absl/base/thread_annotations.h"
+#include "absl/strings/str_cat.h"
+#include "absl/synchronization/mutex.h"
+#include "common/base/status_macros.h"
+#include "services/pool/pool_rpc.h"
+#include "services/rpc/metrics.h"
+#include "services/rpc/server.h"
+
+namespace decant {
+namespace {
+
+constexpr absl::Duration kExpireEvery = absl::Milliseconds(500);
+
+// Ends what nobody uses any more while no call comes by.
+class Expirer {
+ public:
+  explicit Expirer(std::shared_ptr<SharedPool> pool) : pool_(std::move(pool)), thread_([this] { Loop(); }) {}
+  ~Expirer() {
+    {
+      absl::MutexLock lock(&mutex_);
+      stopped_ = true;
+    }
+    thread_.join();
+  }
+
+ private:
+  void Loop() {
+    while (!Wait()) {
+      pool_->With([](Pool& pool, absl::Time now) {
+        pool.Expire(now);
+        return 0;
+      });
+    }
+  }
+  bool Wait() {
+    absl::MutexLock lock(&mutex_);
+    return mutex_.AwaitWithTimeout(absl::Condition(&stopped_), kExpireEvery);
+  }
+
+  const std::shared_ptr<SharedPool> pool_;
+  absl::Mutex mutex_;
+  bool stopped_ ABSL_GUARDED_BY(mutex_) = false;
+  std::thread thread_;
+};
+
+class ServingPool final : public PoolApp {
+ public:
+  ServingPool(PoolOptions options, const PoolLimits& limits, Catalogue catalogue, ProfileTables tables)
+      : options_(std::move(options)),
+        pool_(std::make_shared<SharedPool>(limits, std::move(catalogue), std::move(tables), metrics_)),
+        service_(pool_) {}
+
+  absl::Status Start() override {
+    if (server_ != nullptr) return absl::FailedPreconditionError("the pool has been started already");
+    ServerOptions server;
+    server.listen = options_.listen;
+    server.metrics_listen = options_.metrics;
+    server.metrics = &metrics_;
+    server.services = {&service_};
+    server.drain_limit = options_.drain_limit;
+    DECANT_ASSIGN_OR_RETURN(server_, Server::Start(std::move(server)));
+    expirer_ = std::make_unique<Expirer>(pool_);
+    return absl::OkStatus();
+  }
+  std::string address() const override { return server_ == nullptr ? "" : server_->address(); }
+  std::string metrics_address() const override { return server_ == nullptr ? "" : server_->metrics_address(); }
+  void Drain() override {
+    if (server_ != nullptr) server_->Drain();
+  }
+
+ private:
+  const PoolOptions options_;
+  Metrics metrics_;
+  std::shared_ptr<SharedPool> pool_;
+  PoolService service_;
+  std::unique_ptr<Server> server_;
+  std::unique_ptr<Expirer> expirer_;
+};
+
+}  // namespace
+
+absl::StatusOr<std::unique_ptr<PoolApp>> PoolApp::Create(PoolOptions options) {
+  if (options.pool_bytes < 0) {
+    return absl::InvalidArgumentError(absl::StrCat("pool_bytes is ", options.pool_bytes, "; it must not be negative"));
+  }
+  if (options.lease <= absl::ZeroDuration() || options.publish_idle <= absl::ZeroDuration()) {
+    return absl::InvalidArgumentError("lease and publish_idle must be longer than nothing");
+  }
+  if (!(options.fetch_bits_per_s > 0)) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("fetch_bits_per_s is ", options.fetch_bits_per_s, "; it must be above 0"));
+  }
+  PoolLimits limits;
+  limits.capacity_bytes = options.pool_bytes;
+  limits.lease = options.lease;
+  limits.publish_idle = options.publish_idle;
+  limits.fetch_bits_per_s = options.fetch_bits_per_s;
+  DECANT_ASSIGN_OR_RETURN(Catalogue catalogue, Catalogue::BuiltIn());
+  DECANT_ASSIGN_OR_RETURN(ProfileTables tables, ProfileTables::BuiltIn());
+  return std::make_unique<ServingPool>(std::move(options), limits, std::move(catalogue), std::move(tables));
+}
+
+}  // namespace decant

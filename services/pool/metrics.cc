@@ -1,0 +1,38 @@
+#include "services/pool/metrics.h"
+
+#include "common/metrics/names.h"
+
+namespace decant {
+
+PoolMetrics::PoolMetrics(Metrics& metrics)
+    : stored_bytes_(metrics.AddGauge(metric::kPoolStoredBytes, "true bytes of stored chunks and their index")),
+      capacity_bytes_(metrics.AddGauge(metric::kPoolCapacityBytes, "what stored bytes never exceed")),
+      chunks_(metrics.AddGauge(metric::kPoolChunks, "readable chunk variants")),
+      leases_(metrics.AddGauge(metric::kPoolLeases, "leases held")),
+      hit_tokens_(metrics.AddCounter(metric::kPoolLookupTokens, "prompt tokens planned", {{"result", "hit"}})),
+      miss_tokens_(metrics.AddCounter(metric::kPoolLookupTokens, "prompt tokens planned", {{"result", "miss"}})),
+      evicted_(metrics.AddCounter(metric::kPoolEvicted, "readable chunks forgotten to make room")),
+      stored_(metrics.AddCounter(metric::kPoolPublished, "chunks offered", {{"result", "stored"}})),
+      known_(metrics.AddCounter(metric::kPoolPublished, "chunks offered", {{"result", "known"}})),
+      refused_(metrics.AddCounter(metric::kPoolPublished, "chunks offered", {{"result", "refused"}})),
+      fetched_bytes_(metrics.AddCounter(metric::kPoolFetchedBytes, "bytes of frames sent to fetchers")) {}
+
+void PoolMetrics::Show(const PoolStats& stats) {
+  stored_bytes_.Set(static_cast<double>(stats.stored_bytes));
+  capacity_bytes_.Set(static_cast<double>(stats.capacity_bytes));
+  chunks_.Set(static_cast<double>(stats.chunks));
+  leases_.Set(static_cast<double>(stats.leases));
+  const auto add = [&](const Counter& counter, int64_t PoolStats::*sum) {
+    counter.Increment(static_cast<double>(stats.*sum - shown_.*sum));
+  };
+  add(hit_tokens_, &PoolStats::lookup_hit_tokens);
+  add(miss_tokens_, &PoolStats::lookup_miss_tokens);
+  add(evicted_, &PoolStats::evicted);
+  add(stored_, &PoolStats::chunks_stored);
+  add(known_, &PoolStats::chunks_known);
+  add(refused_, &PoolStats::chunks_refused);
+  add(fetched_bytes_, &PoolStats::fetched_bytes);
+  shown_ = stats;
+}
+
+}  // namespace decant

@@ -1,0 +1,273 @@
+// Invariants: an entry is in the index and in key_of_ exactly when it is committed in the tier; every other entry of
+// the tier belongs to one open chunk of one publish; every held entry is held by leases only.
+#include "services/pool/pool.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "absl/container/flat_hash_set.h"
+#include "absl/strings/str_cat.h"
+#include "common/base/check.h"
+#include "common/base/status_macros.h"
+
+namespace decant {
+
+Pool::Pool(const PoolLimits& limits, Catalogue catalogue, ProfileTables tables)
+    : limits_(limits),
+      catalogue_(std::move(catalogue)),
+      tables_(std::move(tables)),
+      tier_(limits.capacity_bytes),
+      leases_(limits.leases) {}
+
+// ---- Publish.
+
+absl::StatusOr<uint64_t> Pool::BeginPublish(absl::Time now, std::shared_ptr<const PublishRules> rules) {
+  Expire(now);
+  if (publishes_.size() >= limits_.publishes) {
+    return absl::ResourceExhaustedError(absl::StrCat(publishes_.size(), " publishes are open; try again later"));
+  }
+  Publishing publishing;
+  publishing.rules = std::move(rules);
+  publishing.deadline = now + limits_.publish_idle;
+  publishing.use = ++operations_;
+  const PublishStart& start = publishing.rules->start();
+  UseAncestors(start, publishing.use);
+  for (const OfferedChunk& offered : start.chunks) {
+    OpenChunk chunk;
+    const Digest variant = VariantDigest(publishing.rules->recipe().digest, offered.context);
+    if (const Variant* stored = index_.Find(offered.key, variant); stored != nullptr) {
+      chunk.state = ChunkState::kKnown;
+      tier_.Use(stored->entry, publishing.use);
+    } else if (auto entry = tier_.Stage(start.model.geometry.layers, offered.first_token, publishing.use); entry.ok()) {
+      chunk.entry = *entry;
+    } else {
+      chunk.state = ChunkState::kRefused;
+    }
+    ForgetEvicted();
+    publishing.chunks.push_back(chunk);
+  }
+  const uint64_t id = ++last_publish_;
+  publishes_.emplace(id, std::move(publishing));
+  return id;
+}
+
+// What stands in front of published chunks is of use now: without it they could not be found.
+void Pool::UseAncestors(const PublishStart& start, uint64_t use) {
+  Digest parent = start.chunks.front().parent;
+  while (!parent.IsZero()) {
+    const absl::Span<const Variant> variants = index_.Find(parent);
+    if (variants.empty()) return;
+    for (const Variant& variant : variants) tier_.Use(variant.entry, use);
+    parent = variants.front().parent;
+  }
+}
+
+absl::Status Pool::AddFrames(absl::Time now, uint64_t publish, CheckedMessage message) {
+  Expire(now);
+  const auto found = publishes_.find(publish);
+  if (found == publishes_.end()) {
+    return absl::NotFoundError(absl::StrCat("publish ", publish, " has ended: no frame came for ",
+                                            absl::FormatDuration(limits_.publish_idle)));
+  }
+  Publishing& publishing = found->second;
+  publishing.deadline = now + limits_.publish_idle;
+  for (CheckedFrame& frame : message.frames) AddFrame(publishing, std::move(frame));
+  for (const size_t wrong : message.wrong_chunks) Refuse(publishing.chunks[wrong]);
+  return absl::OkStatus();
+}
+
+void Pool::AddFrame(Publishing& publishing, CheckedFrame frame) {
+  OpenChunk& chunk = publishing.chunks[frame.chunk];
+  if (chunk.state != ChunkState::kOpen) return;
+  chunk.provenance = std::max(chunk.provenance, frame.provenance);
+  const absl::Status added = tier_.Add(chunk.entry, std::move(frame.blob));
+  ForgetEvicted();
+  if (!added.ok()) {
+    Refuse(chunk);
+    return;
+  }
+  if (tier_.Complete(chunk.entry)) Store(publishing, frame.chunk);
+}
+
+Variant Pool::VariantOf(const Publishing& publishing, size_t chunk) const {
+  const PublishStart& start = publishing.rules->start();
+  const Recipe& recipe = publishing.rules->recipe();
+  const OfferedChunk& offered = start.chunks[chunk];
+  Variant variant;
+  variant.entry = publishing.chunks[chunk].entry;
+  variant.key = offered.key;
+  variant.parent = offered.parent;
+  variant.model = start.model.fingerprint;
+  variant.profile = recipe.digest;
+  variant.profile_name = recipe.profile;
+  variant.context = offered.context;
+  variant.first_token = offered.first_token;
+  variant.tokens = offered.tokens;
+  variant.provenance = publishing.chunks[chunk].provenance;
+  if (!offered.context.IsZero()) variant.provenance = std::max(variant.provenance, Provenance::kQuantised);
+  variant.bytes = tier_.FrameBytes(variant.entry);
+  // What the publisher states can only lower what was measured; over an approximate prefix it has to state something.
+  const ProfileTable* table = tables_.For(start.model.name);
+  const ProfileCost* cost = table == nullptr ? nullptr : table->Find(recipe.profile);
+  const double measured = recipe.exact() ? 1 : (cost == nullptr ? 0 : cost->quality);
+  const double unstated = offered.context.IsZero() ? measured : 0;
+  variant.quality = variant.exact() ? 1 : (offered.quality > 0 ? std::min(offered.quality, measured) : unstated);
+  return variant;
+}
+
+void Pool::Store(Publishing& publishing, size_t index) {
+  OpenChunk& chunk = publishing.chunks[index];
+  Variant variant = VariantOf(publishing, index);
+  const Digest key = variant.key;
+  if (!index_.Insert(std::move(variant))) {  // another publish was faster
+    tier_.Drop(chunk.entry);
+    chunk.state = ChunkState::kKnown;
+    return;
+  }
+  const absl::Status committed = tier_.Commit(chunk.entry);
+  DECANT_CHECK_MSG(committed.ok(), "%s", std::string(committed.message()).c_str());
+  key_of_.emplace(chunk.entry, key);
+  chunk.state = ChunkState::kStored;
+}
+
+void Pool::Refuse(OpenChunk& chunk) {
+  if (chunk.state != ChunkState::kOpen) return;
+  tier_.Drop(chunk.entry);
+  chunk.state = ChunkState::kRefused;
+}
+
+PublishTally Pool::Close(Publishing& publishing) {
+  PublishTally tally;
+  for (OpenChunk& chunk : publishing.chunks) {
+    Refuse(chunk);
+    tally.stored += chunk.state == ChunkState::kStored ? 1 : 0;
+    tally.known += chunk.state == ChunkState::kKnown ? 1 : 0;
+    tally.refused += chunk.state == ChunkState::kRefused ? 1 : 0;
+  }
+  sums_.chunks_stored += tally.stored;
+  sums_.chunks_known += tally.known;
+  sums_.chunks_refused += tally.refused;
+  return tally;
+}
+
+absl::StatusOr<PublishTally> Pool::EndPublish(absl::Time now, uint64_t publish) {
+  Expire(now);
+  const auto found = publishes_.find(publish);
+  if (found == publishes_.end()) return absl::NotFoundError(absl::StrCat("publish ", publish, " has ended"));
+  const PublishTally tally = Close(found->second);
+  publishes_.erase(found);
+  return tally;
+}
+
+void Pool::AbortPublish(absl::Time now, uint64_t publish) {
+  if (auto found = publishes_.find(publish); found != publishes_.end()) {
+    Close(found->second);
+    publishes_.erase(found);
+  }
+  Expire(now);
+}
+
+// ---- Fetch.
+
+absl::StatusOr<FetchCursor> Pool::BeginFetch(absl::Time now, uint64_t lease, const std::string& tenant,
+                                             const Digest& model, absl::Span<const WantedChunk> chunks) {
+  Expire(now);
+  DECANT_RETURN_IF_ERROR(leases_.Renew(lease, tenant, now, now + limits_.lease));
+  DECANT_ASSIGN_OR_RETURN(const Lease* held, leases_.Find(lease, tenant, now));
+  if (chunks.size() > held->entries.size()) {
+    return absl::NotFoundError(absl::StrCat("lease ", lease, " covers ", held->entries.size(), " chunks, ",
+                                            chunks.size(), " were asked for; plan again"));
+  }
+  const absl::flat_hash_set<uint64_t> covered(held->entries.begin(), held->entries.end());
+  FetchCursor cursor;
+  cursor.lease = lease;
+  cursor.tenant = tenant;
+  for (const WantedChunk& chunk : chunks) {
+    const Variant* variant = index_.Find(chunk.key, chunk.variant);
+    if (variant == nullptr || variant->model != model || !covered.contains(variant->entry)) {
+      return absl::NotFoundError(
+          absl::StrCat("lease ", lease, " does not cover chunk ", chunk.key.Hex().substr(0, 16), "; plan again"));
+    }
+    const absl::Span<const LayerBlob> blobs = tier_.Frames(variant->entry);
+    cursor.layers = std::max(cursor.layers, blobs.back().first_layer + blobs.back().layers);
+    cursor.entries.push_back(variant->entry);
+  }
+  cursor.next_blob.resize(cursor.entries.size());
+  return cursor;
+}
+
+absl::StatusOr<FetchedBatch> Pool::NextFrames(absl::Time now, FetchCursor& cursor, int64_t enough_bytes,
+                                              int64_t most_bytes) {
+  Expire(now);
+  DECANT_RETURN_IF_ERROR(leases_.Renew(cursor.lease, cursor.tenant, now, now + limits_.lease));
+  FetchedBatch batch;
+  int64_t bytes = 0;
+  while (cursor.layer < cursor.layers && bytes < enough_bytes) {
+    if (cursor.chunk == cursor.entries.size()) {
+      cursor.chunk = 0;
+      ++cursor.layer;
+      continue;
+    }
+    const absl::Span<const LayerBlob> blobs = tier_.Frames(cursor.entries[cursor.chunk]);
+    size_t& next = cursor.next_blob[cursor.chunk];
+    // A blob of several layers goes out with its first one.
+    if (next < blobs.size() && blobs[next].first_layer == cursor.layer) {
+      const Blob& blob = blobs[next].blob;
+      if (!batch.frames.empty() && bytes + blob.bytes() > most_bytes) break;
+      bytes += blob.bytes();
+      batch.frames.push_back(blob);
+      batch.last_layer = cursor.layer;
+      ++next;
+    }
+    ++cursor.chunk;
+  }
+  sums_.fetched_bytes += bytes;
+  return batch;
+}
+
+// ---- The rest.
+
+void Pool::Report(const Observation& observation) { observations_.Add(observation); }
+
+void Pool::LetGo(const std::vector<uint64_t>& entries) {
+  for (const uint64_t entry : entries) tier_.LetGo(entry);
+}
+
+void Pool::Release(absl::Time now, uint64_t lease) {
+  LetGo(leases_.Release(lease));
+  Expire(now);
+}
+
+void Pool::Expire(absl::Time now) {
+  LetGo(leases_.Expire(now));
+  for (auto it = publishes_.begin(); it != publishes_.end();) {
+    if (it->second.deadline > now) {
+      ++it;
+      continue;
+    }
+    Close(it->second);
+    it = publishes_.erase(it);
+  }
+}
+
+// Staged entries that were displaced need nothing: their next frame finds them gone.
+void Pool::ForgetEvicted() {
+  for (const uint64_t entry : tier_.TakeForgotten()) {
+    const auto found = key_of_.find(entry);
+    if (found == key_of_.end()) continue;
+    index_.Erase(found->second, entry);
+    key_of_.erase(found);
+    ++sums_.evicted;
+  }
+}
+
+PoolStats Pool::stats() const {
+  PoolStats stats = sums_;
+  stats.stored_bytes = tier_.bytes();
+  stats.capacity_bytes = tier_.capacity_bytes();
+  stats.chunks = static_cast<int64_t>(index_.variants());
+  stats.leases = static_cast<int64_t>(leases_.held());
+  return stats;
+}
+
+}  // namespace decant

@@ -1,0 +1,123 @@
+// What the pool is asked and answers, as plain structs: its core knows neither gRPC nor protos.
+#ifndef DECANT_SERVICES_POOL_POOL_MESSAGES_H_
+#define DECANT_SERVICES_POOL_POOL_MESSAGES_H_
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "absl/time/time.h"
+#include "common/base/digest.h"
+#include "common/compress/profile.h"
+#include "common/index/variant.h"
+#include "common/kv/geometry.h"
+#include "common/policy/candidate.h"
+#include "common/policy/choose_profile.h"
+#include "common/store/blob.h"
+
+namespace decant {
+
+// Whose KV it is; two that differ in anything but the name never share a chunk.
+struct PoolModel {
+  Digest fingerprint;
+  Geometry geometry;
+  RunType run_type = RunType::kF32;
+  std::string name;
+};
+
+// ---- Plan.
+
+struct PlanDemand {
+  std::string tenant;
+  PoolModel model;
+  std::vector<Digest> chunk_keys;  // of whole chunks, in order
+  int32_t chunk_tokens = 0;
+  int64_t prompt_tokens = 0;
+  int64_t max_tokens = 0;
+  double ttft_ms = 0;  // 0 = none stated
+  double tpot_ms = 0;
+  double floor = 0;
+  std::string profile;  // empty: choose
+  std::vector<PairCandidate> candidates;
+};
+
+struct PairOffer {
+  int32_t candidate = 0;  // index into PlanDemand.candidates
+  ProfileChoice choice;
+};
+
+struct PlanOffer {
+  std::vector<PairOffer> pairs;  // best first
+  std::vector<Variant> prefix;   // choices with reuse take the first reused_tokens of it
+  uint64_t lease = 0;            // 0 = none
+  absl::Duration lease_time;
+  std::string miss_reason;  // why the prefix ends where it ends
+};
+
+// ---- Publish.
+
+struct OfferedChunk {
+  Digest key;
+  Digest parent;
+  int32_t first_token = 0;
+  int32_t tokens = 0;
+  Digest context;      // ContextOf what it was computed over
+  double quality = 0;  // least of that and of the profile; 0 = not stated
+};
+
+struct PublishStart {
+  std::string tenant;
+  PoolModel model;
+  std::string profile;
+  std::vector<OfferedChunk> chunks;  // consecutive, in order
+};
+
+struct PublishTally {
+  int32_t stored = 0;
+  int32_t known = 0;
+  int32_t refused = 0;
+};
+
+// ---- Fetch.
+
+struct WantedChunk {
+  Digest key;
+  Digest variant;  // VariantDigest
+};
+
+// The state of one fetch; the fetcher keeps it between calls.
+struct FetchCursor {
+  uint64_t lease = 0;
+  std::string tenant;
+  std::vector<uint64_t> entries;
+  std::vector<size_t> next_blob;  // per entry
+  int32_t layer = 0;
+  int32_t layers = 0;
+  size_t chunk = 0;  // next entry within the layer
+};
+
+// Frames to send now: they own their bytes.
+struct FetchedBatch {
+  int32_t last_layer = 0;
+  std::vector<Blob> frames;  // empty at the end
+};
+
+// ---- What may be counted. Sums since the start, except where said otherwise.
+
+struct PoolStats {
+  int64_t stored_bytes = 0;  // now
+  int64_t capacity_bytes = 0;
+  int64_t chunks = 0;  // readable variants now
+  int64_t leases = 0;  // now
+  int64_t lookup_hit_tokens = 0;
+  int64_t lookup_miss_tokens = 0;
+  int64_t evicted = 0;
+  int64_t chunks_stored = 0;
+  int64_t chunks_known = 0;
+  int64_t chunks_refused = 0;
+  int64_t fetched_bytes = 0;
+};
+
+}  // namespace decant
+
+#endif  // DECANT_SERVICES_POOL_POOL_MESSAGES_H_

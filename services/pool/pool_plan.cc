@@ -1,0 +1,191 @@
+// Plan: match the prefix that each shareable form could use, price, choose, lease.
+//
+// One reply carries one prefix. So the best pair chooses freely; the others are then offered what their profiles can
+// take of that prefix.
+#include <algorithm>
+#include <map>
+#include <optional>
+#include <tuple>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "common/base/check.h"
+#include "common/base/status_macros.h"
+#include "common/index/keys.h"
+#include "common/policy/profile_facts.h"
+#include "services/pool/pool.h"
+
+namespace decant {
+namespace {
+
+constexpr size_t kMostCandidates = 256;
+constexpr int32_t kMostLayers = 1024;
+
+// Every profile that works on the model, with the digest of its shareable form.
+struct Lineup {
+  std::vector<ProfileFacts> facts;
+  std::vector<Digest> forms;
+};
+
+absl::StatusOr<Lineup> LineUp(const PoolModel& model, const Catalogue& catalogue, const ProfileTable* table) {
+  Lineup lineup;
+  for (const std::string& name : catalogue.Names()) {
+    DECANT_ASSIGN_OR_RETURN(const Profile profile, catalogue.FindFor(name, model.name));
+    absl::StatusOr<ProfileFacts> facts = FactsOf(profile, model.geometry, model.run_type, model.name, table);
+    if (!facts.ok()) continue;  // e.g. a head_dim that its format does not allow
+    DECANT_ASSIGN_OR_RETURN(const Profile form,
+                            catalogue.FindFor(profile.shareable.empty() ? name : profile.shareable, model.name));
+    lineup.facts.push_back(*std::move(facts));
+    lineup.forms.push_back(form.digest);
+  }
+  if (lineup.facts.empty()) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("no profile works on model '", model.name, "' with head_dim ", model.geometry.head_dim));
+  }
+  return lineup;
+}
+
+PrefixOffer OfferOf(absl::Span<const Variant> prefix, const ProfileFacts& facts) {
+  PrefixOffer offer;
+  for (const Variant& variant : prefix) {
+    offer.tokens += variant.tokens;
+    offer.bytes += variant.bytes;
+    if (variant.exact() && !facts.exact) {
+      offer.encoded_tokens += variant.tokens;
+    } else {
+      offer.forwarded_bytes += variant.bytes;
+    }
+    offer.quality = std::min(offer.quality, variant.quality);
+  }
+  return offer;
+}
+
+bool GoesBefore(const PairOffer& a, const PairOffer& b) {
+  const auto rank = [](const ProfileChoice& c) {
+    return std::make_tuple(!c.has_room, !c.keeps_pace, c.predicted_ttft_ms);
+  };
+  return rank(a.choice) < rank(b.choice);
+}
+
+}  // namespace
+
+absl::Status Pool::CheckDemand(const PlanDemand& demand) const {
+  const Geometry& geometry = demand.model.geometry;
+  if (demand.prompt_tokens < 1 || demand.max_tokens < 0 || demand.chunk_tokens < 1) {
+    return absl::InvalidArgumentError(absl::StrCat("a prompt of ", demand.prompt_tokens, " tokens in chunks of ",
+                                                   demand.chunk_tokens, " with ", demand.max_tokens, " to generate"));
+  }
+  if (static_cast<int64_t>(demand.chunk_keys.size()) > demand.prompt_tokens / demand.chunk_tokens) {
+    return absl::InvalidArgumentError(absl::StrCat(demand.chunk_keys.size(), " keys for ", demand.prompt_tokens,
+                                                   " tokens in chunks of ", demand.chunk_tokens));
+  }
+  if (demand.model.fingerprint.IsZero() || geometry.layers < 1 || geometry.layers > kMostLayers ||
+      geometry.kv_heads < 1 || geometry.head_dim < 1) {
+    return absl::InvalidArgumentError(absl::StrCat("model '", demand.model.name, "' with ", geometry.layers,
+                                                   " layers, ", geometry.kv_heads, " kv heads of ", geometry.head_dim));
+  }
+  if (demand.candidates.empty() || demand.candidates.size() > kMostCandidates) {
+    return absl::InvalidArgumentError(
+        absl::StrCat(demand.candidates.size(), " candidate pairs; name from 1 to ", kMostCandidates));
+  }
+  if (demand.profile.empty()) return absl::OkStatus();
+  const absl::Status found = catalogue_.Find(demand.profile).status();
+  return found.ok() ? found : absl::InvalidArgumentError(found.message());
+}
+
+absl::StatusOr<PlanOffer> Pool::PriceAndChoose(const PlanDemand& demand) {
+  DECANT_ASSIGN_OR_RETURN(Lineup lineup, LineUp(demand.model, catalogue_, tables_.For(demand.model.name)));
+  std::map<std::pair<Digest, bool>, PrefixMatch> matches;  // by form, and whether only exact chunks will do
+  std::vector<const PrefixMatch*> match_of;
+  for (size_t i = 0; i < lineup.facts.size(); ++i) {
+    ProfileFacts& facts = lineup.facts[i];
+    const auto [match, is_new] = matches.try_emplace({lineup.forms[i], facts.exact});
+    if (is_new && leases_.held() >= limits_.leases) {
+      match->second.miss_reason = absl::StrCat("all ", limits_.leases, " leases are taken");
+    } else if (is_new) {
+      PrefixWant want;
+      want.model = demand.model.fingerprint;
+      want.prompt_tokens = demand.prompt_tokens;
+      want.chunk_tokens = demand.chunk_tokens;
+      want.floor = facts.exact ? 1 : demand.floor;  // full precision is a promise about the prefix too
+      want.form = lineup.forms[i];
+      match->second = index_.MatchPrefix(demand.chunk_keys, want);
+    }
+    match_of.push_back(&match->second);
+    facts.offer = OfferOf(match->second.chunks, facts);
+  }
+
+  ProfileQuestion question;
+  question.geometry = demand.model.geometry;
+  question.prompt_tokens = demand.prompt_tokens;
+  question.max_tokens = demand.max_tokens;
+  question.floor = demand.floor;
+  question.named = demand.profile;
+  question.ttft_ms = demand.ttft_ms;
+  question.tpot_ms = demand.tpot_ms;
+  question.fetch_bits_per_s = limits_.fetch_bits_per_s;
+  DECANT_RETURN_IF_ERROR(CheckFloor(question, lineup.facts));
+  PlanOffer offer;
+  for (size_t i = 0; i < demand.candidates.size(); ++i) {
+    const PairCandidate& pair = demand.candidates[i];
+    if (pair.prefill_load.draining || pair.decode_load.draining) continue;
+    DECANT_ASSIGN_OR_RETURN(ProfileChoice choice, ChooseProfile(question, lineup.facts, pair, observations_));
+    offer.pairs.push_back(PairOffer{static_cast<int32_t>(i), std::move(choice)});
+  }
+  if (offer.pairs.empty()) return absl::UnavailableError("every candidate pair has a worker that is draining");
+  std::stable_sort(offer.pairs.begin(), offer.pairs.end(), GoesBefore);
+
+  const std::string& chosen = offer.pairs.front().choice.profile;
+  const auto facts = std::find_if(lineup.facts.begin(), lineup.facts.end(),
+                                  [&](const ProfileFacts& candidate) { return candidate.name == chosen; });
+  const PrefixMatch& match = *match_of[static_cast<size_t>(facts - lineup.facts.begin())];
+  offer.prefix = match.chunks;
+  offer.miss_reason = match.miss_reason;
+  if (offer.pairs.size() == 1) return offer;
+  for (size_t i = 0; i < lineup.facts.size(); ++i) {
+    const size_t takeable = std::min(TakeableChunks(match.chunks, lineup.forms[i]), match_of[i]->chunks.size());
+    lineup.facts[i].offer = OfferOf(absl::MakeConstSpan(match.chunks).first(takeable), lineup.facts[i]);
+  }
+  for (size_t i = 1; i < offer.pairs.size(); ++i) {
+    const PairCandidate& pair = demand.candidates[static_cast<size_t>(offer.pairs[i].candidate)];
+    DECANT_ASSIGN_OR_RETURN(offer.pairs[i].choice, ChooseProfile(question, lineup.facts, pair, observations_));
+  }
+  std::stable_sort(offer.pairs.begin() + 1, offer.pairs.end(), GoesBefore);
+  return offer;
+}
+
+void Pool::LeasePrefix(absl::Time now, const PlanDemand& demand, PlanOffer& offer) {
+  int64_t reused = 0;
+  for (const PairOffer& pair : offer.pairs) reused = std::max(reused, pair.choice.reused_tokens);
+  offer.prefix.resize(static_cast<size_t>(reused / demand.chunk_tokens));
+  if (offer.prefix.empty()) return;
+  std::vector<uint64_t> entries;
+  const uint64_t use = ++operations_;
+  for (const Variant& variant : offer.prefix) {
+    entries.push_back(variant.entry);
+    tier_.Use(variant.entry, use);
+  }
+  const absl::StatusOr<uint64_t> lease = leases_.Grant(demand.tenant, entries, now + limits_.lease);
+  DECANT_CHECK(lease.ok());  // without room for a lease nothing was matched
+  for (const uint64_t entry : entries) tier_.Hold(entry);
+  offer.lease = *lease;
+  offer.lease_time = limits_.lease;
+}
+
+absl::StatusOr<PlanOffer> Pool::Plan(absl::Time now, const PlanDemand& demand) {
+  Expire(now);
+  DECANT_RETURN_IF_ERROR(CheckDemand(demand));
+  DECANT_ASSIGN_OR_RETURN(PlanOffer offer, PriceAndChoose(demand));
+  LeasePrefix(now, demand, offer);
+  const int64_t hit = offer.pairs.front().choice.reused_tokens;
+  sums_.lookup_hit_tokens += hit;
+  sums_.lookup_miss_tokens += demand.prompt_tokens - hit;
+  if (hit == 0 && offer.miss_reason.empty()) {
+    const bool short_prompt = ReusableChunks(demand.prompt_tokens, demand.chunk_tokens) == 0;
+    offer.miss_reason = short_prompt ? absl::StrCat("the prompt is no longer than one chunk of ", demand.chunk_tokens)
+                                     : "computing was cheaper than loading";
+  }
+  return offer;
+}
+
+}  // namespace decant

@@ -1,0 +1,160 @@
+#include "services/pool/pool_rpc.h"
+
+#include <optional>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+#include "common/base/status_macros.h"
+#include "services/pool/convert_rpc.h"
+#include "services/rpc/frame_stream.h"
+#include "services/rpc/status_edge.h"
+
+namespace decant {
+namespace {
+
+// One message of a fetch: enough to be worth a message, little enough to be pipelined.
+constexpr int64_t kEnoughBytes = int64_t{256} << 10;
+constexpr int64_t kMostBytes = int64_t{1} << 20;
+
+grpc::ServerUnaryReactor* Answer(grpc::CallbackServerContext* context, const absl::Status& status) {
+  grpc::ServerUnaryReactor* reactor = context->DefaultReactor();
+  reactor->Finish(ToGrpc(status));
+  return reactor;
+}
+
+// One Publish call. Frames are landed and checked before the lock is taken.
+class PublishStream final : public FrameStreamReceiver {
+ public:
+  explicit PublishStream(std::shared_ptr<SharedPool> pool) : pool_(std::move(pool)) {}
+  ~PublishStream() override {
+    if (publish_ == 0) return;
+    pool_->With([this](Pool& pool, absl::Time now) {
+      pool.AbortPublish(now, publish_);
+      return 0;
+    });
+  }
+
+  absl::Status OnMessage(const FrameIn& message) override {
+    if (rules_ == nullptr) return Open(message);
+    if (message.head().kind != FrameKind::kPayload) {
+      return absl::InvalidArgumentError(
+          absl::StrCat("message of kind ", static_cast<uint32_t>(message.head().kind), " inside a publish"));
+    }
+    bytes_.resize(static_cast<size_t>(message.payload_bytes()));
+    CheckedMessage checked;
+    // Damaged bytes are frames that never came: their chunks stay incomplete and are refused at the end.
+    if (message.Land(bytes_.data()).ok()) checked = rules_->Check({bytes_.data(), bytes_.size()});
+    return pool_->With([&](Pool& pool, absl::Time now) { return pool.AddFrames(now, publish_, std::move(checked)); });
+  }
+
+  absl::StatusOr<std::string> OnEnd() override {
+    if (rules_ == nullptr) return absl::InvalidArgumentError("a publish must open with the chunks it brings");
+    const uint64_t publish = std::exchange(publish_, 0);
+    const absl::StatusOr<PublishTally> tally =
+        pool_->With([&](Pool& pool, absl::Time now) { return pool.EndPublish(now, publish); });
+    if (!tally.ok()) return tally.status();
+    return ToProto(*tally).SerializeAsString();
+  }
+
+ private:
+  absl::Status Open(const FrameIn& message) {
+    if (message.head().kind != FrameKind::kOpen) {
+      return absl::InvalidArgumentError("the first message of a publish must be KIND_OPEN with a PublishOpen");
+    }
+    DECANT_ASSIGN_OR_RETURN(const std::string payload, message.Payload());
+    v1::PublishOpen open;
+    if (!open.ParseFromString(payload)) return absl::InvalidArgumentError("the PublishOpen cannot be read");
+    DECANT_ASSIGN_OR_RETURN(PublishStart start, FromProto(open));
+    DECANT_ASSIGN_OR_RETURN(auto rules, PublishRules::Create(std::move(start), pool_->catalogue()));
+    DECANT_ASSIGN_OR_RETURN(publish_,
+                            pool_->With([&](Pool& pool, absl::Time now) { return pool.BeginPublish(now, rules); }));
+    rules_ = std::move(rules);
+    return absl::OkStatus();
+  }
+
+  const std::shared_ptr<SharedPool> pool_;
+  std::shared_ptr<const PublishRules> rules_;
+  uint64_t publish_ = 0;
+  std::vector<char> bytes_;  // of the message in hand
+};
+
+// One Fetch call; blobs are borrowed by the messages on their way.
+class FetchStream final : public FrameStreamSource {
+ public:
+  FetchStream(std::shared_ptr<SharedPool> pool, std::string request)
+      : pool_(std::move(pool)), request_(std::move(request)) {}
+
+  absl::StatusOr<std::optional<FrameOut>> Next() override {
+    if (!cursor_.has_value()) DECANT_RETURN_IF_ERROR(Open());
+    DECANT_ASSIGN_OR_RETURN(FetchedBatch batch, pool_->With([this](Pool& pool, absl::Time now) {
+      return pool.NextFrames(now, *cursor_, kEnoughBytes, kMostBytes);
+    }));
+    if (batch.frames.empty()) return std::nullopt;
+    FrameOut message;
+    for (const Blob& blob : batch.frames) {
+      message.parts.push_back(ConstMemoryRef{MemorySpace::kHost, blob.view().data(), blob.bytes()});
+    }
+    message.head = HeadOf(FrameKind::kPayload, sequence_++, static_cast<uint32_t>(batch.last_layer), message.parts);
+    message.keep = std::make_shared<const std::vector<Blob>>(std::move(batch.frames));
+    return message;
+  }
+
+ private:
+  absl::Status Open() {
+    v1::FetchRequest request;
+    if (!request.ParseFromString(request_)) return absl::InvalidArgumentError("the FetchRequest cannot be read");
+    DECANT_ASSIGN_OR_RETURN(const PoolModel model, PoolModelFrom(request.model()));
+    DECANT_ASSIGN_OR_RETURN(const std::vector<WantedChunk> chunks, FromProto(request.chunks()));
+    DECANT_ASSIGN_OR_RETURN(FetchCursor cursor, pool_->With([&](Pool& pool, absl::Time now) {
+      return pool.BeginFetch(now, request.lease(), request.tenant(), model.fingerprint, chunks);
+    }));
+    cursor_ = std::move(cursor);
+    return absl::OkStatus();
+  }
+
+  const std::shared_ptr<SharedPool> pool_;
+  const std::string request_;
+  std::optional<FetchCursor> cursor_;
+  uint64_t sequence_ = 0;
+};
+
+}  // namespace
+
+grpc::ServerUnaryReactor* PoolService::Plan(grpc::CallbackServerContext* context, const v1::PlanRequest* request,
+                                            v1::PlanReply* reply) {
+  absl::StatusOr<PlanDemand> demand = FromProto(*request);
+  if (!demand.ok()) return Answer(context, demand.status());
+  const absl::StatusOr<PlanOffer> offer =
+      pool_->With([&](Pool& pool, absl::Time now) { return pool.Plan(now, *demand); });
+  if (offer.ok()) *reply = ToProto(*offer);
+  return Answer(context, offer.status());
+}
+
+grpc::ServerUnaryReactor* PoolService::Report(grpc::CallbackServerContext* context, const v1::ReportRequest* request,
+                                              v1::ReportReply*) {
+  return Answer(context, pool_->With([seen = FromProto(*request)](Pool& pool, absl::Time) {
+    pool.Report(seen);
+    return absl::OkStatus();
+  }));
+}
+
+grpc::ServerUnaryReactor* PoolService::Release(grpc::CallbackServerContext* context,
+                                               const v1::ReleaseLeaseRequest* request, v1::ReleaseLeaseReply*) {
+  return Answer(context, pool_->With([request](Pool& pool, absl::Time now) {
+    pool.Release(now, request->lease());
+    return absl::OkStatus();
+  }));
+}
+
+grpc::ServerReadReactor<grpc::ByteBuffer>* PoolService::Publish(grpc::CallbackServerContext*, grpc::ByteBuffer* reply) {
+  return ServeFrameUpload(reply, std::make_unique<PublishStream>(pool_));
+}
+
+grpc::ServerWriteReactor<grpc::ByteBuffer>* PoolService::Fetch(grpc::CallbackServerContext*,
+                                                               const grpc::ByteBuffer* request) {
+  return ServeFrameDownload(std::make_unique<FetchStream>(pool_, ToString(*request)));
+}
+
+}  // namespace decant

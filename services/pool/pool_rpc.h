@@ -1,0 +1,37 @@
+// The pool's gRPC edge: proto -> struct -> call -> proto. Publish and Fetch move raw bytes.
+#ifndef DECANT_SERVICES_POOL_POOL_RPC_H_
+#define DECANT_SERVICES_POOL_POOL_RPC_H_
+
+#include <memory>
+
+#include "decant/v1/pool.grpc.pb.h"
+#include "services/pool/shared_pool.h"
+
+namespace decant {
+
+using PoolServiceBase =
+    v1::Pool::WithCallbackMethod_Plan<v1::Pool::WithCallbackMethod_Report<v1::Pool::WithCallbackMethod_Release<
+        v1::Pool::WithRawCallbackMethod_Publish<v1::Pool::WithRawCallbackMethod_Fetch<v1::Pool::Service>>>>>;
+
+class PoolService final : public PoolServiceBase {
+ public:
+  explicit PoolService(std::shared_ptr<SharedPool> pool) : pool_(std::move(pool)) {}
+
+  grpc::ServerUnaryReactor* Plan(grpc::CallbackServerContext* context, const v1::PlanRequest* request,
+                                 v1::PlanReply* reply) override;
+  grpc::ServerUnaryReactor* Report(grpc::CallbackServerContext* context, const v1::ReportRequest* request,
+                                   v1::ReportReply* reply) override;
+  grpc::ServerUnaryReactor* Release(grpc::CallbackServerContext* context, const v1::ReleaseLeaseRequest* request,
+                                    v1::ReleaseLeaseReply* reply) override;
+  grpc::ServerReadReactor<grpc::ByteBuffer>* Publish(grpc::CallbackServerContext* context,
+                                                     grpc::ByteBuffer* reply) override;
+  grpc::ServerWriteReactor<grpc::ByteBuffer>* Fetch(grpc::CallbackServerContext* context,
+                                                    const grpc::ByteBuffer* request) override;
+
+ private:
+  const std::shared_ptr<SharedPool> pool_;
+};
+
+}  // namespace decant
+
+#endif  // DECANT_SERVICES_POOL_POOL_RPC_H_

@@ -1,0 +1,27 @@
+#include "services/prefill/metrics.h"
+
+#include "common/metrics/names.h"
+
+namespace decant {
+
+PrefillMetrics PrefillMetrics::In(Metrics& metrics) {
+  constexpr char kEncodedHelp[] = "Tokens encoded, summed over layers and heads, by tier.";
+  constexpr char kEndedHelp[] = "Transfers by their end state.";
+  PrefillMetrics m;
+  m.tokens_computed = metrics.AddCounter(metric::kPrefillTokensComputed, "Prompt tokens computed.");
+  m.tokens_reused = metrics.AddCounter(metric::kPrefillTokensReused, "Prompt tokens served from stored chunks.");
+  m.compute_seconds = metrics.AddCounter(metric::kPrefillComputeSeconds, "Time spent computing layers.");
+  m.encode_seconds = metrics.AddCounter(metric::kEncodeSeconds, "Time spent encoding layers into frames.");
+  m.encoded_high = metrics.AddCounter(metric::kEncodedTokens, kEncodedHelp, {{"tier", "high"}});
+  m.encoded_low = metrics.AddCounter(metric::kEncodedTokens, kEncodedHelp, {{"tier", "low"}});
+  m.encoded_pruned = metrics.AddCounter(metric::kEncodedTokens, kEncodedHelp, {{"tier", "pruned"}});
+  m.chunks_rejected =
+      metrics.AddCounter(metric::kChunksRejected, "Planned chunks that were not used.", {{"reason", "frame"}});
+  m.sent_bytes = metrics.AddCounter(metric::kLinkBytes, "Bytes of batches moved over links.",
+                                    {{"link", "grpc"}, {"direction", "out"}});
+  m.committed = metrics.AddCounter(metric::kTransfersEnded, kEndedHelp, {{"outcome", "committed"}});
+  m.aborted = metrics.AddCounter(metric::kTransfersEnded, kEndedHelp, {{"outcome", "aborted"}});
+  return m;
+}
+
+}  // namespace decant

@@ -1,0 +1,27 @@
+#ifndef DECANT_SERVICES_PREFILL_METRICS_H_
+#define DECANT_SERVICES_PREFILL_METRICS_H_
+
+#include "services/rpc/metrics.h"
+
+namespace decant {
+
+// What a prefill worker counts; a default one counts nothing.
+struct PrefillMetrics {
+  static PrefillMetrics In(Metrics& metrics);
+
+  Counter tokens_computed;
+  Counter tokens_reused;
+  Counter compute_seconds;
+  Counter encode_seconds;
+  Counter encoded_high;
+  Counter encoded_low;
+  Counter encoded_pruned;
+  Counter chunks_rejected;
+  Counter sent_bytes;
+  Counter committed;
+  Counter aborted;
+};
+
+}  // namespace decant
+
+#endif  // DECANT_SERVICES_PREFILL_METRICS_H_

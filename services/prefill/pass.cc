@@ -1,0 +1,255 @@
+// Nothing is sent before every stored frame has been checked: a frame that turns out wrong at a late layer shortens the
+// prefix, and the layers so far are computed again. So decode never sees KV that mixes two prefixes.
+#include "services/prefill/pass.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "absl/cleanup/cleanup.h"
+#include "absl/strings/str_cat.h"
+#include "common/base/status_macros.h"
+#include "common/index/variant.h"
+
+namespace decant {
+namespace {
+
+// Adds the time until the end of the scope to `total`.
+auto Timed(absl::Duration& total) {
+  return absl::MakeCleanup([&total, start = absl::Now()] { total += absl::Now() - start; });
+}
+
+}  // namespace
+
+Pass::Pass(const PassWorld& world, const PrefillJob& job, const std::atomic<bool>& cancelled)
+    : world_(world), job_(job), cancelled_(cancelled) {}
+
+Pass::~Pass() = default;
+
+absl::Status Pass::Prepare() {
+  const ModelConfig& config = world_.weights.config();
+  const Geometry geometry = config.geometry();
+  const RunType run_type = world_.weights.run_type();
+  if (job_.chunk_tokens < 1) {
+    return absl::InvalidArgumentError(absl::StrCat("chunks of ", job_.chunk_tokens, " tokens cannot be"));
+  }
+  DECANT_ASSIGN_OR_RETURN(const Profile profile, world_.catalogue.FindFor(job_.profile, world_.model_name));
+  DECANT_ASSIGN_OR_RETURN(recipe_, Compile(profile, geometry, run_type));
+  plan_ = PlanPrefix(job_, recipe_, world_.catalogue, geometry);
+  usable_ = plan_.chunks();
+  if (job_.publish && !job_.pool_address.empty()) {
+    DECANT_ASSIGN_OR_RETURN(const Profile form, world_.catalogue.FindFor(recipe_.shareable, world_.model_name));
+    DECANT_ASSIGN_OR_RETURN(shareable_, Compile(form, geometry, run_type));
+  }
+  if (usable_ == 0) return absl::OkStatus();
+  PrefixLoaderOptions loading;
+  loading.geometry = geometry;
+  loading.run_type = run_type;
+  loading.chunk_tokens = job_.chunk_tokens;
+  loading.model = job_.model;
+  DECANT_ASSIGN_OR_RETURN(loader_, PrefixLoader::Create(world_.weights.device(), loading));
+  FetchOrder order;
+  order.pool_address = job_.pool_address;
+  order.tenant = job_.tenant;
+  order.lease = job_.lease;
+  order.chunks.assign(job_.prefix.begin(), job_.prefix.begin() + usable_);
+  const absl::Time deadline = std::min(job_.deadline, absl::Now() + world_.fetch_limit);
+  PrefixFetch::Options fetching;
+  fetching.layers = geometry.layers;
+  fetching.chunk_tokens = job_.chunk_tokens;
+  fetching.formats = plan_.formats;
+  fetching.limit = deadline - absl::Now();
+  fetch_ = std::make_unique<PrefixFetch>(world_.source.Fetch(order, deadline), *loader_, std::move(fetching));
+  return absl::OkStatus();
+}
+
+absl::Status Pass::Run() {
+  DECANT_RETURN_IF_ERROR(Prepare());
+  TransferOpen open;
+  open.ticket = job_.ticket;
+  open.sender = world_.sender;
+  open.model_fingerprint = job_.model;
+  open.frame_version = world_.frame_version;
+  DECANT_ASSIGN_OR_RETURN(auto sender, world_.link.Open(job_.decode_address, open, job_.deadline));
+  outbox_ = std::make_unique<Outbox>(std::move(sender), world_.outbox);
+
+  Layers layers = Layers::kPrefixShrank;
+  while (layers == Layers::kPrefixShrank) {
+    outbox_->Restart();
+    DECANT_ASSIGN_OR_RETURN(layers, ComputeLayers());
+  }
+  outbox_->Release();
+  DECANT_ASSIGN_OR_RETURN(outcome_.first_token, run_->SampleFirst(job_.sampling, job_.position_of_first_token));
+  const auto& ends = job_.end_tokens;
+  outcome_.finished = std::find(ends.begin(), ends.end(), outcome_.first_token) != ends.end();
+  outcome_.tokens_reused = reused_tokens();
+  outcome_.tokens_computed = prompt_tokens() - reused_tokens();
+  outcome_.full_bytes = prompt_tokens() * world_.weights.config().geometry().full_bytes_per_token();
+  outcome_.miss_reason = fetch_ != nullptr && usable_ < plan_.chunks() ? fetch_->miss_reason() : plan_.miss_reason;
+  outcome_.chunks_to_publish = static_cast<int32_t>(publication_.chunks.size());
+  std::vector<LoadedChunk> loaded;
+  for (int32_t chunk = 0; chunk < usable_; ++chunk) {
+    const StoredChunk& stored = job_.prefix[static_cast<size_t>(chunk)];
+    loaded.push_back({stored.key, stored.variant, fetch_->provenance(chunk) == Provenance::kExact});
+  }
+  publication_.context = ContextOf(loaded);
+  commit_.ticket = job_.ticket;
+  commit_.prompt_tokens = prompt_tokens();
+  commit_.first_token = outcome_.first_token;
+  commit_.prefix_tokens_reused = outcome_.tokens_reused;
+  commit_.tokens_computed = outcome_.tokens_computed;
+  commit_.finished = outcome_.finished;
+  // The working memory is free for the next prompt while this one's last frames are on their way.
+  run_.reset();
+  encoder_.reset();
+  share_encoder_.reset();
+  return absl::OkStatus();
+}
+
+absl::StatusOr<Pass::Layers> Pass::ComputeLayers() {
+  outcome_.counts = TokenCounts();
+  outcome_.key_error = StoredError();
+  outcome_.value_error = StoredError();
+  run_.reset();  // before the next one takes its memory
+  PrefillOptions options;
+  options.reused = reused_tokens();
+  options.score = recipe_.score;
+  options.window = recipe_.window;
+  DECANT_ASSIGN_OR_RETURN(run_, PrefillRun::Create(world_.weights, world_.stream, job_.tokens, options));
+  encoder_.reset();
+  share_encoder_.reset();
+  PlanPublication();
+  const int32_t layers = world_.weights.config().layers;
+  for (int32_t layer = 0; layer < layers; ++layer) {
+    if (world_.gate != nullptr) world_.gate->BeforeLayer(job_.request_id, layer);
+    if (cancelled_) return absl::CancelledError("the request was cancelled");
+    if (absl::Now() > job_.deadline) {
+      return absl::DeadlineExceededError(absl::StrCat("prefill reached layer ", layer, " of ", layers, " in time"));
+    }
+    if (usable_ > 0) {
+      auto loading = Timed(outcome_.load);
+      // A full outbox can only drain once all stored frames have been checked.
+      const int32_t usable = outbox_->full() ? fetch_->WaitAll() : fetch_->WaitLayer(layer);
+      if (usable < usable_) {
+        usable_ = usable;
+        return Layers::kPrefixShrank;
+      }
+      DECANT_RETURN_IF_ERROR(
+          loader_->Load(world_.stream, layer, fetch_->Frames(layer, usable_), run_->PrefixTarget(layer)));
+    }
+    absl::Time start = absl::Now();
+    DECANT_ASSIGN_OR_RETURN(const LayerTap tap, run_->ComputeLayer(layer));
+    outcome_.compute += absl::Now() - start;
+    start = absl::Now();
+    DECANT_RETURN_IF_ERROR(EncodeAndQueue(tap));
+    outcome_.encode += absl::Now() - start;
+    if (usable_ == 0 || (fetch_->complete() && fetch_->WaitAll() == usable_)) outbox_->Release();
+  }
+  if (usable_ > 0) {
+    const int32_t usable = fetch_->WaitAll();
+    if (usable < usable_) {
+      usable_ = usable;
+      return Layers::kPrefixShrank;
+    }
+  }
+  return Layers::kDone;
+}
+
+absl::Status Pass::EncodeAndQueue(const LayerTap& tap) {
+  if (encoder_ == nullptr) {
+    LayerEncoderOptions options;
+    options.recipe = recipe_;
+    options.geometry = world_.weights.config().geometry();
+    options.run_type = world_.weights.run_type();
+    options.chunk_tokens = job_.chunk_tokens;
+    options.prompt_tokens = prompt_tokens();
+    options.model = job_.model;
+    for (int32_t chunk = 0; chunk < usable_; ++chunk) {
+      options.prefix_provenance = std::max(options.prefix_provenance, fetch_->provenance(chunk));
+    }
+    DECANT_ASSIGN_OR_RETURN(encoder_, LayerEncoder::Create(world_.weights.device(), options));
+    if (!publication_.chunks.empty() && shareable_.digest != recipe_.digest) {
+      options.recipe = shareable_;
+      DECANT_ASSIGN_OR_RETURN(share_encoder_, LayerEncoder::Create(world_.weights.device(), options));
+    }
+  }
+  DECANT_ASSIGN_OR_RETURN(EncodedLayer encoded, encoder_->Encode(world_.stream, tap, forwarded()));
+  const auto layer = std::make_shared<const EncodedLayer>(std::move(encoded));
+  outcome_.counts.high += layer->counts.high;
+  outcome_.counts.low += layer->counts.low;
+  outcome_.counts.pruned += layer->counts.pruned;
+  outcome_.key_error.Add(layer->key_error);
+  outcome_.value_error.Add(layer->value_error);
+
+  DECANT_RETURN_IF_ERROR(outbox_->Add(PiecesOf(*layer), layer, job_.deadline));
+  return KeepForPublication(tap, layer);
+}
+
+std::vector<OutboxPiece> Pass::PiecesOf(const EncodedLayer& layer) const {
+  const int32_t stored_chunks = forwarded();
+  std::vector<OutboxPiece> pieces(static_cast<size_t>((prompt_tokens() + job_.chunk_tokens - 1) / job_.chunk_tokens));
+  const auto add = [](OutboxPiece& piece, const uint8_t* bytes, int64_t count) {
+    if (count == 0) return;
+    piece.parts.push_back(ConstMemoryRef{MemorySpace::kHost, bytes, count});
+    piece.bytes += count;
+  };
+  for (OutboxPiece& piece : pieces) piece.layer = static_cast<uint32_t>(layer.layer);
+  // A chunk's overlay comes right behind its frame, whoever made the frame.
+  if (stored_chunks > 0) {
+    const std::vector<StoredFrame> stored = fetch_->Frames(layer.layer, stored_chunks);
+    for (size_t i = 0; i < stored.size(); ++i) add(pieces[i], stored[i].data(), static_cast<int64_t>(stored[i].size()));
+  }
+  for (const EncodedChunk& chunk : layer.chunks) {
+    OutboxPiece& piece = pieces[static_cast<size_t>(chunk.first_token / job_.chunk_tokens)];
+    add(piece, layer.batch.data() + chunk.frame_offset, chunk.frame_bytes);
+    add(piece, layer.batch.data() + chunk.overlay_offset, chunk.overlay_bytes);
+  }
+  return pieces;
+}
+
+void Pass::PlanPublication() {
+  publication_ = Publication();
+  if (shareable_.profile.empty()) return;
+  publication_.pool_address = job_.pool_address;
+  publication_.tenant = job_.tenant;
+  publication_.profile = shareable_.profile;
+  const auto whole = std::min(static_cast<int32_t>(job_.chunk_keys.size()), prompt_tokens() / job_.chunk_tokens);
+  for (int32_t chunk = usable_; chunk < whole; ++chunk) {
+    const auto index = static_cast<size_t>(chunk);
+    publication_.chunks.push_back({job_.chunk_keys[index], chunk > 0 ? job_.chunk_keys[index - 1] : Digest(),
+                                   chunk * job_.chunk_tokens, job_.chunk_tokens});
+  }
+}
+
+absl::Status Pass::KeepForPublication(const LayerTap& tap, const std::shared_ptr<const EncodedLayer>& sent) {
+  if (publication_.chunks.empty()) return absl::OkStatus();
+  std::shared_ptr<const EncodedLayer> layer = sent;
+  if (share_encoder_ != nullptr) {
+    DECANT_ASSIGN_OR_RETURN(EncodedLayer encoded, share_encoder_->Encode(world_.stream, tap, usable_));
+    layer = std::make_shared<const EncodedLayer>(std::move(encoded));
+  }
+  const auto held = static_cast<int64_t>(layer->batch.size());
+  if (tap.layer == 0 && held * world_.weights.config().layers > world_.publish_room_bytes) {
+    publication_.chunks.clear();  // a miss later costs less than memory now
+    return absl::OkStatus();
+  }
+  Publication::Layer kept;
+  kept.layer = static_cast<uint32_t>(tap.layer);
+  const int32_t first = publication_.chunks.front().first_token;
+  const int32_t end = publication_.chunks.back().first_token + job_.chunk_tokens;
+  for (const EncodedChunk& chunk : layer->chunks) {
+    if (chunk.first_token < first || chunk.first_token >= end) continue;
+    kept.frames.push_back(
+        ConstMemoryRef{MemorySpace::kHost, layer->batch.data() + chunk.frame_offset, chunk.frame_bytes});
+  }
+  kept.keep = layer;
+  publication_.bytes += held;
+  publication_.layers.push_back(std::move(kept));
+  return absl::OkStatus();
+}
+
+std::optional<Publication> Pass::TakePublication() {
+  if (publication_.chunks.empty()) return std::nullopt;
+  return std::move(publication_);
+}
+
+}  // namespace decant

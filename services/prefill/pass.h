@@ -1,0 +1,100 @@
+// One prompt's way through a prefill worker: stored prefix in, layers computed, encoded and sent one by one, first
+// token sampled.
+#ifndef DECANT_SERVICES_PREFILL_PASS_H_
+#define DECANT_SERVICES_PREFILL_PASS_H_
+
+#include <algorithm>
+#include <atomic>
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "common/compress/profile.h"
+#include "common/link/frame_link.h"
+#include "gpu/engine/layer_encoder.h"
+#include "gpu/engine/prefill_run.h"
+#include "gpu/engine/prefix_loader.h"
+#include "services/prefill/job.h"
+#include "services/prefill/outbox.h"
+#include "services/prefill/prefix_fetch.h"
+#include "services/prefill/prefix_plan.h"
+
+namespace decant {
+
+// Lets a test stop the computation between layers. Called on the engine thread.
+class LayerGate {
+ public:
+  virtual ~LayerGate() = default;
+  virtual void BeforeLayer(const std::string& request_id, int32_t layer) = 0;
+};
+
+// What a pass borrows; all of it must outlive the pass.
+struct PassWorld {
+  const Weights& weights;
+  Stream& stream;
+  FrameLink& link;
+  ChunkSource& source;
+  const Catalogue& catalogue;
+  std::string model_name;
+  std::string sender;  // how this worker names itself to decode
+  uint32_t frame_version = 0;
+  absl::Duration fetch_limit;
+  int64_t publish_room_bytes = 0;  // what a publication may hold at most
+  OutboxOptions outbox;
+  LayerGate* gate = nullptr;  // may be null
+};
+
+class Pass {
+ public:
+  Pass(const PassWorld& world, const PrefillJob& job, const std::atomic<bool>& cancelled);
+  ~Pass();
+
+  // Opens the transfer, computes every layer and samples. After OK the transfer is to be committed with `commit`; after
+  // an error it is aborted. CANCELLED at the first layer border after `cancelled` was set.
+  absl::Status Run();
+
+  const TransferCommit& commit() const { return commit_; }
+  PrefillOutcome& outcome() { return outcome_; }
+  // Null when the transfer was never opened. It borrows frames of this pass until it has ended.
+  Outbox* outbox() { return outbox_.get(); }
+  // Nothing when there is nothing to publish.
+  std::optional<Publication> TakePublication();
+
+ private:
+  enum class Layers { kDone, kPrefixShrank };
+
+  absl::Status Prepare();
+  absl::StatusOr<Layers> ComputeLayers();
+  absl::Status EncodeAndQueue(const LayerTap& tap);
+  std::vector<OutboxPiece> PiecesOf(const EncodedLayer& layer) const;
+  absl::Status KeepForPublication(const LayerTap& tap, const std::shared_ptr<const EncodedLayer>& sent);
+  void PlanPublication();
+
+  int32_t reused_tokens() const { return usable_ * job_.chunk_tokens; }
+  int32_t forwarded() const { return std::min(usable_, plan_.forwarded); }
+  int32_t prompt_tokens() const { return static_cast<int32_t>(job_.tokens.size()); }
+
+  const PassWorld world_;
+  const PrefillJob& job_;
+  const std::atomic<bool>& cancelled_;
+  Recipe recipe_;
+  Recipe shareable_;
+  PrefixPlan plan_;
+  int32_t usable_ = 0;  // chunks of the prefix
+  std::unique_ptr<PrefixLoader> loader_;
+  std::unique_ptr<PrefixFetch> fetch_;
+  std::unique_ptr<PrefillRun> run_;
+  std::unique_ptr<LayerEncoder> encoder_;
+  std::unique_ptr<LayerEncoder> share_encoder_;  // null when the recipe's own frames may be stored
+  std::unique_ptr<Outbox> outbox_;
+  Publication publication_;
+  TransferCommit commit_;
+  PrefillOutcome outcome_;
+};
+
+}  // namespace decant
+
+#endif  // DECANT_SERVICES_PREFILL_PASS_H_

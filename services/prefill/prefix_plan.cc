@@ -1,0 +1,52 @@
+#include "services/prefill/prefix_plan.h"
+
+#include "absl/strings/str_cat.h"
+
+namespace decant {
+namespace {
+
+// The one format of a profile's stored frames, or kNone when tokens of a frame may be in several or missing.
+FormatId StoredFormat(const std::string& name, const Catalogue& catalogue, const Geometry& geometry, RunType run_type) {
+  const auto profile = catalogue.Find(name);
+  if (!profile.ok()) return FormatId::kNone;
+  const auto recipe = Compile(*profile, geometry, run_type);
+  return recipe.ok() && recipe->allocation == Allocation::kAllHigh ? recipe->high : FormatId::kNone;
+}
+
+bool IsExact(FormatId format) { return format == FormatId::kFullF32 || format == FormatId::kFullBf16; }
+
+}  // namespace
+
+PrefixPlan PlanPrefix(const PrefillJob& job, const Recipe& recipe, const Catalogue& catalogue,
+                      const Geometry& geometry) {
+  PrefixPlan plan;
+  int64_t next_token = 0;
+  for (const StoredChunk& chunk : job.prefix) {
+    const std::string name = absl::StrCat("chunk at token ", chunk.first_token);
+    if (chunk.first_token != next_token || chunk.tokens != job.chunk_tokens) {
+      plan.miss_reason = absl::StrCat(name, " with ", chunk.tokens, " tokens does not continue the prefix");
+      return plan;
+    }
+    next_token += chunk.tokens;
+    if (next_token >= static_cast<int64_t>(job.tokens.size())) {
+      plan.miss_reason = absl::StrCat(name, " would leave no token to compute");
+      return plan;
+    }
+    const FormatId format = StoredFormat(chunk.profile, catalogue, geometry, job.run_type);
+    const bool fits = format != FormatId::kNone &&
+                      (format == recipe.high || format == recipe.low || format == recipe.prefix_format());
+    if (fits && plan.exact == 0) {
+      ++plan.forwarded;
+    } else if (IsExact(format) && !recipe.exact()) {
+      ++plan.exact;
+    } else {
+      plan.miss_reason = absl::StrCat(name, " is stored as ", chunk.profile, ", which a ", recipe.profile,
+                                      " request cannot take", fits ? " behind exact chunks" : "");
+      return plan;
+    }
+    plan.formats.push_back(format);
+  }
+  return plan;
+}
+
+}  // namespace decant

@@ -1,0 +1,49 @@
+// Write-behind: brings computed chunks to the pool on a thread of its own, when nobody waits for it.
+#ifndef DECANT_SERVICES_PREFILL_PUBLISHER_H_
+#define DECANT_SERVICES_PREFILL_PUBLISHER_H_
+
+#include <cstdint>
+#include <deque>
+#include <thread>
+
+#include "absl/base/thread_annotations.h"
+#include "absl/synchronization/mutex.h"
+#include "absl/time/time.h"
+#include "services/prefill/chunk_store.h"
+
+namespace decant {
+
+// Thread-safe.
+class Publisher {
+ public:
+  // Publications waiting or under way hold at most `limit_bytes`; each may take `publish_limit`. `sink` must outlive
+  // it.
+  Publisher(ChunkSink& sink, int64_t limit_bytes, absl::Duration publish_limit);
+  // Drops what waits; one under way ends by its own deadline.
+  ~Publisher();
+  Publisher(const Publisher&) = delete;
+  Publisher& operator=(const Publisher&) = delete;
+
+  // Bytes that Add would take now.
+  int64_t room_bytes() const;
+  // False, and nothing is kept, when there is no room: the pool is too slow, and a miss later costs less than waiting.
+  bool Add(Publication publication);
+  // Waits until nothing is left, at the latest at `deadline`.
+  void Flush(absl::Time deadline);
+
+ private:
+  void Loop();
+
+  ChunkSink& sink_;
+  const int64_t limit_bytes_;
+  const absl::Duration publish_limit_;
+  mutable absl::Mutex mutex_;
+  std::deque<Publication> queue_ ABSL_GUARDED_BY(mutex_);
+  int64_t held_bytes_ ABSL_GUARDED_BY(mutex_) = 0;
+  bool stopping_ ABSL_GUARDED_BY(mutex_) = false;
+  std::thread thread_;
+};
+
+}  // namespace decant
+
+#endif  // DECANT_SERVICES_PREFILL_PUBLISHER_H_

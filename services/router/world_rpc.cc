@@ -1,0 +1,147 @@
+#include "services/router/world_rpc.h"
+
+#include <utility>
+
+#include "absl/time/clock.h"
+#include "decant/v1/decode.grpc.pb.h"
+#include "decant/v1/pool.grpc.pb.h"
+#include "decant/v1/prefill.grpc.pb.h"
+#include "services/router/convert_rpc.h"
+
+namespace decant {
+namespace {
+
+// For words that nobody waits for: what is not given back expires by itself.
+constexpr absl::Duration kCourtesy = absl::Seconds(2);
+
+// A reply that can't be read is as good as none.
+absl::StatusOr<PlanAnswer> AnswerOf(const absl::StatusOr<v1::PlanReply>& reply) {
+  if (!reply.ok()) return reply.status();
+  absl::StatusOr<PlanAnswer> answer = FromProto(*reply);
+  if (!answer.ok()) return absl::DataLossError(answer.status().message());
+  return answer;
+}
+
+absl::StatusOr<ReserveAnswer> AnswerOf(const absl::StatusOr<v1::ReserveReply>& reply) {
+  if (!reply.ok()) return reply.status();
+  return ReserveAnswer{reply->ticket(), reply->pages()};
+}
+
+absl::StatusOr<PrefillAnswer> AnswerOf(const absl::StatusOr<v1::PrefillReply>& reply) {
+  if (!reply.ok()) return reply.status();
+  return FromProto(*reply);
+}
+
+}  // namespace
+
+void RpcWorld::AddClient(RequestNumber request, std::shared_ptr<ClientStream> stream, std::function<void()> ended) {
+  clients_[request] = Client{std::move(stream), std::move(ended)};
+}
+
+void RpcWorld::SendPlan(AttemptId attempt, const PlanQuery& query, absl::Duration limit) {
+  const auto stub = v1::Pool::NewStub(channels_.Get(pool_));
+  calls_.Unary(stub->async(), &v1::Pool::Stub::async::Plan, ToProto(model_, query), absl::Now() + limit,
+               [this, attempt](absl::StatusOr<v1::PlanReply> reply) {
+                 loop_.Post([this, attempt, answer = AnswerOf(reply)](absl::Time now) mutable {
+                   router_->Planned(now, attempt, std::move(answer));
+                 });
+               });
+}
+
+void RpcWorld::SendReserve(AttemptId attempt, const std::string& decode, const ReserveQuery& query,
+                           absl::Duration limit) {
+  const auto stub = v1::Decode::NewStub(channels_.Get(decode));
+  reserves_[attempt] =
+      calls_.Unary(stub->async(), &v1::Decode::Stub::async::Reserve, ToProto(model_, query), absl::Now() + limit,
+                   [this, attempt, decode](absl::StatusOr<v1::ReserveReply> reply) {
+                     loop_.Post([this, attempt, decode, answer = AnswerOf(reply)](absl::Time now) {
+                       reserves_.erase(attempt);
+                       router_->Reserved(now, attempt, decode, answer);
+                     });
+                   });
+}
+
+void RpcWorld::SendPrefill(AttemptId attempt, const std::string& prefill, const PrefillOrder& order,
+                           absl::Duration limit) {
+  const auto stub = v1::Prefill::NewStub(channels_.Get(prefill));
+  prefills_[attempt] = calls_.Unary(stub->async(), &v1::Prefill::Stub::async::Prefill, ToProto(model_, order, pool_),
+                                    absl::Now() + limit, [this, attempt](absl::StatusOr<v1::PrefillReply> reply) {
+                                      loop_.Post([this, attempt, answer = AnswerOf(reply)](absl::Time now) {
+                                        prefills_.erase(attempt);
+                                        router_->Prefilled(now, attempt, answer);
+                                      });
+                                    });
+}
+
+void RpcWorld::OpenTokens(AttemptId attempt, const std::string& decode, uint64_t ticket, absl::Duration limit) {
+  const auto stub = v1::Decode::NewStub(channels_.Get(decode));
+  v1::TokensRequest request;
+  request.set_ticket(ticket);
+  tokens_[attempt] = calls_.Read(
+      stub->async(), &v1::Decode::Stub::async::Tokens, request, absl::Now() + limit,
+      [this, attempt](v1::TokenEvent event) {
+        loop_.Post([this, attempt, batch = FromProto(event)](absl::Time now) { router_->Tokens(now, attempt, batch); });
+      },
+      [this, attempt](const absl::Status& status) {
+        loop_.Post([this, attempt, status](absl::Time now) {
+          tokens_.erase(attempt);
+          router_->TokensEnded(now, attempt, status);
+        });
+      });
+}
+
+void RpcWorld::Cancel(OpenCalls& open, AttemptId attempt) {
+  if (const auto it = open.find(attempt); it != open.end()) it->second.Cancel();
+}
+
+void RpcWorld::ReleaseTicket(const std::string& decode, uint64_t ticket) {
+  const auto stub = v1::Decode::NewStub(channels_.Get(decode));
+  v1::ReleaseTicketRequest request;
+  request.set_ticket(ticket);
+  calls_.Unary(stub->async(), &v1::Decode::Stub::async::Release, request, absl::Now() + kCourtesy,
+               [](absl::StatusOr<v1::ReleaseTicketReply>) {});
+}
+
+void RpcWorld::ReleaseLease(uint64_t lease) {
+  const auto stub = v1::Pool::NewStub(channels_.Get(pool_));
+  v1::ReleaseLeaseRequest request;
+  request.set_lease(lease);
+  calls_.Unary(stub->async(), &v1::Pool::Stub::async::Release, request, absl::Now() + kCourtesy,
+               [](absl::StatusOr<v1::ReleaseLeaseReply>) {});
+}
+
+void RpcWorld::SendReport(const ReportFacts& facts) {
+  const auto stub = v1::Pool::NewStub(channels_.Get(pool_));
+  calls_.Unary(stub->async(), &v1::Pool::Stub::async::Report, ToProto(facts), absl::Now() + kCourtesy,
+               [](absl::StatusOr<v1::ReportReply>) {});
+}
+
+void RpcWorld::EmitStarted(RequestNumber request, const StartedNotice& notice) { Write(request, ToProto(notice)); }
+
+void RpcWorld::EmitPiece(RequestNumber request, const PieceNotice& notice) { Write(request, ToProto(notice)); }
+
+void RpcWorld::EmitFinished(RequestNumber request, const FinishedNotice& notice) {
+  Write(request, ToProto(notice));
+  EndClient(request, absl::OkStatus());
+}
+
+void RpcWorld::EmitError(RequestNumber request, const absl::Status& status) { EndClient(request, status); }
+
+void RpcWorld::Write(RequestNumber request, v1::GenerateEvent event) {
+  const auto it = clients_.find(request);
+  if (it == clients_.end()) return;
+  const absl::Status written = it->second.stream->Write(std::move(event));
+  if (written.ok()) return;
+  // Not from here: the core is in the middle of an event.
+  loop_.Post([this, request, written](absl::Time now) { router_->ClientGone(now, request, written); });
+}
+
+void RpcWorld::EndClient(RequestNumber request, const absl::Status& status) {
+  const auto it = clients_.find(request);
+  if (it == clients_.end()) return;
+  it->second.stream->Finish(status);
+  it->second.ended();
+  clients_.erase(it);
+}
+
+}  // namespace decant

@@ -1,0 +1,255 @@
+#include "common/index/chunk_index.h"
+
+#include <limits>
+
+#include "common/base/random.h"
+#include "common/index/keys.h"
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
+
+namespace decant {
+namespace {
+
+using testing::HasSubstr;
+
+constexpr int32_t kTokens = 16;
+
+std::vector<Digest> Keys(int count) {
+  std::vector<int32_t> tokens(static_cast<size_t>(count * kTokens));
+  for (size_t i = 0; i < tokens.size(); ++i) tokens[i] = static_cast<int32_t>(i);
+  return ChunkKeys(KeySpace{}, tokens, kTokens);
+}
+
+class Prompt {
+ public:
+  explicit Prompt(int chunks) : keys(Keys(chunks)) {}
+
+  Variant At(size_t chunk, const std::string& profile, double quality) {
+    Variant variant;
+    variant.entry = ++entry_;
+    variant.key = keys[chunk];
+    if (chunk > 0) variant.parent = keys[chunk - 1];
+    variant.model = Sha256("model");
+    variant.profile = Sha256(profile);
+    variant.profile_name = profile;
+    variant.first_token = static_cast<int32_t>(chunk) * kTokens;
+    variant.tokens = kTokens;
+    variant.provenance = profile == "full" ? Provenance::kExact : Provenance::kQuantised;
+    variant.quality = quality;
+    variant.bytes = 1000;
+    return variant;
+  }
+  PrefixWant Want(double floor, const std::string& form = "k8v4") const {
+    PrefixWant want;
+    want.form = Sha256(form);
+    want.model = Sha256("model");
+    want.prompt_tokens = static_cast<int64_t>(keys.size()) * kTokens + 1;
+    want.chunk_tokens = kTokens;
+    want.floor = floor;
+    return want;
+  }
+  PrefixMatch Match(double floor, const std::string& form = "k8v4") const {
+    return index.MatchPrefix(keys, Want(floor, form));
+  }
+
+  std::vector<Digest> keys;
+  ChunkIndex index;
+
+ private:
+  uint64_t entry_ = 0;
+};
+
+TEST(ChunkIndexTest, FindsTheLongestPrefix) {
+  Prompt prompt(5);
+  EXPECT_TRUE(prompt.Match(0).chunks.empty());
+  for (const size_t chunk : {0, 1, 3, 4}) prompt.index.Insert(prompt.At(chunk, "full", 1));
+  const PrefixMatch match = prompt.Match(0);
+  EXPECT_EQ(match.chunks.size(), 2u);
+  EXPECT_THAT(match.miss_reason, HasSubstr("chunk 2 (from token 32): it is not stored"));
+  prompt.index.Insert(prompt.At(2, "full", 1));
+  EXPECT_EQ(prompt.Match(0).chunks.size(), 5u);
+  EXPECT_EQ(prompt.Match(0).miss_reason, "");
+}
+
+TEST(ChunkIndexTest, LeavesOneTokenToCompute) {
+  Prompt prompt(3);
+  for (size_t chunk = 0; chunk < 3; ++chunk) prompt.index.Insert(prompt.At(chunk, "full", 1));
+  PrefixWant want = prompt.Want(0);
+  want.prompt_tokens = 3 * kTokens;
+  EXPECT_EQ(prompt.index.MatchPrefix(prompt.keys, want).chunks.size(), 2u);
+  want.prompt_tokens = 1;
+  EXPECT_EQ(prompt.index.MatchPrefix(prompt.keys, want).chunks.size(), 0u);
+  want.prompt_tokens = 0;
+  EXPECT_EQ(prompt.index.MatchPrefix(prompt.keys, want).chunks.size(), 0u);
+}
+
+TEST(ChunkIndexTest, TakesWhatTheFloorAdmits) {
+  Prompt prompt(2);
+  prompt.index.Insert(prompt.At(0, "k4v2", 0.8));
+  prompt.index.Insert(prompt.At(0, "k8v4", 0.98));
+  prompt.index.Insert(prompt.At(1, "k8v4", 0.8));
+  EXPECT_EQ(prompt.Match(0).chunks.size(), 2u);
+  const PrefixMatch match = prompt.Match(0.9);
+  EXPECT_EQ(match.chunks.size(), 1u);
+  EXPECT_THAT(match.miss_reason, HasSubstr("quality 0.8 of k8v4 is below floor 0.9"));
+  EXPECT_EQ(prompt.Match(0.98).chunks.size(), 1u);
+  EXPECT_EQ(prompt.Match(0.99).chunks.size(), 0u);
+}
+
+TEST(ChunkIndexTest, TakesTheProfilesOwnFormOrExactChunks) {
+  Prompt prompt(1);
+  prompt.index.Insert(prompt.At(0, "k8v4", 0.98));
+  EXPECT_EQ(prompt.Match(0).chunks[0].profile_name, "k8v4");
+  EXPECT_THAT(prompt.Match(0, "full").miss_reason, HasSubstr("stored as k8v4, which the profile cannot take"));
+  EXPECT_THAT(prompt.Match(0, "k4v2").chunks, testing::IsEmpty());
+  prompt.index.Insert(prompt.At(0, "full", 1));
+  EXPECT_EQ(prompt.Match(0).chunks[0].profile_name, "k8v4");
+  EXPECT_EQ(prompt.Match(0, "k4v2").chunks[0].profile_name, "full");
+  EXPECT_EQ(prompt.Match(0.99).chunks[0].profile_name, "full");
+}
+
+TEST(ChunkIndexTest, TakesNoLossyChunkBehindAnExactOne) {
+  Prompt prompt(4);
+  prompt.index.Insert(prompt.At(0, "k8v4", 0.98));
+  prompt.index.Insert(prompt.At(1, "full", 1));
+  prompt.index.Insert(prompt.At(2, "k8v4", 0.98));
+  prompt.index.Insert(prompt.At(3, "full", 1));
+  EXPECT_EQ(prompt.Match(0).chunks.size(), 2u);
+  EXPECT_THAT(prompt.Match(0).miss_reason, HasSubstr("behind exact chunks"));
+  prompt.index.Insert(prompt.At(2, "full", 1));
+  const PrefixMatch match = prompt.Match(0);
+  ASSERT_EQ(match.chunks.size(), 4u);
+  EXPECT_EQ(match.chunks[2].profile_name, "full");
+  EXPECT_EQ(TakeableChunks(match.chunks, Sha256("k8v4")), 4u);
+  EXPECT_EQ(TakeableChunks(match.chunks, Sha256("full")), 0u);
+  EXPECT_EQ(TakeableChunks(absl::MakeConstSpan(match.chunks).subspan(1), Sha256("full")), 3u);
+}
+
+TEST(ChunkIndexTest, FloorOneAsksForExactKvOverAnExactPrefix) {
+  Prompt prompt(2);
+  prompt.index.Insert(prompt.At(0, "full", 1));
+  Variant lossy_context = prompt.At(1, "full", 1);
+  lossy_context.context = Sha256("computed over something else");
+  prompt.index.Insert(lossy_context);
+  EXPECT_EQ(prompt.Match(1, "full").chunks.size(), 1u);
+  EXPECT_EQ(prompt.Match(0.999, "full").chunks.size(), 2u);
+  prompt.index.Insert(prompt.At(1, "full", 1));
+  EXPECT_EQ(prompt.Match(1, "full").chunks.size(), 2u);
+  prompt.index.Erase(prompt.keys[0], prompt.index.Find(prompt.keys[0])[0].entry);
+  Variant requantised = prompt.At(0, "full", 1);
+  requantised.provenance = Provenance::kQuantised;
+  prompt.index.Insert(requantised);
+  EXPECT_EQ(prompt.Match(1, "full").chunks.size(), 0u);
+}
+
+TEST(ChunkIndexTest, NeverServesTaintedOrForeignChunks) {
+  for (const Provenance tainted : {Provenance::kUnspecified, Provenance::kPruned, Provenance::kBlended,
+                                   Provenance::kOffsetEstimated, Provenance::kPredicted}) {
+    Prompt prompt(1);
+    Variant variant = prompt.At(0, "k8v4", 1);
+    variant.provenance = tainted;
+    prompt.index.Insert(variant);
+    EXPECT_TRUE(prompt.Match(0).chunks.empty()) << static_cast<int>(tainted);
+  }
+  Prompt prompt(1);
+  Variant foreign = prompt.At(0, "full", 1);
+  foreign.model = Sha256("another model");
+  prompt.index.Insert(foreign);
+  EXPECT_THAT(prompt.Match(0).miss_reason, HasSubstr("another model"));
+  Variant moved = prompt.At(0, "k8v4", 1);
+  moved.first_token = kTokens;
+  prompt.index.Insert(moved);
+  EXPECT_TRUE(prompt.Match(0).chunks.empty());
+}
+
+TEST(ChunkIndexTest, PrefersTheChunkComputedBehindWhatIsLoaded) {
+  Prompt prompt(3);
+  prompt.index.Insert(prompt.At(0, "k8v4", 0.98));
+  const Variant first = prompt.index.Find(prompt.keys[0])[0];
+  const Digest context = ContextOf({LoadedChunk{first.key, VariantDigest(first.profile, first.context), false}});
+  ASSERT_FALSE(context.IsZero());
+  for (size_t chunk = 1; chunk < 3; ++chunk) {
+    Variant other = prompt.At(chunk, "k8v4", 0.97);
+    other.context = Sha256("some other prefix");
+    prompt.index.Insert(other);
+    Variant consistent = prompt.At(chunk, "k8v4", 0.97);
+    consistent.context = context;
+    prompt.index.Insert(consistent);
+  }
+  const PrefixMatch match = prompt.Match(0);
+  ASSERT_EQ(match.chunks.size(), 3u);
+  EXPECT_EQ(match.chunks[1].context, context);
+  EXPECT_EQ(match.chunks[2].context, context);
+}
+
+TEST(ChunkIndexTest, KeepsOneVariantOfAProfileAndContext) {
+  Prompt prompt(1);
+  const Variant first = prompt.At(0, "full", 1);
+  EXPECT_TRUE(prompt.index.Insert(first));
+  EXPECT_FALSE(prompt.index.Insert(prompt.At(0, "full", 1)));
+  EXPECT_EQ(prompt.index.variants(), 1u);
+  EXPECT_EQ(prompt.index.Find(first.key, VariantDigest(first.profile, first.context))->entry, first.entry);
+  EXPECT_EQ(prompt.index.Find(first.key, Sha256("x")), nullptr);
+  EXPECT_FALSE(prompt.index.Erase(first.key, 999));
+  EXPECT_TRUE(prompt.index.Erase(first.key, first.entry));
+  EXPECT_FALSE(prompt.index.Erase(first.key, first.entry));
+  EXPECT_EQ(prompt.index.keys(), 0u);
+}
+
+// Against brute force: prompts over a tiny alphabet share prefixes of every length.
+TEST(ChunkIndexTest, EqualsTheLongestCommonPrefixOverRandomPrompts) {
+  for (uint64_t seed = 0; seed < 50; ++seed) {
+    uint64_t draw = 0;
+    const auto next = [&](uint64_t below) { return MixBits(seed, draw++) % below; };
+    const auto make = [&] {
+      std::vector<int32_t> tokens(next(40));
+      for (int32_t& token : tokens) token = static_cast<int32_t>(next(2));
+      return tokens;
+    };
+    ChunkIndex index;
+    std::vector<std::vector<int32_t>> stored;
+    uint64_t entry = 0;
+    for (int i = 0; i < 12; ++i) {
+      stored.push_back(make());
+      const std::vector<Digest> keys = ChunkKeys(KeySpace{}, stored.back(), 3);
+      for (size_t k = 0; k < keys.size(); ++k) {
+        Variant variant;
+        variant.entry = ++entry;
+        variant.key = keys[k];
+        variant.provenance = Provenance::kExact;
+        variant.first_token = static_cast<int32_t>(k) * 3;
+        variant.tokens = 3;
+        index.Insert(variant);
+      }
+    }
+    for (int i = 0; i < 20; ++i) {
+      const std::vector<int32_t> prompt = make();
+      size_t longest = 0;
+      for (const auto& other : stored) {
+        size_t common = 0;
+        while (common < std::min(prompt.size(), other.size()) && prompt[common] == other[common]) ++common;
+        longest = std::max(longest, common / 3);
+      }
+      if (!prompt.empty()) longest = std::min(longest, (prompt.size() - 1) / 3);
+      PrefixWant want;
+      want.prompt_tokens = static_cast<int64_t>(prompt.size());
+      want.chunk_tokens = 3;
+      EXPECT_EQ(index.MatchPrefix(ChunkKeys(KeySpace{}, prompt, 3), want).chunks.size(), longest) << "seed " << seed;
+    }
+  }
+}
+
+TEST(ContextTest, IsZeroOverExactChunksOnly) {
+  const LoadedChunk exact{Sha256("a"), Sha256("full"), true};
+  const LoadedChunk lossy{Sha256("b"), Sha256("k8v4"), false};
+  EXPECT_TRUE(ContextOf({}).IsZero());
+  EXPECT_TRUE(ContextOf({exact, exact}).IsZero());
+  const Digest context = ContextOf({exact, lossy});
+  EXPECT_FALSE(context.IsZero());
+  EXPECT_NE(context, ContextOf({lossy, exact}));
+  EXPECT_NE(context, ContextOf({lossy}));
+  EXPECT_EQ(context, ContextOf({exact, lossy}));
+}
+
+}  // namespace
+}  // namespace decant

@@ -1,0 +1,82 @@
+#include "common/policy/placement.h"
+
+#include <limits>
+
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
+
+namespace decant {
+namespace {
+
+using testing::ElementsAre;
+
+constexpr PlacementNeed kNeed{1000, 100, 23040};
+
+PairCandidate Pair(double tokens_per_s = 1000) {
+  PairCandidate pair;
+  pair.link = LinkKind::kGrpc;
+  pair.prefill_load.prefill_tokens_per_s = tokens_per_s;
+  return pair;
+}
+
+std::vector<int32_t> Order(const std::vector<PairCandidate>& pairs, int32_t limit = 100) {
+  std::vector<int32_t> order;
+  for (const RankedPair& ranked : RankPairs(kNeed, pairs, limit)) order.push_back(ranked.candidate);
+  return order;
+}
+
+TEST(PlacementTest, PrefersTheShorterQueue) {
+  std::vector<PairCandidate> pairs(3, Pair());
+  pairs[0].prefill_queued_tokens = 5000;
+  pairs[2].prefill_queued_tokens = 100;
+  EXPECT_THAT(Order(pairs), ElementsAre(1, 2, 0));
+  EXPECT_THAT(Order(pairs, 2), ElementsAre(1, 2));
+  EXPECT_THAT(Order(pairs, 0), ElementsAre());
+}
+
+TEST(PlacementTest, PrefersTheFasterWorkerAndLink) {
+  EXPECT_THAT(Order({Pair(500), Pair(2000)}), ElementsAre(1, 0));
+  std::vector<PairCandidate> pairs(3, Pair());
+  pairs[0].link_bits_per_s = 1e8;
+  pairs[1].link = LinkKind::kCudaIpc;
+  EXPECT_THAT(Order(pairs), ElementsAre(1, 2, 0));
+}
+
+TEST(PlacementTest, PrefersTheWorkerThatHasThePrefix) {
+  std::vector<PairCandidate> pairs(2, Pair());
+  pairs[1].prefix_tokens = 640;
+  EXPECT_THAT(Order(pairs), ElementsAre(1, 0));
+  // But not at any price: its queue is longer than what it saves.
+  pairs[1].prefill_queued_tokens = 1000;
+  EXPECT_THAT(Order(pairs), ElementsAre(0, 1));
+}
+
+TEST(PlacementTest, PutsFullDecodeWorkersLastAndDrainingOnesNowhere) {
+  std::vector<PairCandidate> pairs(4, Pair());
+  pairs[0].decode_load.waiting = 1;
+  pairs[1].prefill_queued_tokens = 100000;
+  pairs[2].decode_load.draining = true;
+  pairs[3].prefill_load.draining = true;
+  EXPECT_THAT(Order(pairs), ElementsAre(1, 0));
+}
+
+TEST(PlacementTest, BreaksTiesByRunningSequencesThenByOrder) {
+  std::vector<PairCandidate> pairs(3, Pair());
+  pairs[0].decode_load.running = 3;
+  pairs[1].decode_load.running = 1;
+  pairs[2].decode_load.running = 1;
+  EXPECT_THAT(Order(pairs), ElementsAre(1, 2, 0));
+}
+
+TEST(PlacementTest, SurvivesNumbersThatAreNone) {
+  std::vector<PairCandidate> pairs(4, Pair());
+  pairs[0].link_bits_per_s = std::numeric_limits<double>::quiet_NaN();
+  pairs[1].prefill_load.prefill_tokens_per_s = -1;
+  pairs[2].prefill_queued_tokens = -100;
+  pairs[3].prefix_tokens = 1 << 30;
+  EXPECT_EQ(Order(pairs).size(), 4u);
+  EXPECT_THAT(RankPairs(PlacementNeed{}, {}, 10), testing::IsEmpty());
+}
+
+}  // namespace
+}  // namespace decant

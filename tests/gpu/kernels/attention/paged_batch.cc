@@ -1,0 +1,290 @@
+#include "tests/gpu/kernels/attention/paged_batch.h"
+
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+#include <numeric>
+
+#include "common/base/check.h"
+#include "common/base/half.h"
+#include "gpu/kernels/attention/decode_attention.h"
+
+namespace decant {
+namespace {
+
+constexpr int32_t kPadding = 24;  // floats between rows of queries and outputs
+
+template <typename T>
+T Load(const uint8_t* from) {
+  T value;
+  std::memcpy(&value, from, sizeof(T));
+  return value;
+}
+
+// Element i of token t of a segment pair, as the format defines it.
+double Decode(Element element, const uint8_t* vectors, const uint8_t* meta, int32_t head_dim, int32_t t, int32_t i) {
+  const uint8_t* vector = vectors + t * VectorBytes(element, head_dim);
+  if (element == Element::kF32) return Load<float>(vector + 4 * i);
+  if (element == Element::kBf16) return ToFloat(Load<Bf16>(vector + 2 * i));
+  const int32_t bits = ElementBits(element);
+  const int32_t code = vector[i * bits / 8] >> (i * bits % 8) & ((1 << bits) - 1);
+  const double scale = ToFloat(Load<Fp16>(meta + 4 * t));
+  const double zero = ToFloat(Load<Fp16>(meta + 4 * t + 2));
+  return scale * code + zero;
+}
+
+}  // namespace
+
+PagedBatch::PagedBatch(Device& device, const Geometry& geometry, int64_t page_bytes,
+                       const std::vector<TestSequence>& sequences, uint32_t seed)
+    : device_(device), stream_(device.NewStream()), random_(seed) {
+  arena_.geometry = geometry;
+  arena_.page_bytes = page_bytes;
+  for (int f = 1; f < kFormatCount; ++f) {
+    arena_.layouts[f] = FitLayout(static_cast<FormatId>(f), geometry.head_dim, page_bytes);
+  }
+  const auto pages_of = [&](const TestSequence& sequence, size_t head, int tier) {
+    const int32_t tokens = sequence.tokens[head % sequence.tokens.size()][static_cast<size_t>(tier)];
+    if (tokens == 0) return 0;
+    const int32_t per_page = tokens_per_page(sequence.formats[static_cast<size_t>(tier)]);
+    DECANT_CHECK_MSG(per_page > 0, "page of %lld bytes holds no token", static_cast<long long>(page_bytes));
+    return (tokens + per_page - 1) / per_page;
+  };
+  // Capacities and ids first, so that ids can be shuffled over the whole arena.
+  for (const TestSequence& sequence : sequences) {
+    SequenceRows rows;
+    rows.policy = sequence.policy;
+    for (int tier = 0; tier < kTierCount; ++tier) rows.formats[tier] = sequence.formats[static_cast<size_t>(tier)];
+    std::vector<HeadState> heads(static_cast<size_t>(geometry.kv_heads));
+    for (size_t h = 0; h < heads.size(); ++h) {
+      int32_t pages = 0;
+      for (int tier = 0; tier < kTierCount; ++tier) {
+        heads[h].tokens[tier] = sequence.tokens[h % sequence.tokens.size()][static_cast<size_t>(tier)];
+        heads[h].pages[tier] = pages_of(sequence, h, tier);
+        pages += heads[h].pages[tier];
+      }
+      arena_.page_count += pages;
+      rows.capacity = std::max(rows.capacity, pages + 1);
+      longest_ = std::max<int64_t>(longest_, heads[h].tokens[0] + heads[h].tokens[1] + heads[h].tokens[2]);
+    }
+    rows_.push_back(rows);
+    heads_.push_back(heads);
+  }
+  std::vector<int32_t> ids(static_cast<size_t>(arena_.page_count));
+  std::iota(ids.begin(), ids.end(), 0);
+  std::shuffle(ids.begin(), ids.end(), random_);
+  pages_.resize(static_cast<size_t>(arena_.page_count * page_bytes));
+  size_t next = 0;
+  for (size_t s = 0; s < rows_.size(); ++s) {
+    SequenceRows& rows = rows_[s];
+    page_ids_.emplace_back(static_cast<size_t>(geometry.kv_heads * rows.capacity), -1);
+    for (int32_t h = 0; h < geometry.kv_heads; ++h) {
+      const HeadState& head = heads_[s][static_cast<size_t>(h)];
+      for (int tier = 0; tier < kTierCount; ++tier) {
+        for (int32_t page = 0; page < head.pages[tier]; ++page) {
+          const int32_t place = h * rows.capacity + RowPlace(head, rows.capacity, tier, page);
+          page_ids_.back()[static_cast<size_t>(place)] = ids[next];
+          FillPage(pages_.data() + ids[next++] * page_bytes, rows.formats[tier]);
+        }
+      }
+    }
+    rows.heads = heads_[s].data();
+    rows.page_ids = page_ids_[s].data();
+  }
+  const int64_t stride = int64_t{geometry.q_heads} * geometry.head_dim + kPadding;
+  q_.resize(rows_.size() * static_cast<size_t>(stride));
+  std::normal_distribution<float> normal;
+  for (float& x : q_) x = normal(random_);
+
+  const auto upload = [&](const void* data, size_t bytes) {
+    buffers_.push_back(device_.Allocate(static_cast<int64_t>(std::max<size_t>(bytes, 1))).value());
+    stream_->Copy(buffers_.back().As<void>(), data, static_cast<int64_t>(bytes));
+    return buffers_.back().As<uint8_t>();
+  };
+  std::vector<SequenceRows> device_rows = rows_;
+  for (size_t s = 0; s < rows_.size(); ++s) {
+    device_rows[s].heads = reinterpret_cast<HeadState*>(upload(heads_[s].data(), heads_[s].size() * sizeof(HeadState)));
+    device_rows[s].page_ids = reinterpret_cast<int32_t*>(upload(page_ids_[s].data(), page_ids_[s].size() * 4));
+  }
+  device_rows_ = device_.Allocate(static_cast<int64_t>(rows_.size() * sizeof(SequenceRows) + 1)).value();
+  stream_->Copy(device_rows_.As<void>(), device_rows.data(), static_cast<int64_t>(rows_.size() * sizeof(SequenceRows)));
+  device_pages_ = device_.Allocate(static_cast<int64_t>(pages_.size()) + 1).value();
+  Upload();
+}
+
+void PagedBatch::Upload() {
+  stream_->Copy(device_pages_.As<void>(), pages_.data(), static_cast<int64_t>(pages_.size()));
+}
+
+void PagedBatch::FillPage(uint8_t* page, FormatId id) {
+  const Format format = FormatOf(id);
+  const int32_t head_dim = arena_.geometry.head_dim;
+  const PageLayout& layout = arena_.layouts[static_cast<int>(id)];
+  std::normal_distribution<float> normal;
+  // Whatever no token holds is noise that a wrong index would show: NaN patterns included.
+  std::memset(page, 0xff, static_cast<size_t>(arena_.page_bytes));
+  const auto fill = [&](Element element, uint8_t* vectors, uint8_t* meta) {
+    for (int32_t t = 0; t < layout.tokens; ++t) {
+      uint8_t* vector = vectors + t * VectorBytes(element, head_dim);
+      if (!IsAffine(element)) {
+        for (int32_t i = 0; i < head_dim; ++i) {
+          const float x = normal(random_);
+          const Bf16 rounded = ToBf16(x);
+          if (element == Element::kF32) std::memcpy(vector + 4 * i, &x, 4);
+          if (element == Element::kBf16) std::memcpy(vector + 2 * i, &rounded, 2);
+        }
+        continue;
+      }
+      for (int64_t i = 0; i < VectorBytes(element, head_dim); ++i) vector[i] = static_cast<uint8_t>(random_());
+      const float steps = static_cast<float>((1 << ElementBits(element)) - 1);
+      const Fp16 pair[2] = {ToFp16((1.0f + std::abs(normal(random_))) / steps), ToFp16(normal(random_) - 1.0f)};
+      std::memcpy(meta + 4 * t, pair, 4);
+    }
+  };
+  fill(format.k, page + layout.keys, page + layout.key_meta);
+  fill(format.v, page + layout.values, page + layout.value_meta);
+  if (!format.tracked) return;
+  for (int32_t t = 0; t < layout.tokens; ++t) {
+    const float score = std::abs(normal(random_));
+    std::memcpy(page + layout.scores + 4 * t, &score, 4);
+    std::memcpy(page + layout.positions + 4 * t, &t, 4);
+  }
+}
+
+uint8_t* PagedBatch::PageOf(std::vector<uint8_t>& pages, const SequenceRows& rows, int32_t kv_head, int32_t tier,
+                            int32_t page) {
+  const int32_t place = RowPlace(rows.heads[kv_head], rows.capacity, tier, page);
+  return pages.data() + rows.page_ids[kv_head * rows.capacity + place] * arena_.page_bytes;
+}
+
+float* PagedBatch::Score(int32_t sequence, int32_t kv_head, int32_t tier, int32_t token) {
+  const SequenceRows& rows = rows_[static_cast<size_t>(sequence)];
+  const PageLayout& layout = arena_.layouts[static_cast<int>(rows.formats[tier])];
+  uint8_t* page = PageOf(pages_, rows, kv_head, tier, token / layout.tokens);
+  return reinterpret_cast<float*>(page + layout.scores) + token % layout.tokens;
+}
+
+std::vector<float> PagedBatch::Attend() {
+  const Geometry& geometry = arena_.geometry;
+  const int64_t width = int64_t{geometry.q_heads} * geometry.head_dim;
+  const int64_t stride = width + kPadding;
+  const auto sequences = static_cast<int64_t>(rows_.size());
+  Buffer q = device_.Allocate(sequences * stride * 4 + 1).value();
+  Buffer out = device_.Allocate(sequences * stride * 4 + 1).value();
+  Buffer scratch = device_.Allocate(DecodeAttentionScratchBytes(device_, geometry, longest_)).value();
+  stream_->Copy(q.As<void>(), q_.data(), sequences * stride * 4);
+  stream_->Fill(out.As<void>(), 0xff, sequences * stride * 4);
+  DecodeAttentionArgs args;
+  args.arena = arena_;
+  args.arena.pages = device_pages_.As<uint8_t>();
+  args.rows = device_rows_.As<SequenceRows>();
+  args.sequences = static_cast<int32_t>(sequences);
+  args.q = q.As<float>();
+  args.q_stride = stride;
+  args.scale = 1.0f / std::sqrt(static_cast<float>(geometry.head_dim));
+  args.out = out.As<float>();
+  args.out_stride = stride;
+  args.scratch = scratch.As<float>();
+  args.scratch_tokens = longest_;
+  DecodeAttention(*stream_, args);
+  std::vector<float> padded(static_cast<size_t>(sequences * stride));
+  stream_->Copy(padded.data(), out.As<void>(), sequences * stride * 4);
+  stream_->Copy(pages_.data(), device_pages_.As<void>(), static_cast<int64_t>(pages_.size()));
+  std::vector<float> result;
+  for (int64_t s = 0; s < sequences; ++s) {
+    result.insert(result.end(), padded.begin() + s * stride, padded.begin() + s * stride + width);
+  }
+  return result;
+}
+
+std::vector<float> PagedBatch::Reference() {
+  const Geometry& geometry = arena_.geometry;
+  const int32_t head_dim = geometry.head_dim;
+  const int64_t stride = int64_t{geometry.q_heads} * head_dim + kPadding;
+  expected_pages_ = pages_;
+  std::vector<float> result;
+  for (size_t s = 0; s < rows_.size(); ++s) {
+    const SequenceRows& rows = rows_[s];
+    for (int32_t kv_head = 0; kv_head < geometry.kv_heads; ++kv_head) {
+      struct Token {
+        uint8_t* page;
+        FormatId format;
+        int32_t index;
+        double share = 0;  // the largest probability of the group
+      };
+      std::vector<Token> tokens;
+      for (const int32_t tier : {kFixed, kHigh, kLow}) {
+        for (int32_t t = 0; t < rows.heads[kv_head].tokens[tier]; ++t) {
+          const int32_t per_page = tokens_per_page(rows.formats[tier]);
+          uint8_t* page = PageOf(expected_pages_, rows, kv_head, tier, t / per_page);
+          tokens.push_back({page, rows.formats[tier], t % per_page});
+        }
+      }
+      for (int32_t g = 0; g < geometry.group(); ++g) {
+        const float* q = q_.data() + static_cast<int64_t>(s) * stride + (kv_head * geometry.group() + g) * head_dim;
+        std::vector<double> weights;
+        for (const Token& token : tokens) {
+          const PageLayout& layout = arena_.layouts[static_cast<int>(token.format)];
+          double logit = 0;
+          for (int32_t i = 0; i < head_dim; ++i) {
+            logit += q[i] * Decode(FormatOf(token.format).k, token.page + layout.keys, token.page + layout.key_meta,
+                                   head_dim, token.index, i);
+          }
+          weights.push_back(logit / std::sqrt(head_dim));
+        }
+        const double max = weights.empty() ? 0 : *std::max_element(weights.begin(), weights.end());
+        double sum = 0;
+        for (double& w : weights) sum += w = std::exp(w - max);
+        std::vector<double> out(static_cast<size_t>(head_dim));
+        for (size_t t = 0; t < tokens.size(); ++t) {
+          const PageLayout& layout = arena_.layouts[static_cast<int>(tokens[t].format)];
+          tokens[t].share = std::max(tokens[t].share, weights[t] / sum);
+          for (int32_t i = 0; i < head_dim; ++i) {
+            out[static_cast<size_t>(i)] += weights[t] / sum *
+                                           Decode(FormatOf(tokens[t].format).v, tokens[t].page + layout.values,
+                                                  tokens[t].page + layout.value_meta, head_dim, tokens[t].index, i);
+          }
+        }
+        for (const double x : out) result.push_back(static_cast<float>(x));
+      }
+      if (rows.policy == OnlinePolicy::kNone) continue;
+      for (const Token& token : tokens) {
+        if (!FormatOf(token.format).tracked) continue;
+        uint8_t* at = token.page + arena_.layouts[static_cast<int>(token.format)].scores + 4 * token.index;
+        const float score = static_cast<float>(Load<float>(at) + token.share);
+        std::memcpy(at, &score, 4);
+      }
+    }
+  }
+  return result;
+}
+
+double PagedBatch::LargestScoreDifference() const {
+  double largest = 0;
+  std::vector<bool> is_score(pages_.size() / 4);
+  for (size_t s = 0; s < rows_.size(); ++s) {
+    for (int32_t h = 0; h < arena_.geometry.kv_heads; ++h) {
+      const HeadState& head = rows_[s].heads[h];
+      for (int tier = 0; tier < kTierCount; ++tier) {
+        for (int32_t t = 0; t < head.tokens[tier]; ++t) {
+          const FormatId format = rows_[s].formats[tier];
+          if (!FormatOf(format).tracked) continue;
+          const PageLayout& layout = arena_.layouts[static_cast<int>(format)];
+          const int32_t place = RowPlace(head, rows_[s].capacity, tier, t / layout.tokens);
+          const int64_t at = rows_[s].page_ids[h * rows_[s].capacity + place] * arena_.page_bytes + layout.scores +
+                             4 * (t % layout.tokens);
+          is_score[static_cast<size_t>(at / 4)] = true;
+          const double difference =
+              std::abs(static_cast<double>(Load<float>(pages_.data() + at)) - Load<float>(expected_pages_.data() + at));
+          largest = std::max(largest, difference);
+        }
+      }
+    }
+  }
+  for (size_t i = 0; i < is_score.size(); ++i) {
+    if (!is_score[i] && std::memcmp(pages_.data() + 4 * i, expected_pages_.data() + 4 * i, 4) != 0) return INFINITY;
+  }
+  return largest;
+}
+
+}  // namespace decant

@@ -1,0 +1,64 @@
+// Random pages, rows and queries for attention tests, with a scalar reference that reads the same bytes.
+#ifndef DECANT_TESTS_GPU_KERNELS_ATTENTION_PAGED_BATCH_H_
+#define DECANT_TESTS_GPU_KERNELS_ATTENTION_PAGED_BATCH_H_
+
+#include <array>
+#include <cstdint>
+#include <random>
+#include <vector>
+
+#include "common/kv/rows.h"
+#include "gpu/device/device.h"
+
+namespace decant {
+
+struct TestSequence {
+  std::array<FormatId, kTierCount> formats = {FormatId::kNone, FormatId::kNone, FormatId::kNone};
+  // Tokens of every kv head, in TierIndex order; fewer entries than heads repeat.
+  std::vector<std::array<int32_t, kTierCount>> tokens;
+  OnlinePolicy policy = OnlinePolicy::kNone;
+};
+
+// Holds everything twice: on the device for the operation, in host memory for the reference.
+class PagedBatch {
+ public:
+  // One layer; pages lie in random order in the arena.
+  PagedBatch(Device& device, const Geometry& geometry, int64_t page_bytes, const std::vector<TestSequence>& sequences,
+             uint32_t seed);
+
+  // Runs DecodeAttention and brings the output [sequences, q_heads, head_dim] and the pages back.
+  std::vector<float> Attend();
+  // The same by the definition, in double; `expected_pages` gets the added scores.
+  std::vector<float> Reference();
+
+  // The largest difference between the scores of `pages` and of the reference's pages; every other byte must be equal.
+  double LargestScoreDifference() const;
+  int32_t tokens_per_page(FormatId format) const { return arena_.layouts[static_cast<int>(format)].tokens; }
+  std::vector<uint8_t>& pages() { return pages_; }
+  // The host bytes of a token's score.
+  float* Score(int32_t sequence, int32_t kv_head, int32_t tier, int32_t token);
+  void Upload();  // after the host bytes were changed
+
+ private:
+  void FillPage(uint8_t* page, FormatId format);
+  uint8_t* PageOf(std::vector<uint8_t>& pages, const SequenceRows& rows, int32_t kv_head, int32_t tier, int32_t page);
+
+  Device& device_;
+  std::unique_ptr<Stream> stream_;
+  std::mt19937 random_;
+  PageArena arena_;
+  int64_t longest_ = 1;
+  std::vector<uint8_t> pages_;
+  std::vector<uint8_t> expected_pages_;
+  std::vector<SequenceRows> rows_;  // host addresses
+  std::vector<std::vector<HeadState>> heads_;
+  std::vector<std::vector<int32_t>> page_ids_;
+  std::vector<float> q_;
+  std::vector<Buffer> buffers_;
+  Buffer device_pages_;
+  Buffer device_rows_;
+};
+
+}  // namespace decant
+
+#endif  // DECANT_TESTS_GPU_KERNELS_ATTENTION_PAGED_BATCH_H_

@@ -1,0 +1,267 @@
+#include "tests/gpu/kernels/pages/page_rig.h"
+
+#include <cstring>
+
+#include "common/base/check.h"
+#include "common/compress/arith/affine.h"
+#include "common/compress/arith/pack.h"
+#include "gpu/kernels/pages/slot.h"
+#include "tests/support/test_device.h"
+
+namespace decant {
+namespace {
+
+std::vector<float> DecodeScalar(Element element, const uint8_t* codes, const uint8_t* meta, int32_t head_dim) {
+  std::vector<float> x(static_cast<size_t>(head_dim));
+  if (element == Element::kF32) {
+    std::memcpy(x.data(), codes, x.size() * 4);
+  } else if (element == Element::kBf16) {
+    for (size_t i = 0; i < x.size(); ++i) {
+      Bf16 half;
+      std::memcpy(&half, codes + 2 * i, 2);
+      x[i] = ToFloat(half);
+    }
+  } else {
+    AffinePair pair;
+    std::memcpy(&pair, meta, 4);
+    std::vector<uint8_t> unpacked(x.size());
+    UnpackCodes(codes, head_dim, ElementBits(element), unpacked.data());
+    for (size_t i = 0; i < x.size(); ++i) x[i] = AffineValue(unpacked[i], ToFloat(pair.scale), ToFloat(pair.zero));
+  }
+  return x;
+}
+
+}  // namespace
+
+template <typename T>
+T* PageRig::New(int64_t count) {
+  buffers_.push_back(*device_->Allocate(count * static_cast<int64_t>(sizeof(T))));
+  return buffers_.back().As<T>();
+}
+
+PageRig::PageRig(const RigOptions& options)
+    : options_(options), device_(CreateTestDevice(options.threads, int64_t{64} << 20)), stream_(device_->NewStream()) {
+  const int64_t heads = int64_t{options.geometry.layers} * options.geometry.kv_heads;
+  arena_.pages = New<uint8_t>(options.page_count * options.page_bytes);
+  arena_.page_bytes = options.page_bytes;
+  arena_.page_count = options.page_count;
+  arena_.geometry = options.geometry;
+  for (int32_t id = 1; id < kFormatCount; ++id) {
+    arena_.layouts[id] = FitLayout(static_cast<FormatId>(id), options.geometry.head_dim, options.page_bytes);
+  }
+  ring_.ids = New<int32_t>(options.page_count);
+  ring_.head_tail = New<uint64_t>(2);
+  ring_.page_count = options.page_count;
+  rows_ = New<SequenceRows>(options.sequences);
+  scratch_ = New<int32_t>(options.sequences * heads * kTierCount + 1);
+  error_ = New<int32_t>(1);
+  moved_ = New<int64_t>(2 * options.sequences);
+  actions_ = New<StepAction>(options.sequences * heads);
+  stream_->Fill(error_, 0, 4);
+  stream_->Fill(moved_, 0, 16 * options.sequences);
+  for (int32_t s = 0; s < options.sequences; ++s) {
+    SequenceRows rows;
+    rows.heads = New<HeadState>(heads);
+    rows.page_ids = New<int32_t>(heads * options.capacity);
+    rows.length = New<int32_t>(1);
+    rows.capacity = options.capacity;
+    rows.formats[kHigh] = options.high;
+    rows.formats[kLow] = options.low;
+    rows.formats[kFixed] = options.fixed;
+    rows.policy = options.policy;
+    rows.alpha_high = options.alpha_high;
+    rows.alpha_low = options.alpha_low;
+    rows.window = options.window;
+    rows.first_query = options.first_query;
+    stream_->Fill(rows.heads, 0, heads * static_cast<int64_t>(sizeof(HeadState)));
+    stream_->Fill(rows.length, 0, 4);
+    stream_->Copy(rows_ + s, &rows, sizeof(rows));
+  }
+  ResetRing(*stream_, ring_);
+}
+
+void PageRig::Grow(int32_t sequence, int32_t layer, const std::vector<int32_t>& growth) {
+  Buffer device_growth = *device_->Allocate(static_cast<int64_t>(growth.size()) * 4);
+  stream_->Copy(device_growth.As<int32_t>(), growth.data(), device_growth.bytes());
+  GrowRowsArgs args;
+  args.arena = arena_;
+  args.ring = ring_;
+  args.rows = rows(sequence);
+  args.layer = layer;
+  args.growth = device_growth.As<int32_t>();
+  args.scratch = scratch_;
+  args.error = error_;
+  GrowRows(*stream_, args);
+}
+
+void PageRig::Import(int32_t sequence, int32_t layer, const std::string& batch, const std::vector<ImportRun>& runs) {
+  Buffer frames = *device_->Allocate(static_cast<int64_t>(batch.size()) + 1);
+  Buffer device_runs = *device_->Allocate(static_cast<int64_t>(runs.size() * sizeof(ImportRun)) + 1);
+  stream_->Copy(frames.As<uint8_t>(), batch.data(), static_cast<int64_t>(batch.size()));
+  stream_->Copy(device_runs.As<ImportRun>(), runs.data(), static_cast<int64_t>(runs.size() * sizeof(ImportRun)));
+  ImportFramesArgs args;
+  args.arena = arena_;
+  args.rows = rows(sequence);
+  args.layer = layer;
+  args.frames = frames.As<uint8_t>();
+  args.runs = device_runs.As<ImportRun>();
+  args.run_count = static_cast<int32_t>(runs.size());
+  ImportFrames(*stream_, args);
+}
+
+void PageRig::GrowAndImport(int32_t sequence, int32_t layer, const std::string& batch,
+                            const std::vector<ImportRun>& runs) {
+  std::vector<int32_t> growth(static_cast<size_t>(options_.geometry.kv_heads * kTierCount));
+  for (const ImportRun& run : runs) growth[static_cast<size_t>(run.head * kTierCount + run.tier)] += run.tokens;
+  Grow(sequence, layer, growth);
+  Import(sequence, layer, batch, runs);
+}
+
+void PageRig::Plan() {
+  PlanStepArgs args;
+  args.arena = arena_;
+  args.ring = ring_;
+  args.rows = rows_;
+  args.sequences = options_.sequences;
+  args.actions = actions_;
+  args.scratch = scratch_;
+  args.moved = moved_;
+  args.error = error_;
+  PlanStep(*stream_, args);
+}
+
+void PageRig::Append(const std::function<std::vector<float>(int32_t, int32_t, int32_t, bool)>& token) {
+  const Geometry& geometry = options_.geometry;
+  const int64_t stride = int64_t{geometry.kv_heads} * geometry.head_dim + 3;
+  Buffer k = *device_->Allocate(options_.sequences * stride * 4);
+  Buffer v = *device_->Allocate(options_.sequences * stride * 4);
+  for (int32_t layer = 0; layer < geometry.layers; ++layer) {
+    for (int32_t s = 0; s < options_.sequences; ++s) {
+      for (int32_t h = 0; h < geometry.kv_heads; ++h) {
+        const int64_t offset = (s * stride + int64_t{h} * geometry.head_dim) * 4;
+        stream_->Copy(k.As<uint8_t>(offset), token(s, layer, h, false).data(), int64_t{4} * geometry.head_dim);
+        stream_->Copy(v.As<uint8_t>(offset), token(s, layer, h, true).data(), int64_t{4} * geometry.head_dim);
+      }
+    }
+    AppendTokenArgs args;
+    args.arena = arena_;
+    args.rows = rows_;
+    args.sequences = options_.sequences;
+    args.layer = layer;
+    args.actions = actions_;
+    args.k = k.As<float>();
+    args.v = v.As<float>();
+    args.kv_stride = stride;
+    AppendToken(*stream_, args);
+  }
+}
+
+void PageRig::Append(float value) {
+  const auto head_dim = static_cast<size_t>(options_.geometry.head_dim);
+  Append([&](int32_t, int32_t, int32_t, bool) { return std::vector<float>(head_dim, value); });
+}
+
+void PageRig::Advance() { AdvanceLengths(*stream_, rows_, options_.sequences); }
+
+void PageRig::Release(int32_t sequence) { ReleaseRows(*stream_, arena_, ring_, rows(sequence), 1); }
+
+HeadState PageRig::Head(int32_t sequence, int32_t layer, int32_t head) {
+  const HostAccess access(*stream_);
+  return *RowOf(*rows(sequence), arena_.geometry, layer, head).state;
+}
+
+std::vector<int32_t> PageRig::PageIds(int32_t sequence, int32_t layer, int32_t head, int32_t tier) {
+  const HostAccess access(*stream_);
+  const HeadRow row = RowOf(*rows(sequence), arena_.geometry, layer, head);
+  std::vector<int32_t> ids;
+  for (int32_t page = 0; page < row.state->pages[tier]; ++page) {
+    ids.push_back(row.page_ids[RowPlace(*row.state, row.capacity, tier, page)]);
+  }
+  return ids;
+}
+
+StepAction PageRig::Action(int32_t sequence, int32_t layer, int32_t head) {
+  const HostAccess access(*stream_);
+  const Geometry& geometry = arena_.geometry;
+  return actions_[(sequence * geometry.layers + layer) * geometry.kv_heads + head];
+}
+
+std::vector<StoredToken> PageRig::Tokens(int32_t sequence, int32_t layer, int32_t head, int32_t tier) {
+  const HostAccess access(*stream_);
+  const SequenceRows& sequence_rows = *rows(sequence);
+  const HeadRow row = RowOf(sequence_rows, arena_.geometry, layer, head);
+  const FormatId id = sequence_rows.formats[tier];
+  const Format format = FormatOf(id);
+  std::vector<StoredToken> tokens;
+  for (int32_t slot = 0; slot < row.state->tokens[tier]; ++slot) {
+    const TokenSlot at = SlotAt(arena_, row, id, tier, slot);
+    StoredToken token;
+    if (format.tracked) {
+      token.position = *at.position;
+      token.score = *at.score;
+    }
+    token.k = DecodeScalar(format.k, at.keys, at.key_meta, arena_.geometry.head_dim);
+    token.v = DecodeScalar(format.v, at.values, at.value_meta, arena_.geometry.head_dim);
+    tokens.push_back(token);
+  }
+  return tokens;
+}
+
+void PageRig::AddScores(int32_t sequence, int32_t layer, int32_t head, const std::function<float(int32_t)>& attention) {
+  const HostAccess access(*stream_);
+  const SequenceRows& sequence_rows = *rows(sequence);
+  const HeadRow row = RowOf(sequence_rows, arena_.geometry, layer, head);
+  for (int32_t tier = kHigh; tier <= kLow; ++tier) {
+    for (int32_t slot = 0; slot < row.state->tokens[tier]; ++slot) {
+      const TokenSlot at = SlotAt(arena_, row, sequence_rows.formats[tier], tier, slot);
+      *at.score += attention(*at.position);
+    }
+  }
+}
+
+int64_t PageRig::FreePages() {
+  const HostAccess access(*stream_);
+  return static_cast<int64_t>(ring_.head_tail[1] - ring_.head_tail[0]);
+}
+
+std::vector<int32_t> PageRig::FreeIds() {
+  const HostAccess access(*stream_);
+  std::vector<int32_t> ids;
+  for (uint64_t at = ring_.head_tail[0]; at < ring_.head_tail[1]; ++at) {
+    ids.push_back(ring_.ids[at % static_cast<uint64_t>(ring_.page_count)]);
+  }
+  return ids;
+}
+
+int64_t PageRig::demoted() { return SumMoved(0); }
+
+int64_t PageRig::dropped() { return SumMoved(1); }
+
+int64_t PageRig::SumMoved(int32_t column) {
+  const HostAccess access(*stream_);
+  int64_t sum = 0;
+  for (int32_t s = 0; s < options_.sequences; ++s) sum += moved_[2 * s + column];
+  return sum;
+}
+
+bool PageRig::TookError() {
+  const HostAccess access(*stream_);
+  const bool error = *error_ != 0;
+  *error_ = 0;
+  return error;
+}
+
+std::vector<int64_t> PageRig::Counts(int32_t sequence) {
+  Buffer out = *device_->Allocate(6 * 8);
+  CountRows(*stream_, arena_, rows(sequence), out.As<int64_t>());
+  std::vector<int64_t> counts(6);
+  stream_->Copy(counts.data(), out.As<int64_t>(), 6 * 8);
+  return counts;
+}
+
+void PageRig::SetLength(int32_t sequence, int32_t length) {
+  const HostAccess access(*stream_);
+  *rows(sequence)->length = length;
+}
+
+}  // namespace decant

@@ -1,0 +1,98 @@
+// One device with pages, a ring and rows, for the tests of the operations on them. Memory is that of the test device:
+// the rig looks at it only the way an operation does.
+#ifndef DECANT_TESTS_GPU_KERNELS_PAGES_PAGE_RIG_H_
+#define DECANT_TESTS_GPU_KERNELS_PAGES_PAGE_RIG_H_
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "gpu/device/device.h"
+#include "gpu/kernels/codec/append_token.h"
+#include "gpu/kernels/pages/page_ops.h"
+
+namespace decant {
+
+struct RigOptions {
+  Geometry geometry{1, 1, 1, 8};
+  int32_t sequences = 1;
+  int32_t page_count = 64;
+  int64_t page_bytes = 512;
+  int32_t capacity = 32;
+  FormatId high = FormatId::kK8V4;
+  FormatId low = FormatId::kK4V2;
+  FormatId fixed = FormatId::kNone;
+  OnlinePolicy policy = OnlinePolicy::kNone;
+  float alpha_high = 0;
+  float alpha_low = 0;
+  int32_t window = 8;
+  int32_t first_query = 0;
+  int threads = 2;
+};
+
+// A token as a page holds it, decoded by the scalar arithmetic.
+struct StoredToken {
+  int32_t position = -1;
+  float score = 0;
+  std::vector<float> k;
+  std::vector<float> v;
+};
+
+class PageRig {
+ public:
+  explicit PageRig(const RigOptions& options);
+
+  const PageArena& arena() const { return arena_; }
+  const PageRing& ring() const { return ring_; }
+  const SequenceRows* rows(int32_t sequence = 0) const { return rows_ + sequence; }
+  Stream& stream() { return *stream_; }
+
+  void Grow(int32_t sequence, int32_t layer, const std::vector<int32_t>& growth);
+  void Import(int32_t sequence, int32_t layer, const std::string& batch, const std::vector<ImportRun>& runs);
+  // Grows for the runs, then imports them.
+  void GrowAndImport(int32_t sequence, int32_t layer, const std::string& batch, const std::vector<ImportRun>& runs);
+  void Plan();
+  // Every layer of every sequence gets the vectors of `token(sequence, layer, head, is_value)`.
+  void Append(const std::function<std::vector<float>(int32_t, int32_t, int32_t, bool)>& token);
+  void Append(float value);
+  void Advance();
+  void Release(int32_t sequence);
+
+  HeadState Head(int32_t sequence, int32_t layer, int32_t head);
+  std::vector<int32_t> PageIds(int32_t sequence, int32_t layer, int32_t head, int32_t tier);
+  StepAction Action(int32_t sequence, int32_t layer, int32_t head);
+  std::vector<StoredToken> Tokens(int32_t sequence, int32_t layer, int32_t head, int32_t tier);
+  // Adds `attention(position)` to every stored score, as decode attention does.
+  void AddScores(int32_t sequence, int32_t layer, int32_t head, const std::function<float(int32_t)>& attention);
+  int64_t FreePages();
+  std::vector<int32_t> FreeIds();
+  int64_t demoted();
+  int64_t dropped();
+  // Whether any operation ran out of pages since the last call.
+  bool TookError();
+  std::vector<int64_t> Counts(int32_t sequence);
+  void SetLength(int32_t sequence, int32_t length);
+
+ private:
+  int64_t SumMoved(int32_t column);
+  template <typename T>
+  T* New(int64_t count);
+
+  RigOptions options_;
+  std::unique_ptr<Device> device_;
+  std::unique_ptr<Stream> stream_;
+  std::vector<Buffer> buffers_;
+  PageArena arena_;
+  PageRing ring_;
+  SequenceRows* rows_ = nullptr;
+  int32_t* scratch_ = nullptr;
+  int32_t* error_ = nullptr;
+  int64_t* moved_ = nullptr;
+  StepAction* actions_ = nullptr;
+};
+
+}  // namespace decant
+
+#endif  // DECANT_TESTS_GPU_KERNELS_PAGES_PAGE_RIG_H_

@@ -1,0 +1,297 @@
+// The pool's core in virtual time under 200 seeded schedules: publishers that lose, damage, repeat and reorder frames,
+// stall or die; readers that fetch slowly, let leases run out, or vanish; and too little memory for all of it.
+#include <algorithm>
+#include <deque>
+#include <map>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "gtest/gtest.h"
+#include "tests/services/pool/pool_rig.h"
+
+namespace decant {
+namespace {
+
+using namespace pool_rig;  // NOLINT: this file is about nothing else
+
+constexpr int kSteps = 600;
+constexpr int32_t kLayers = 3;
+
+struct Publisher {
+  Prompt prompt;
+  std::string profile;
+  std::shared_ptr<const PublishRules> rules;
+  uint64_t publish = 0;
+  absl::Time last_sent;
+  std::deque<std::string> messages;  // still to arrive, in the order of arrival
+};
+
+struct Reader {
+  PlanOffer plan;
+  absl::Time deadline;  // until then the lease must hold
+  FetchCursor cursor;
+  std::vector<std::string> expected;
+  size_t received = 0;
+};
+
+class PoolSim {
+ public:
+  explicit PoolSim(uint64_t seed)
+      : seed_(seed), limits_(LimitsOf(seed)), pool_(limits_, TestCatalogue(), TestTables()) {}
+
+  void Run() {
+    for (int step = 0; step < kSteps && !testing::Test::HasFatalFailure(); ++step) {
+      now_ += absl::Milliseconds(Next(150));
+      switch (Next(12)) {
+        case 0:
+          StartPublisher();
+          break;
+        case 1:
+        case 2:
+        case 3:
+        case 4:
+        case 5:
+        case 6:
+        case 7:
+          AdvancePublisher();
+          break;
+        case 8:
+          StartReader();
+          break;
+        case 9:
+        case 10:
+          AdvanceReader();
+          break;
+        default:
+          Vanish();
+      }
+      CheckInvariants();
+    }
+    End();
+  }
+
+  int64_t frames_checked() const { return frames_checked_; }
+  PoolStats stats() const { return pool_.stats(); }
+
+ private:
+  static PoolLimits LimitsOf(uint64_t seed) {
+    PoolLimits limits;
+    // From a handful of chunks to nearly all of them.
+    limits.capacity_bytes = 40'000 + static_cast<int64_t>(MixBits(seed, 1'000'000) % 150'000);
+    limits.lease = absl::Seconds(3);
+    limits.publish_idle = absl::Seconds(2);
+    limits.leases = 6;
+    limits.publishes = 4;
+    return limits;
+  }
+
+  uint64_t Next(uint64_t below) { return MixBits(seed_, draws_++) % below; }
+  bool Chance(uint64_t percent) { return Next(100) < percent; }
+
+  // Prompts that share prefixes: token ids depend on one of two stems and, from some chunk on, on a branch.
+  Prompt RandomPrompt() {
+    const uint64_t stem = Next(2);
+    const uint64_t branch = Next(3);
+    const uint64_t fork = 1 + Next(3);
+    const uint64_t chunks = 1 + Next(5);
+    std::vector<int32_t> tokens;
+    for (uint64_t i = 0; i < chunks * kChunkTokens + 1; ++i) {
+      const uint64_t source = i < fork * kChunkTokens ? stem : 100 + stem * 10 + branch;
+      tokens.push_back(static_cast<int32_t>(MixBits(source, i) % 1000));
+    }
+    return PromptOf(std::move(tokens));
+  }
+
+  const std::string& ExpectedFrame(const std::string& profile, int32_t first_token, int32_t layer, const Digest& key) {
+    std::string& frame = frames_[{profile, key, layer}];
+    if (frame.empty()) frame = FrameOf(HeaderOf(profile, first_token, layer, key));
+    return frame;
+  }
+
+  void StartPublisher() {
+    Publisher publisher;
+    publisher.prompt = RandomPrompt();
+    publisher.profile = Chance(50) ? "full" : "k8v4";
+    const size_t chunks = publisher.prompt.keys.size();
+    const size_t first = Next(chunks);
+    publisher.rules =
+        *PublishRules::Create(StartOf(publisher.prompt, publisher.profile, first, chunks - first), pool_.catalogue());
+    const auto publish = pool_.BeginPublish(now_, publisher.rules);
+    if (!publish.ok()) {
+      EXPECT_EQ(publish.status().code(), absl::StatusCode::kResourceExhausted);
+      return;
+    }
+    publisher.publish = *publish;
+    publisher.last_sent = now_;
+    for (int32_t layer = 0; layer < kLayers; ++layer) {
+      std::string message;
+      for (size_t chunk = first; chunk < chunks; ++chunk) {
+        const Digest& key = publisher.prompt.keys[chunk];
+        std::string frame = ExpectedFrame(publisher.profile, static_cast<int32_t>(chunk) * kChunkTokens, layer, key);
+        if (Chance(2)) continue;
+        if (Chance(2)) frame[Next(frame.size())] ^= static_cast<char>(1 + Next(255));
+        if (Chance(2)) {  // of another chunk, or of another model: whole, but wrong here
+          FrameHeader wrong = HeaderOf(publisher.profile, static_cast<int32_t>(chunk) * kChunkTokens, layer, key);
+          (Chance(50) ? wrong.context : wrong.profile) = Sha256("wrong");
+          frame = FrameOf(wrong);
+        }
+        message += frame;
+        if (Chance(2)) message += frame;
+        if (Chance(30)) publisher.messages.push_back(std::move(message)), message.clear();
+      }
+      publisher.messages.push_back(std::move(message));
+    }
+    if (Chance(30)) std::swap(publisher.messages.front(), publisher.messages.back());
+    publishers_.push_back(std::move(publisher));
+  }
+
+  void AdvancePublisher() {
+    if (publishers_.empty()) return;
+    const size_t which = Next(publishers_.size());
+    Publisher& publisher = publishers_[which];
+    const bool alive = now_ < publisher.last_sent + limits_.publish_idle;
+    if (publisher.messages.empty()) {
+      const auto tally = pool_.EndPublish(now_, publisher.publish);
+      EXPECT_EQ(tally.ok(), alive) << tally.status();
+      if (tally.ok()) {
+        EXPECT_EQ(tally->stored + tally->known + tally->refused,
+                  static_cast<int32_t>(publisher.rules->start().chunks.size()));
+      }
+      publishers_.erase(publishers_.begin() + static_cast<std::ptrdiff_t>(which));
+      return;
+    }
+    const absl::Status added =
+        pool_.AddFrames(now_, publisher.publish, publisher.rules->Check(publisher.messages.front()));
+    EXPECT_EQ(added.ok(), alive) << added;
+    publisher.messages.pop_front();
+    if (alive) publisher.last_sent = now_;
+  }
+
+  void StartReader() {
+    const Prompt prompt = RandomPrompt();
+    const double floor = Chance(30) ? 1 : (Chance(50) ? 0.9 : 0);
+    const auto plan = pool_.Plan(now_, DemandOf(prompt, floor));
+    ASSERT_TRUE(plan.ok()) << plan.status();
+    ASSERT_LE(plan->pairs[0].choice.reused_tokens, static_cast<int64_t>(prompt.tokens.size()) - 1);
+    ASSERT_EQ(plan->lease != 0, !plan->prefix.empty());
+    for (size_t i = 0; i < plan->prefix.size(); ++i) {
+      const Variant& variant = plan->prefix[i];
+      ASSERT_EQ(variant.key, prompt.keys[i]);
+      ASSERT_TRUE(floor < 1 || variant.exact());
+      ASSERT_GE(variant.quality, floor);
+    }
+    if (plan->lease == 0) return;
+    Reader reader;
+    reader.plan = *plan;
+    reader.deadline = now_ + limits_.lease;
+    for (int32_t layer = 0; layer < kLayers; ++layer) {
+      for (const Variant& variant : plan->prefix) {
+        reader.expected.push_back(ExpectedFrame(variant.profile_name, variant.first_token, layer, variant.key));
+      }
+    }
+    readers_.push_back(std::move(reader));
+  }
+
+  void AdvanceReader() {
+    if (readers_.empty()) return;
+    const size_t which = Next(readers_.size());
+    Reader& reader = readers_[which];
+    const bool holds = now_ < reader.deadline;
+    bool over = !holds;
+    if (reader.cursor.lease == 0) {
+      auto cursor = pool_.BeginFetch(now_, reader.plan.lease, "", Model().fingerprint, WantedOf(reader.plan.prefix));
+      ASSERT_EQ(cursor.ok(), holds) << cursor.status();
+      if (cursor.ok()) reader.cursor = *std::move(cursor);
+    } else {
+      const auto batch = pool_.NextFrames(now_, reader.cursor, 1 + static_cast<int64_t>(Next(20000)), 20000);
+      ASSERT_EQ(batch.ok(), holds) << batch.status();
+      if (batch.ok()) {
+        for (const Blob& blob : batch->frames) {
+          ASSERT_LT(reader.received, reader.expected.size());
+          ASSERT_EQ(blob.view(), reader.expected[reader.received]) << "frame " << reader.received;
+          ++reader.received;
+          ++frames_checked_;
+        }
+        over = batch->frames.empty();
+        if (over) {
+          ASSERT_EQ(reader.received, reader.expected.size());
+        }
+      }
+    }
+    if (holds) reader.deadline = now_ + limits_.lease;
+    if (!over) return;
+    if (Chance(70)) pool_.Release(now_, reader.plan.lease);
+    readers_.erase(readers_.begin() + static_cast<std::ptrdiff_t>(which));
+  }
+
+  // Somebody dies without a word, or the edge notices a broken stream.
+  void Vanish() {
+    if (Chance(30) && !readers_.empty())
+      readers_.erase(readers_.begin() + static_cast<std::ptrdiff_t>(Next(readers_.size())));
+    if (Chance(30) && !publishers_.empty()) {
+      const size_t which = Next(publishers_.size());
+      if (Chance(50)) pool_.AbortPublish(now_, publishers_[which].publish);
+      publishers_.erase(publishers_.begin() + static_cast<std::ptrdiff_t>(which));
+    }
+    if (Chance(5)) now_ += absl::Seconds(2);
+  }
+
+  void CheckInvariants() {
+    ASSERT_EQ(pool_.tier().bytes(), pool_.tier().SumBytes());
+    ASSERT_LE(pool_.tier().bytes(), limits_.capacity_bytes);
+    ASSERT_LE(pool_.tier().held_bytes(), pool_.tier().bytes());
+    // What a live lease covers is still there, whole.
+    for (const Reader& reader : readers_) {
+      if (now_ >= reader.deadline) continue;
+      for (const Variant& variant : reader.plan.prefix) {
+        int64_t layers = 0;
+        for (const LayerBlob& blob : pool_.tier().Frames(variant.entry)) layers += blob.layers;
+        ASSERT_EQ(layers, kLayers);
+      }
+    }
+  }
+
+  void End() {
+    now_ += absl::Seconds(10);
+    pool_.Expire(now_);
+    const PoolStats stats = pool_.stats();
+    ASSERT_EQ(stats.leases, 0);
+    ASSERT_EQ(pool_.tier().held_bytes(), 0);
+    // Only readable chunks are left: no entry of a publish that ended.
+    ASSERT_EQ(static_cast<int64_t>(pool_.tier().entries()), stats.chunks);
+    ASSERT_EQ(stats.chunks_stored - stats.evicted, stats.chunks);
+  }
+
+  const uint64_t seed_;
+  uint64_t draws_ = 0;
+  const PoolLimits limits_;
+  absl::Time now_ = kStart;
+  Pool pool_;
+  std::vector<Publisher> publishers_;
+  std::vector<Reader> readers_;
+  std::map<std::tuple<std::string, Digest, int32_t>, std::string> frames_;
+  int64_t frames_checked_ = 0;
+};
+
+TEST(PoolSimTest, NeverServesWrongBytesAndLeaksNothing) {
+  int64_t frames = 0, evicted = 0, refused = 0, stored = 0;
+  for (uint64_t seed = 0; seed < 200; ++seed) {
+    SCOPED_TRACE(testing::Message() << "seed " << seed);
+    PoolSim sim(seed);
+    sim.Run();
+    if (testing::Test::HasFatalFailure() || testing::Test::HasNonfatalFailure()) return;
+    frames += sim.frames_checked();
+    evicted += sim.stats().evicted;
+    refused += sim.stats().chunks_refused;
+    stored += sim.stats().chunks_stored;
+  }
+  // The schedules must reach what they are made for.
+  EXPECT_GT(frames, 2000);
+  EXPECT_GT(evicted, 200);
+  EXPECT_GT(refused, 1000);
+  EXPECT_GT(stored, 2000);
+}
+
+}  // namespace
+}  // namespace decant
