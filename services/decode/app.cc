@@ -94,7 +94,7 @@ class App final : public DecodeApp {
     description.set_kind(v1::WORKER_KIND_DECODE);
     *description.mutable_model() =
         ToProto(ServedModel{model_->folder.fingerprint, weights.config().geometry(), weights.run_type(),
-                            weights.config().max_positions, weights.config().name});
+                               weights.config().max_positions, weights.config().name});
     description.set_device(model_->device->name());
     description.add_links(v1::LINK_KIND_GRPC);
     description.set_host(HostName());

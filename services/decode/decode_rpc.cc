@@ -20,7 +20,7 @@ constexpr int32_t kLongestWaitMs = 300'000;
 absl::StatusOr<Reservation> ReservationOf(const v1::ReserveRequest& request) {
   Reservation reservation;
   DECANT_ASSIGN_OR_RETURN(const ServedModel model, FromProto(request.model()));
-  DECANT_ASSIGN_OR_RETURN(reservation.sampling, FromProto(request.sampling()));
+  DECANT_ASSIGN_OR_RETURN(reservation.sampling, SamplingFrom(request.sampling()));
   reservation.model = model.fingerprint;
   reservation.run_type = model.run_type;
   reservation.profile = request.profile();

@@ -5,6 +5,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "common/base/status_macros.h"
+#include "services/rpc/worker_rpc.h"
 
 namespace decant {
 namespace {
@@ -66,23 +67,15 @@ PairCandidate CandidateOf(const v1::Candidate& proto) {
 
 }  // namespace
 
-absl::StatusOr<PoolModel> FromProto(const v1::ModelIdentity& proto) {
-  PoolModel model;
-  DECANT_ASSIGN_OR_RETURN(model.fingerprint, DigestOf(proto.fingerprint(), "model.fingerprint"));
-  model.geometry = Geometry{proto.geometry().layers(), proto.geometry().q_heads(), proto.geometry().kv_heads(),
-                            proto.geometry().head_dim()};
-  if (proto.run_type() != v1::RUN_TYPE_F32 && proto.run_type() != v1::RUN_TYPE_BF16) {
-    return absl::InvalidArgumentError(absl::StrCat("model.run_type is ", static_cast<int>(proto.run_type())));
-  }
-  model.run_type = proto.run_type() == v1::RUN_TYPE_F32 ? RunType::kF32 : RunType::kBf16;
-  model.name = proto.name();
-  return model;
+absl::StatusOr<PoolModel> PoolModelFrom(const v1::ModelIdentity& proto) {
+  DECANT_ASSIGN_OR_RETURN(const ServedModel model, ServedModelFrom(proto));
+  return PoolModel{model.fingerprint, model.geometry, model.run_type, model.name};
 }
 
 absl::StatusOr<PlanDemand> FromProto(const v1::PlanRequest& proto) {
   PlanDemand demand;
   demand.tenant = proto.tenant();
-  DECANT_ASSIGN_OR_RETURN(demand.model, FromProto(proto.model()));
+  DECANT_ASSIGN_OR_RETURN(demand.model, PoolModelFrom(proto.model()));
   for (const std::string& key : proto.chunk_keys()) {
     DECANT_ASSIGN_OR_RETURN(const Digest digest, DigestOf(key, "a chunk key"));
     demand.chunk_keys.push_back(digest);
@@ -101,7 +94,7 @@ absl::StatusOr<PlanDemand> FromProto(const v1::PlanRequest& proto) {
 absl::StatusOr<PublishStart> FromProto(const v1::PublishOpen& proto) {
   PublishStart start;
   start.tenant = proto.tenant();
-  DECANT_ASSIGN_OR_RETURN(start.model, FromProto(proto.model()));
+  DECANT_ASSIGN_OR_RETURN(start.model, PoolModelFrom(proto.model()));
   start.profile = proto.profile();
   for (const v1::PublishOpen::Chunk& chunk : proto.chunks()) {
     OfferedChunk offered;

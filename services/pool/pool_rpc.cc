@@ -105,7 +105,7 @@ class FetchStream final : public FrameStreamSource {
   absl::Status Open() {
     v1::FetchRequest request;
     if (!request.ParseFromString(request_)) return absl::InvalidArgumentError("the FetchRequest cannot be read");
-    DECANT_ASSIGN_OR_RETURN(const PoolModel model, FromProto(request.model()));
+    DECANT_ASSIGN_OR_RETURN(const PoolModel model, PoolModelFrom(request.model()));
     DECANT_ASSIGN_OR_RETURN(const std::vector<WantedChunk> chunks, FromProto(request.chunks()));
     DECANT_ASSIGN_OR_RETURN(FetchCursor cursor, pool_->With([&](Pool& pool, absl::Time now) {
       return pool.BeginFetch(now, request.lease(), request.tenant(), model.fingerprint, chunks);

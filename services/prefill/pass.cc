@@ -180,28 +180,30 @@ absl::Status Pass::EncodeAndQueue(const LayerTap& tap) {
   outcome_.key_error.Add(layer->key_error);
   outcome_.value_error.Add(layer->value_error);
 
-  std::vector<StoredFrame> stored;
-  if (forwarded() > 0) stored = fetch_->Frames(tap.layer, forwarded());
-  std::vector<OutboxPiece> pieces;
-  for (const EncodedChunk& chunk : layer->chunks) {
-    OutboxPiece piece;
-    piece.layer = static_cast<uint32_t>(tap.layer);
-    const auto index = static_cast<size_t>(chunk.first_token / job_.chunk_tokens);
-    const auto add = [&piece](const uint8_t* bytes, int64_t count) {
-      if (count == 0) return;
-      piece.parts.push_back(ConstMemoryRef{MemorySpace::kHost, bytes, count});
-      piece.bytes += count;
-    };
-    if (index < stored.size()) {
-      add(stored[index].data(), static_cast<int64_t>(stored[index].size()));
-    } else {
-      add(layer->batch.data() + chunk.frame_offset, chunk.frame_bytes);
-    }
-    add(layer->batch.data() + chunk.overlay_offset, chunk.overlay_bytes);
-    pieces.push_back(std::move(piece));
-  }
-  DECANT_RETURN_IF_ERROR(outbox_->Add(std::move(pieces), layer, job_.deadline));
+  DECANT_RETURN_IF_ERROR(outbox_->Add(PiecesOf(*layer), layer, job_.deadline));
   return KeepForPublication(tap, layer);
+}
+
+std::vector<OutboxPiece> Pass::PiecesOf(const EncodedLayer& layer) const {
+  const int32_t stored_chunks = forwarded();
+  std::vector<OutboxPiece> pieces(static_cast<size_t>((prompt_tokens() + job_.chunk_tokens - 1) / job_.chunk_tokens));
+  const auto add = [](OutboxPiece& piece, const uint8_t* bytes, int64_t count) {
+    if (count == 0) return;
+    piece.parts.push_back(ConstMemoryRef{MemorySpace::kHost, bytes, count});
+    piece.bytes += count;
+  };
+  for (OutboxPiece& piece : pieces) piece.layer = static_cast<uint32_t>(layer.layer);
+  // A chunk's overlay comes right behind its frame, whoever made the frame.
+  if (stored_chunks > 0) {
+    const std::vector<StoredFrame> stored = fetch_->Frames(layer.layer, stored_chunks);
+    for (size_t i = 0; i < stored.size(); ++i) add(pieces[i], stored[i].data(), static_cast<int64_t>(stored[i].size()));
+  }
+  for (const EncodedChunk& chunk : layer.chunks) {
+    OutboxPiece& piece = pieces[static_cast<size_t>(chunk.first_token / job_.chunk_tokens)];
+    add(piece, layer.batch.data() + chunk.frame_offset, chunk.frame_bytes);
+    add(piece, layer.batch.data() + chunk.overlay_offset, chunk.overlay_bytes);
+  }
+  return pieces;
 }
 
 void Pass::PlanPublication() {

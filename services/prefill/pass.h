@@ -69,6 +69,7 @@ class Pass {
   absl::Status Prepare();
   absl::StatusOr<Layers> ComputeLayers();
   absl::Status EncodeAndQueue(const LayerTap& tap);
+  std::vector<OutboxPiece> PiecesOf(const EncodedLayer& layer) const;
   absl::Status KeepForPublication(const LayerTap& tap, const std::shared_ptr<const EncodedLayer>& sent);
   void PlanPublication();
 

@@ -39,11 +39,11 @@ std::string OpenBytes(const Publication& publication, const ServedModel& model) 
   open.set_profile(publication.profile);
   for (const Publication::Chunk& chunk : publication.chunks) {
     v1::PublishOpen::Chunk* out = open.add_chunks();
-    out->set_key(ToBytes(chunk.key));
-    out->set_parent(ToBytes(chunk.parent));
+    out->set_key(DigestBytes(chunk.key));
+    out->set_parent(DigestBytes(chunk.parent));
     out->set_first_token(chunk.first_token);
     out->set_tokens(chunk.tokens);
-    out->set_context(ToBytes(publication.context));
+    out->set_context(DigestBytes(publication.context));
   }
   return open.SerializeAsString();
 }
@@ -57,11 +57,11 @@ absl::StatusOr<std::unique_ptr<ChunkStream>> PoolClient::Fetch(const FetchOrder&
   *request.mutable_model() = ToProto(model_);
   for (const StoredChunk& chunk : order.chunks) {
     v1::PlannedChunk* out = request.add_chunks();
-    out->set_key(ToBytes(chunk.key));
+    out->set_key(DigestBytes(chunk.key));
     out->set_first_token(chunk.first_token);
     out->set_tokens(chunk.tokens);
     out->set_profile(chunk.profile);
-    out->set_variant(ToBytes(chunk.variant));
+    out->set_variant(DigestBytes(chunk.variant));
     out->set_bytes(chunk.bytes);
   }
   return std::make_unique<Download>(

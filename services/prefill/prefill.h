@@ -67,6 +67,8 @@ class Prefill {
   void Cancel(uint64_t id);
 
   PrefillLoad load() const;
+  // Waits until what was computed so far is in the pool, at the latest at `limit`.
+  void FlushPublications(absl::Time limit) { publisher_.Flush(limit); }
   // Refuses prompts, waits until those here have ended and chunks are published, at the latest at `limit`.
   void Drain(absl::Time limit);
 

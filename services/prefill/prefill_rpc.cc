@@ -15,7 +15,7 @@ namespace {
 absl::StatusOr<PrefillJob> JobOf(const v1::PrefillRequest& request) {
   PrefillJob job;
   DECANT_ASSIGN_OR_RETURN(const ServedModel model, FromProto(request.model()));
-  DECANT_ASSIGN_OR_RETURN(job.sampling, FromProto(request.sampling()));
+  DECANT_ASSIGN_OR_RETURN(job.sampling, SamplingFrom(request.sampling()));
   job.request_id = request.request_id();
   job.tenant = request.tenant();
   job.tokens.assign(request.token_ids().begin(), request.token_ids().end());

@@ -28,6 +28,11 @@ enum class Stage : uint8_t {
   kClosing,    // the answer is complete, prefill's numbers are still to come
 };
 
+// How much a failure counts against a worker when another is looked for: a broken transfer may be the fault of either
+// end.
+inline constexpr int kSuspected = 1;
+inline constexpr int kBlamed = 4;
+
 // One try at one pair of workers, and the plan it came from.
 struct Attempt {
   AttemptId id = 0;  // 0 = none under way

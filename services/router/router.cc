@@ -96,6 +96,11 @@ void Router::LoadReported(absl::Time now, const std::string& address, const Work
   Dispatch(now);
 }
 
+void Router::WorkerLeft(absl::Time now, const std::string& address) {
+  registry_.Remove(address);
+  Dispatch(now);
+}
+
 void Router::WorkerLost(absl::Time now, const std::string& address, const absl::Status& why) {
   if (!registry_.Remove(address)) return;
   std::vector<RequestNumber> numbers;
@@ -116,11 +121,13 @@ void Router::LoseWorkerOf(absl::Time now, Request& request, const std::string& a
     return;
   }
   if (attempt.tokens_open && attempt.decode == address) {
+    request.strikes[address] += kBlamed;
     FailAttempt(now, request, "decode", lost("decode"));
     return;
   }
   if (!attempt.prefill_open || attempt.prefill != address) return;
   if (request.stage == Stage::kPouring && !attempt.flowing) {
+    request.strikes[address] += kBlamed;
     FailAttempt(now, request, "prefill", lost("prefill"));
     return;
   }

@@ -68,6 +68,8 @@ class Router {
   // ---- workers. Errors as WorkerRegistry::Add.
   absl::Status WorkerRegistered(absl::Time now, const WorkerFacts& facts);
   void LoadReported(absl::Time now, const std::string& address, const WorkerLoad& load);
+  // It takes no new work; what runs on it goes on, as on a worker that drains.
+  void WorkerLeft(absl::Time now, const std::string& address);
   // What runs on it is planned again.
   void WorkerLost(absl::Time now, const std::string& address, const absl::Status& why);
 
@@ -101,6 +103,7 @@ class Router {
 
   // ---- router_attempt.cc: one try.
   void StartPlan(absl::Time now, Request& request);
+  void KeepBestPairs(Request& request);
   void PlanAlone(absl::Time now, Request& request, absl::string_view why);
   absl::Status AdoptPlan(Request& request, PlanAnswer answer);
   void ReserveNext(absl::Time now, Request& request);
@@ -113,6 +116,7 @@ class Router {
   void CancelReserve(Request& request);
   void ClosePrefill(Request& request);
   void CloseDecode(Request& request);
+  void GiveLeaseBack(Request& request);
 
   // ---- router_answer.cc: the answer.
   void TakeTokens(absl::Time now, Request& request, const TokenBatch& batch);
@@ -133,7 +137,8 @@ class Router {
   absl::flat_hash_map<RequestNumber, std::unique_ptr<Request>> requests_;
   absl::flat_hash_map<std::string, RequestNumber> by_id_;
   absl::flat_hash_map<AttemptId, RequestNumber> attempts_;
-  std::deque<RequestNumber> queue_;  // may name requests that have ended since
+  absl::flat_hash_set<uint64_t> leases_;  // held by attempts
+  std::deque<RequestNumber> queue_;       // may name requests that have ended since
   absl::btree_set<std::pair<absl::Time, RequestNumber>> wakes_;
 };
 

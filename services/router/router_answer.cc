@@ -19,7 +19,7 @@ void Router::TakeTokens(absl::Time now, Request& request, const TokenBatch& batc
   const int64_t have = request.answered();
   const int64_t end = batch.index + static_cast<int64_t>(batch.tokens.size());
   const auto fail = [&](const std::string& what) {
-    ++request.strikes[attempt.decode];
+    request.strikes[attempt.decode] += kBlamed;
     FailAttempt(now, request, "decode", absl::DataLossError(absl::StrCat("decode worker ", attempt.decode, " ", what)));
   };
   if (batch.index < 0 || batch.index > have || (batch.last && end < have)) {
@@ -73,7 +73,7 @@ void Router::TokensEnded(absl::Time now, AttemptId id, const absl::Status& statu
   Request* request = Find(id);
   if (request == nullptr || !request->attempt.tokens_open) return;
   Attempt& attempt = request->attempt;
-  ++request->strikes[attempt.decode];
+  request->strikes[attempt.decode] += kBlamed;
   FailAttempt(now, *request, "decode",
               absl::Status(status.ok() ? absl::StatusCode::kUnavailable : status.code(),
                            absl::StrCat("the token stream of decode worker ", attempt.decode, " broke after ",

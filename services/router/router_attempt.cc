@@ -1,6 +1,7 @@
 // One try of one request: plan, reserve, pour. A try that fails is closed whole - calls, ticket, lease, place - before
 // the next one starts, and its id is never used again, so that nothing late can touch what came after it.
 #include <algorithm>
+#include <limits>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -21,8 +22,9 @@ bool IsVerdict(absl::StatusCode code) {
 
 bool MeetsFloor(const PairPlan& plan, const RequestTerms& terms) {
   if (!terms.profile.empty() && plan.profile != terms.profile) return false;
-  if (plan.profile == "full") return true;
-  return terms.fidelity_floor < 1 && plan.quality >= terms.fidelity_floor;
+  // With a lossy prefix even `full` is not exact.
+  if (plan.profile == "full" && plan.reused_tokens == 0) return true;
+  return plan.quality >= terms.fidelity_floor && (terms.fidelity_floor < 1 || plan.profile == "full");
 }
 
 // How many parts may be believed: in order, without gap, of this very prompt, and leaving a token to compute.
@@ -72,20 +74,7 @@ void Router::StartPlan(absl::Time now, Request& request) {
                  "failed");
     return;
   }
-  const auto strikes = [&](const PairCandidate& pair) {
-    const auto of = [&](const std::string& address) {
-      const auto it = request.strikes.find(address);
-      return it == request.strikes.end() ? 0 : it->second;
-    };
-    return of(pair.prefill) + of(pair.decode);
-  };
-  std::stable_sort(attempt.candidates.begin(), attempt.candidates.end(),
-                   [&](const PairCandidate& a, const PairCandidate& b) { return strikes(a) < strikes(b); });
-  // Pairs with a worker that failed this request are worth a try only when there is nothing else.
-  const int fewest = strikes(attempt.candidates.front());
-  while (strikes(attempt.candidates.back()) > fewest) attempt.candidates.pop_back();
-  if (attempt.candidates.size() > kMostPairs) attempt.candidates.resize(kMostPairs);
-
+  KeepBestPairs(request);
   attempt.run_type = registry_.run_type();
   const KeySpace space{NamespaceOf(request.terms.tenant), model_.fingerprint, model_.geometry, attempt.run_type};
   attempt.chunk_keys = ChunkKeys(space, request.tokens, limits_.chunk_tokens);
@@ -113,10 +102,30 @@ void Router::StartPlan(absl::Time now, Request& request) {
   world_.SendPlan(attempt.id, query, limits_.plan);
 }
 
+// Pairs with a worker that failed this request are worth a try only when there is nothing else, and those with a busy
+// prefill worker only when none is free.
+void Router::KeepBestPairs(Request& request) {
+  std::vector<PairCandidate>& pairs = request.attempt.candidates;
+  const auto strikes = [&](const PairCandidate& pair) {
+    int sum = 0;
+    for (const std::string& address : {pair.prefill, pair.decode}) {
+      if (const auto it = request.strikes.find(address); it != request.strikes.end()) sum += it->second;
+    }
+    return sum;
+  };
+  int fewest = std::numeric_limits<int>::max();
+  for (const PairCandidate& pair : pairs) fewest = std::min(fewest, strikes(pair));
+  std::erase_if(pairs, [&](const PairCandidate& pair) { return strikes(pair) > fewest; });
+  const auto busy = [&](const PairCandidate& pair) { return !registry_.HasPlace(pair.prefill); };
+  if (!std::all_of(pairs.begin(), pairs.end(), busy)) std::erase_if(pairs, busy);
+  if (pairs.size() > kMostPairs) pairs.resize(kMostPairs);
+}
+
 void Router::Planned(absl::Time now, AttemptId id, absl::StatusOr<PlanAnswer> answer) {
   Request* request = Find(id);
   if (request == nullptr || request->stage != Stage::kPlanning) {
-    if (answer.ok() && answer->lease != 0) world_.ReleaseLease(answer->lease);
+    // A lease that is held is a repeated answer.
+    if (answer.ok() && answer->lease != 0 && !leases_.contains(answer->lease)) world_.ReleaseLease(answer->lease);
     return;
   }
   if (answer.ok()) {
@@ -137,6 +146,7 @@ void Router::Planned(absl::Time now, AttemptId id, absl::StatusOr<PlanAnswer> an
 absl::Status Router::AdoptPlan(Request& request, PlanAnswer answer) {
   Attempt& attempt = request.attempt;
   attempt.lease = answer.lease;
+  if (attempt.lease != 0) leases_.insert(attempt.lease);
   for (PairPlan& plan : answer.plans) {
     const bool known = plan.candidate >= 0 && static_cast<size_t>(plan.candidate) < attempt.candidates.size();
     if (known && MeetsFloor(plan, request.terms)) attempt.plans.push_back(std::move(plan));
@@ -153,7 +163,7 @@ absl::Status Router::AdoptPlan(Request& request, PlanAnswer answer) {
 // Nobody can vouch for a profile's quality without the pool's table, so any floor above 0 means `full`.
 void Router::PlanAlone(absl::Time now, Request& request, absl::string_view why) {
   Attempt& attempt = request.attempt;
-  if (attempt.lease != 0) world_.ReleaseLease(std::exchange(attempt.lease, 0));
+  GiveLeaseBack(request);
   const RequestTerms& terms = request.terms;
   const bool as_named = !terms.profile.empty() && (terms.fidelity_floor <= 0 || terms.profile == "full");
   PairPlan plan;
@@ -236,7 +246,8 @@ void Router::SendReserve(absl::Time now, Request& request, size_t plan) {
 void Router::Reserved(absl::Time now, AttemptId id, const std::string& decode, absl::StatusOr<ReserveAnswer> answer) {
   Request* request = Find(id);
   if (request == nullptr || request->stage != Stage::kReserving) {
-    if (answer.ok()) world_.ReleaseTicket(decode, answer->ticket);
+    const bool repeated = request != nullptr && answer.ok() && request->attempt.ticket == answer->ticket;
+    if (answer.ok() && !repeated) world_.ReleaseTicket(decode, answer->ticket);
     return;
   }
   request->attempt.reserve_open = false;
@@ -258,7 +269,7 @@ void Router::ReserveRefused(absl::Time now, Request& request, const absl::Status
     attempt.without_pages.insert(attempt.decode);
     attempt.failure = status;
   } else {
-    ++request.strikes[attempt.decode];
+    request.strikes[attempt.decode] += kBlamed;
     attempt.without_pages.erase(attempt.decode);
     if (attempt.without_pages.empty()) attempt.failure = status;
   }
@@ -325,9 +336,9 @@ void Router::Prefilled(absl::Time now, AttemptId id, absl::StatusOr<PrefillAnswe
     request->stage = Stage::kStreaming;
   } else {
     const absl::Status& status = answer.status();
-    ++request->strikes[attempt.prefill];
-    // A broken transfer looks the same from here whoever broke it; a full prefill worker does not.
-    if (status.code() != absl::StatusCode::kResourceExhausted) ++request->strikes[attempt.decode];
+    const bool full = status.code() == absl::StatusCode::kResourceExhausted;
+    request->strikes[attempt.prefill] += full ? kBlamed : kSuspected;
+    if (!full) request->strikes[attempt.decode] += kSuspected;
     FailAttempt(
         now, *request, "prefill",
         absl::Status(status.code(), absl::StrCat("prefill worker ", attempt.prefill, " failed: ", status.message())));
@@ -384,8 +395,15 @@ void Router::ClosePrefill(Request& request) {
   if (std::exchange(attempt.prefill_placed, false)) {
     registry_.TakePrefill(attempt.prefill, attempt.prompt_tokens);
   }
-  if (attempt.lease != 0) world_.ReleaseLease(std::exchange(attempt.lease, 0));
+  GiveLeaseBack(request);
   LetGo(request);
+}
+
+void Router::GiveLeaseBack(Request& request) {
+  const uint64_t lease = std::exchange(request.attempt.lease, 0);
+  if (lease == 0) return;
+  leases_.erase(lease);
+  world_.ReleaseLease(lease);
 }
 
 void Router::CloseDecode(Request& request) {

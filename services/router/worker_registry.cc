@@ -137,15 +137,9 @@ PairCandidate WorkerRegistry::Pair(const Worker& prefill, const Worker& decode, 
 }
 
 std::vector<PairCandidate> WorkerRegistry::Pairs(const PairNeed& need) const {
-  bool any_free = false;
-  for (const auto& [address, worker] : workers_) {
-    any_free = any_free || (worker.facts.kind == WorkerFacts::Kind::kPrefill && !worker.load.draining &&
-                            worker.prefills < prefills_per_worker_);
-  }
   std::vector<PairCandidate> pairs;
   for (const auto& [prefill_address, prefill] : workers_) {
     if (prefill.facts.kind != WorkerFacts::Kind::kPrefill) continue;
-    if (any_free && prefill.prefills >= prefills_per_worker_) continue;
     for (const auto& [decode_address, decode] : workers_) {
       if (decode.facts.kind != WorkerFacts::Kind::kDecode) continue;
       pairs.push_back(Pair(prefill, decode, need.declared_link_bits_per_s));
@@ -160,6 +154,11 @@ std::vector<PairCandidate> WorkerRegistry::Pairs(const PairNeed& need) const {
     ranked.push_back(pairs[static_cast<size_t>(rank.candidate)]);
   }
   return ranked;
+}
+
+bool WorkerRegistry::HasPlace(const std::string& prefill) const {
+  const auto it = workers_.find(prefill);
+  return it != workers_.end() && it->second.prefills < prefills_per_worker_;
 }
 
 int32_t WorkerRegistry::prefill_places() const {

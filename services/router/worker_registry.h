@@ -44,8 +44,10 @@ class WorkerRegistry {
   void PlaceSequence(const std::string& decode);
   void TakeSequence(const std::string& decode);
 
-  // Pairs of workers that take new work, best first. Prefill workers with a free place come alone when there are any.
+  // Pairs of workers that take new work, best first.
   std::vector<PairCandidate> Pairs(const PairNeed& need) const;
+  // Whether a prefill worker is below its share of prefills.
+  bool HasPlace(const std::string& prefill) const;
   // Prefills that may be under way at once over all workers that take work.
   int32_t prefill_places() const;
   int32_t count(WorkerFacts::Kind kind) const;

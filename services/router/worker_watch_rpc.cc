@@ -75,7 +75,12 @@ void WorkerWatch::Open(const std::string& address) {
           const auto watch = watches_.find(address);
           if (watch == watches_.end() || watch->second.number != number) return;
           watches_.erase(watch);
-          router_->WorkerLost(now, address, status.ok() ? absl::UnavailableError("it has ended") : status);
+          // A worker that drains ends its watch in good order and then what it runs.
+          if (status.ok()) {
+            router_->WorkerLeft(now, address);
+          } else {
+            router_->WorkerLost(now, address, status);
+          }
         });
       });
 }

@@ -1,4 +1,5 @@
-// How workers come and go: Register -> Describe -> WatchLoad, and a broken watch is a lost worker.
+// How workers come and go: Register -> Describe -> WatchLoad. A broken watch is a lost worker, one that ends is a
+// worker that drains.
 #ifndef DECANT_SERVICES_ROUTER_WORKER_WATCH_RPC_H_
 #define DECANT_SERVICES_ROUTER_WORKER_WATCH_RPC_H_
 

@@ -14,6 +14,24 @@ namespace {
 // For words that nobody waits for: what is not given back expires by itself.
 constexpr absl::Duration kCourtesy = absl::Seconds(2);
 
+// A reply that can't be read is as good as none.
+absl::StatusOr<PlanAnswer> AnswerOf(const absl::StatusOr<v1::PlanReply>& reply) {
+  if (!reply.ok()) return reply.status();
+  absl::StatusOr<PlanAnswer> answer = FromProto(*reply);
+  if (!answer.ok()) return absl::DataLossError(answer.status().message());
+  return answer;
+}
+
+absl::StatusOr<ReserveAnswer> AnswerOf(const absl::StatusOr<v1::ReserveReply>& reply) {
+  if (!reply.ok()) return reply.status();
+  return ReserveAnswer{reply->ticket(), reply->pages()};
+}
+
+absl::StatusOr<PrefillAnswer> AnswerOf(const absl::StatusOr<v1::PrefillReply>& reply) {
+  if (!reply.ok()) return reply.status();
+  return FromProto(*reply);
+}
+
 }  // namespace
 
 void RpcWorld::AddClient(RequestNumber request, std::shared_ptr<ClientStream> stream, std::function<void()> ended) {
@@ -24,11 +42,7 @@ void RpcWorld::SendPlan(AttemptId attempt, const PlanQuery& query, absl::Duratio
   const auto stub = v1::Pool::NewStub(channels_.Get(pool_));
   calls_.Unary(stub->async(), &v1::Pool::Stub::async::Plan, ToProto(model_, query), absl::Now() + limit,
                [this, attempt](absl::StatusOr<v1::PlanReply> reply) {
-                 absl::StatusOr<PlanAnswer> answer = reply.status();
-                 if (reply.ok()) answer = FromProto(*reply);
-                 // A reply that can't be read is as good as no pool.
-                 if (reply.ok() && !answer.ok()) answer = absl::DataLossError(answer.status().message());
-                 loop_.Post([this, attempt, answer = std::move(answer)](absl::Time now) mutable {
+                 loop_.Post([this, attempt, answer = AnswerOf(reply)](absl::Time now) mutable {
                    router_->Planned(now, attempt, std::move(answer));
                  });
                });
@@ -40,9 +54,7 @@ void RpcWorld::SendReserve(AttemptId attempt, const std::string& decode, const R
   reserves_[attempt] =
       calls_.Unary(stub->async(), &v1::Decode::Stub::async::Reserve, ToProto(model_, query), absl::Now() + limit,
                    [this, attempt, decode](absl::StatusOr<v1::ReserveReply> reply) {
-                     absl::StatusOr<ReserveAnswer> answer = reply.status();
-                     if (reply.ok()) answer = ReserveAnswer{reply->ticket(), reply->pages()};
-                     loop_.Post([this, attempt, decode, answer = std::move(answer)](absl::Time now) {
+                     loop_.Post([this, attempt, decode, answer = AnswerOf(reply)](absl::Time now) {
                        reserves_.erase(attempt);
                        router_->Reserved(now, attempt, decode, answer);
                      });
@@ -54,9 +66,7 @@ void RpcWorld::SendPrefill(AttemptId attempt, const std::string& prefill, const 
   const auto stub = v1::Prefill::NewStub(channels_.Get(prefill));
   prefills_[attempt] = calls_.Unary(stub->async(), &v1::Prefill::Stub::async::Prefill, ToProto(model_, order, pool_),
                                     absl::Now() + limit, [this, attempt](absl::StatusOr<v1::PrefillReply> reply) {
-                                      absl::StatusOr<PrefillAnswer> answer = reply.status();
-                                      if (reply.ok()) answer = FromProto(*reply);
-                                      loop_.Post([this, attempt, answer = std::move(answer)](absl::Time now) {
+                                      loop_.Post([this, attempt, answer = AnswerOf(reply)](absl::Time now) {
                                         prefills_.erase(attempt);
                                         router_->Prefilled(now, attempt, answer);
                                       });

@@ -1,8 +1,14 @@
 #include "services/rpc/channel.h"
 
+#include <grpcpp/client_context.h>
 #include <grpcpp/create_channel.h>
+#include <grpcpp/generic/generic_stub.h>
 #include <grpcpp/security/credentials.h>
 
+#include <chrono>
+#include <mutex>
+
+#include "absl/synchronization/notification.h"
 #include "common/base/check.h"
 #include "services/rpc/server.h"
 
@@ -34,8 +40,26 @@ grpc::ChannelArguments TunedArguments() {
   return arguments;
 }
 
+void KeepCallbackThreads() {
+  static std::once_flag once;
+  std::call_once(once, [] {
+    // A channel that has started one callback call holds the threads; this one is never destroyed and never connects.
+    auto* const forever = new std::shared_ptr<grpc::Channel>(
+        grpc::CreateCustomChannel("127.0.0.1:0", grpc::InsecureChannelCredentials(), TunedArguments()));
+    grpc::GenericStub stub(*forever);
+    grpc::ClientContext context;
+    context.set_deadline(std::chrono::system_clock::now() - std::chrono::seconds(1));
+    const grpc::ByteBuffer request(nullptr, 0);
+    grpc::ByteBuffer reply;
+    absl::Notification done;
+    stub.UnaryCall(&context, "/decant.v1.None/None", {}, &request, &reply, [&](const grpc::Status&) { done.Notify(); });
+    done.WaitForNotification();
+  });
+}
+
 Channels::Channels(size_t limit) : limit_(limit) {
   DECANT_CHECK(limit > 0);
+  KeepCallbackThreads();
   TuneAllocator();
 }
 

@@ -24,6 +24,10 @@ inline constexpr int kMaxMessageBytes = 64 << 20;
 // Servers use the same.
 grpc::ChannelArguments TunedArguments();
 
+// Keeps gRPC's callback threads for the life of the process; Channels and Server::Start call it. Without it, gRPC 1.51
+// joins those threads when its last channel and server go, and aborts when one of them drops the last channel.
+void KeepCallbackThreads();
+
 // At most `limit` channels; the least recently used one is let go first (calls running on it go on). Thread-safe.
 class Channels {
  public:

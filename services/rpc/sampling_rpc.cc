@@ -6,7 +6,7 @@
 
 namespace decant {
 
-absl::StatusOr<Sampling> FromProto(const v1::Sampling& proto) {
+absl::StatusOr<Sampling> SamplingFrom(const v1::Sampling& proto) {
   if (!std::isfinite(proto.temperature()) || proto.temperature() < 0) {
     return absl::InvalidArgumentError(absl::StrCat("temperature ", proto.temperature(), " is not 0 or more"));
   }

@@ -9,7 +9,7 @@ namespace decant {
 
 // INVALID_ARGUMENT, with the value, for a temperature below 0, a negative top_k or a top_p outside [0, 1]; top_p 0 is
 // the protocol's "all".
-absl::StatusOr<Sampling> FromProto(const v1::Sampling& proto);
+absl::StatusOr<Sampling> SamplingFrom(const v1::Sampling& proto);
 
 }  // namespace decant
 

@@ -55,6 +55,7 @@ Server::Server(std::unique_ptr<Parts> parts) : parts_(std::move(parts)) {}
 absl::StatusOr<std::unique_ptr<Server>> Server::Start(ServerOptions options) {
   DECANT_RETURN_IF_ERROR(CheckLoopback(options.listen));
   TuneAllocator();
+  KeepCallbackThreads();
   static std::once_flag plugins;
   std::call_once(plugins, [] {
     grpc::EnableDefaultHealthCheckService(true);

@@ -23,7 +23,7 @@ constexpr size_t kWatchersLimit = 64;
 
 }  // namespace
 
-std::string ToBytes(const Digest& digest) {
+std::string DigestBytes(const Digest& digest) {
   return std::string(reinterpret_cast<const char*>(digest.bytes.data()), digest.bytes.size());
 }
 
@@ -38,7 +38,7 @@ absl::StatusOr<Digest> DigestFromBytes(absl::string_view bytes, absl::string_vie
 
 v1::ModelIdentity ToProto(const ServedModel& model) {
   v1::ModelIdentity proto;
-  proto.set_fingerprint(ToBytes(model.fingerprint));
+  proto.set_fingerprint(DigestBytes(model.fingerprint));
   proto.mutable_geometry()->set_layers(model.geometry.layers);
   proto.mutable_geometry()->set_q_heads(model.geometry.q_heads);
   proto.mutable_geometry()->set_kv_heads(model.geometry.kv_heads);

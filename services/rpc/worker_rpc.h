@@ -36,7 +36,7 @@ absl::StatusOr<ServedModel> FromProto(const v1::ModelIdentity& model);
 
 // INVALID_ARGUMENT for anything but 32 bytes; `what` names the field.
 absl::StatusOr<Digest> DigestFromBytes(absl::string_view bytes, absl::string_view what);
-std::string ToBytes(const Digest& digest);
+std::string DigestBytes(const Digest& digest);
 
 // Worker.Describe and Worker.WatchLoad.
 class WorkerService final : public v1::Worker::CallbackService {

@@ -276,6 +276,16 @@ TEST(RouterFaultsTest, ASilentWorkerIsLost) {
   EXPECT_EQ(rig.ErrorOf(r), absl::StatusCode::kUnavailable);
 }
 
+TEST(RouterFaultsTest, AWorkerThatLeavesFinishesWhatItRuns) {
+  RouterRig rig;
+  const RequestNumber r = rig.AskUntilPoured("a prompt");
+  rig.router.WorkerLeft(rig.now, "d1");
+  EXPECT_EQ(rig.ErrorOf(rig.Ask("another")), absl::StatusCode::kUnavailable);
+  rig.PrefillOk();
+  rig.SayLast(0, "abcdefgh");
+  EXPECT_EQ(rig.Of(r).text(), "abcdefgh");
+}
+
 TEST(RouterFaultsTest, QueuedRequestsAreToldWhenTheLastPrefillWorkerGoes) {
   RouterLimits limits = RouterRig::SmallLimits();
   limits.prefills_per_worker = 1;

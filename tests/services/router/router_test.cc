@@ -371,6 +371,17 @@ TEST(RouterTest, LetsRequestsWaitForAPlaceAtPrefill) {
   EXPECT_EQ(rig.world.plans[1].query.prompt_tokens, 3);
 }
 
+TEST(RouterTest, PlansWithFreePrefillWorkersOnlyWhenThereAreAny) {
+  RouterLimits limits = RouterRig::SmallLimits();
+  limits.prefills_per_worker = 1;
+  RouterRig rig(limits);
+  rig.AddPrefill("p2");
+  rig.AskUntilPoured("one");
+  rig.Ask("two");
+  ASSERT_EQ(rig.world.plans[1].query.candidates.size(), 1u);
+  EXPECT_NE(rig.world.plans[1].query.candidates[0].prefill, rig.world.prefills[0].prefill);
+}
+
 TEST(RouterTest, DeclaresTheClientsLinkRateToThePool) {
   RouterRig rig;
   RequestTerms terms;

@@ -63,15 +63,19 @@ TEST(WorkerRegistryTest, HasABound) {
   EXPECT_EQ(registry.Add(kStart, Worker("p2", Kind::kPrefill)).code(), absl::StatusCode::kResourceExhausted);
 }
 
-TEST(WorkerRegistryTest, PutsFreePrefillWorkersAlone) {
+TEST(WorkerRegistryTest, CountsWhatItPlaced) {
   WorkerRegistry registry = NewRegistry();
-  for (const char* p : {"p1", "p2"}) ASSERT_TRUE(registry.Add(kStart, Worker(p, Kind::kPrefill)).ok());
+  ASSERT_TRUE(registry.Add(kStart, Worker("p1", Kind::kPrefill)).ok());
   ASSERT_TRUE(registry.Add(kStart, Worker("d1", Kind::kDecode)).ok());
   registry.PlacePrefill("p1", 50);
-  ASSERT_EQ(registry.Pairs({10, 10, 0}).size(), 1u);
-  EXPECT_EQ(registry.Pairs({10, 10, 0})[0].prefill, "p2");
+  registry.PlaceSequence("d1");
+  EXPECT_FALSE(registry.HasPlace("p1"));
+  EXPECT_EQ(registry.Pairs({10, 10, 0})[0].prefill_queued_tokens, 50);
+  EXPECT_EQ(registry.Pairs({10, 10, 0})[0].decode_load.running, 1);
   registry.TakePrefill("p1", 50);
-  EXPECT_EQ(registry.Pairs({10, 10, 0}).size(), 2u);
+  registry.TakeSequence("d1");
+  EXPECT_TRUE(registry.HasPlace("p1"));
+  EXPECT_EQ(registry.Pairs({10, 10, 0})[0].decode_load.running, 0);
 }
 
 TEST(WorkerRegistryTest, LeavesOutDrainingWorkers) {

@@ -1,0 +1,124 @@
+// The steady interfaces of the command line, as scripts use them.
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <signal.h>
+
+#include <fstream>
+#include <nlohmann/json.hpp>
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_split.h"
+#include "absl/time/clock.h"
+#include "tests/e2e/cluster.h"
+
+namespace decant {
+namespace {
+
+using ::testing::HasSubstr;
+
+struct Outcome {
+  int exit = -1;
+  std::string output;
+
+  nlohmann::json LastLine() const {
+    const std::vector<std::string> lines = absl::StrSplit(output, '\n', absl::SkipEmpty());
+    return lines.empty() ? nlohmann::json() : nlohmann::json::parse(lines.back(), nullptr, false);
+  }
+};
+
+Outcome Run(std::vector<std::string> arguments) {
+  arguments.insert(arguments.begin(), Binary("cli", "decant"));
+  auto process = Process::Start(arguments);
+  EXPECT_TRUE(process.ok()) << process.status();
+  Outcome outcome;
+  auto output = (*process)->ReadAll(absl::Now() + kPatience);
+  EXPECT_TRUE(output.ok()) << output.status();
+  if (output.ok()) outcome.output = *output;
+  outcome.exit = (*process)->WaitExit(absl::Now() + kPatience).value_or(-1);
+  return outcome;
+}
+
+constexpr char kPrompt[] =
+    "The old lamp stood in the garden. The code of Alice is 48213. The tall ladder stood in the museum. "
+    "Question: what is the code of Alice? Answer:";
+
+void ExpectGenerateFields(const nlohmann::json& json) {
+  ASSERT_TRUE(json.is_object());
+  for (const char* text : {"text", "finish_reason", "profile", "reason", "request_id"}) {
+    EXPECT_TRUE(json.contains(text) && json[text].is_string()) << text;
+  }
+  for (const char* number :
+       {"prompt_tokens", "ttft_ms", "total_ms", "kv_bytes_full", "kv_bytes_wire", "kv_bytes_resident",
+        "prefix_tokens_reused", "high", "low", "pruned", "demoted", "dropped"}) {
+    EXPECT_TRUE(json.contains(number) && json[number].is_number()) << number;
+  }
+  EXPECT_TRUE(json.contains("tokens") && json["tokens"].is_array());
+}
+
+TEST(CliTest, GenerateBringsTheServicesUpForOneCall) {
+  const Outcome outcome = Run({"generate", "--model", TinyModel(), "--profile", "full", "--max-tokens", "8", "--dtype",
+                               "f32", "--json", kPrompt});
+  EXPECT_EQ(outcome.exit, 0);
+  const nlohmann::json json = outcome.LastLine();
+  ExpectGenerateFields(json);
+  EXPECT_THAT(json.value("text", ""), HasSubstr("48213"));
+  EXPECT_EQ(json["tokens"].size(), 8u);
+  EXPECT_EQ(json.value("finish_reason", ""), "length");
+  EXPECT_EQ(json.value("profile", ""), "full");
+}
+
+TEST(CliTest, UpServesGenerateAndExplain) {
+  auto up = Process::Start({Binary("cli", "decant"), "up", "--model", TinyModel(), "--prefill", "2", "--decode", "2",
+                            "--kv-budget", "32MB", "--pool-bytes", "32MB", "--dtype", "f32"});
+  ASSERT_TRUE(up.ok());
+  const auto ready = (*up)->WaitLine("ready router=", absl::Now() + kPatience);
+  ASSERT_TRUE(ready.ok()) << ready.status();
+  const std::vector<std::string> words = absl::StrSplit(*ready, ' ');
+  ASSERT_EQ(words.size(), 3u);
+  const std::string router = words[1].substr(std::string("router=").size());
+  const std::vector<std::string> metrics = absl::StrSplit(words[2].substr(std::string("metrics=").size()), ',');
+  EXPECT_EQ(metrics.size(), 6u);
+  for (const std::string& address : metrics) EXPECT_TRUE(ReadMetrics(address).ok()) << address;
+
+  const std::string file = absl::StrCat(::testing::TempDir(), "/prompt.txt");
+  std::ofstream(file) << kPrompt;
+  const Outcome generated = Run({"generate", "--router", router, "--prompt-file", file, "--max-tokens", "6", "--json"});
+  EXPECT_EQ(generated.exit, 0);
+  const nlohmann::json json = generated.LastLine();
+  ExpectGenerateFields(json);
+  const std::string id = json.value("request_id", "");
+
+  const Outcome explained = Run({"explain", "--router", router, id, "--json"});
+  EXPECT_EQ(explained.exit, 0);
+  EXPECT_EQ(explained.LastLine().value("request_id", ""), id);
+  EXPECT_THAT(Run({"explain", "--router", router, id}).output, HasSubstr("first token"));
+  EXPECT_EQ(Run({"explain", "--router", router, "nobody"}).exit, 1);
+
+  (*up)->Signal(SIGTERM);
+  EXPECT_EQ((*up)->WaitExit(absl::Now() + kPatience).value_or(-1), 0);
+}
+
+TEST(CliTest, InspectSaysWhatAModelIs) {
+  const Outcome table = Run({"inspect", TinyModel()});
+  EXPECT_EQ(table.exit, 0);
+  for (const char* part : {"llama", "6 layers", "8 query and 2 kv heads of 64", "5.6 M", "byte-level BPE", "k8v4"}) {
+    EXPECT_THAT(table.output, HasSubstr(part));
+  }
+  EXPECT_EQ(Run({"inspect", TinyModel(), "--json"}).LastLine().value("kv_bytes_per_token_full", 0), 3072);
+}
+
+TEST(CliTest, MistakesExitWithAnError) {
+  EXPECT_NE(Run({}).exit, 0);
+  EXPECT_NE(Run({"generate", "text"}).exit, 0);                                            // neither router nor model
+  EXPECT_NE(Run({"generate", "--router", "127.0.0.1:1"}).exit, 0);                         // no prompt
+  EXPECT_EQ(Run({"generate", "--router", "127.0.0.1:1", "--timeout", "5", "x"}).exit, 1);  // nobody there
+  EXPECT_EQ(Run({"generate", "--model", "/nowhere", "x"}).exit, 1);
+  EXPECT_EQ(Run({"inspect", "/nowhere"}).exit, 1);
+  EXPECT_EQ(Run({"--help"}).exit, 0);
+  for (const char* command : {"up", "generate", "explain", "inspect", "calibrate"}) {
+    EXPECT_EQ(Run({command, "--help"}).exit, 0) << command;
+  }
+}
+
+}  // namespace
+}  // namespace decant

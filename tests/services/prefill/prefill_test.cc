@@ -1,0 +1,433 @@
+// Both workers' cores around the real engine and the bundled model, joined by the loopback link and a pool in a map.
+#include "services/prefill/prefill.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <map>
+#include <utility>
+
+#include "absl/synchronization/notification.h"
+#include "common/index/keys.h"
+#include "common/index/variant.h"
+#include "common/kv/frame.h"
+#include "common/link/loopback_link.h"
+#include "gpu/engine/loaded_model.h"
+#include "services/decode/decode.h"
+#include "tests/services/prefill/stored_frames.h"
+
+namespace decant {
+namespace {
+
+using ::testing::ElementsAreArray;
+using ::testing::HasSubstr;
+
+constexpr char kDecodeAddress[] = "decode";
+constexpr int32_t kChunkTokens = 64;
+
+const LoadedModel& Model() {
+  static const auto model = *LoadedModel::Load(DECANT_SOURCE_DIR "/deploy/models/decant-tiny", "f32", 2);
+  return *model;
+}
+
+std::vector<int32_t> Prompt(int32_t tokens) {
+  std::string text;
+  for (int32_t i = 0; static_cast<int32_t>(text.size()) < 8 * tokens; ++i) {
+    text += "The lamp number " + std::to_string(i * 7919) + " stood in the garden near the old bridge. ";
+  }
+  std::vector<int32_t> ids = *Model().folder.tokenizer->Encode(text);
+  ids.resize(static_cast<size_t>(tokens));
+  return ids;
+}
+
+// Keeps frames by chunk key; gives them out layer-major.
+class MapPool final : public ChunkSource, public ChunkSink {
+ public:
+  absl::StatusOr<std::unique_ptr<ChunkStream>> Fetch(const FetchOrder& order, absl::Time /*deadline*/) override {
+    absl::MutexLock lock(&mutex_);
+    std::deque<std::vector<uint8_t>> messages;
+    for (int32_t layer = 0; layer < Model().weights->config().layers; ++layer) {
+      for (const StoredChunk& chunk : order.chunks) messages.push_back(frames_.at({chunk.key, layer}));
+    }
+    return std::make_unique<ScriptedStream>(std::move(messages));
+  }
+  absl::StatusOr<PublishCounts> Publish(const Publication& publication, absl::Time /*deadline*/) override {
+    absl::MutexLock lock(&mutex_);
+    for (const Publication::Layer& layer : publication.layers) {
+      EXPECT_EQ(layer.frames.size(), publication.chunks.size());
+      for (size_t i = 0; i < layer.frames.size(); ++i) {
+        const auto* bytes = static_cast<const uint8_t*>(layer.frames[i].address);
+        frames_[{publication.chunks[i].key, static_cast<int32_t>(layer.layer)}].assign(bytes,
+                                                                                       bytes + layer.frames[i].bytes);
+      }
+    }
+    for (const Publication::Chunk& chunk : publication.chunks) {
+      StoredChunk stored;
+      stored.key = chunk.key;
+      stored.first_token = chunk.first_token;
+      stored.tokens = chunk.tokens;
+      stored.profile = publication.profile;
+      chunks_[chunk.key] = stored;
+    }
+    context_ = publication.context;
+    return PublishCounts{static_cast<int32_t>(publication.chunks.size()), 0, 0};
+  }
+  std::vector<StoredChunk> Find(absl::Span<const Digest> keys) {
+    absl::MutexLock lock(&mutex_);
+    std::vector<StoredChunk> found;
+    for (const Digest& key : keys) {
+      if (!chunks_.contains(key)) break;
+      found.push_back(chunks_.at(key));
+    }
+    return found;
+  }
+  std::vector<uint8_t>& frame(const Digest& key, int32_t layer) { return frames_.at({key, layer}); }
+  Digest context() const { return context_; }
+
+ private:
+  absl::Mutex mutex_;
+  std::map<std::pair<Digest, int32_t>, std::vector<uint8_t>> frames_;
+  std::map<Digest, StoredChunk> chunks_;
+  Digest context_;
+};
+
+// Stops before one layer until told to go on.
+class StopBefore final : public LayerGate {
+ public:
+  explicit StopBefore(int32_t layer) : layer_(layer) {}
+  void BeforeLayer(const std::string& /*request_id*/, int32_t layer) override {
+    if (layer != layer_ || passed.HasBeenNotified()) return;
+    reached.Notify();
+    passed.WaitForNotification();
+  }
+  absl::Notification reached, passed;
+
+ private:
+  const int32_t layer_;
+};
+
+// Tells which layers have landed in decode.
+class WatchingSink final : public FrameSink {
+ public:
+  explicit WatchingSink(Decode& decode) : decode_(decode) {}
+  absl::Status Open(const TransferOpen& open) override { return decode_.Open(open); }
+  absl::StatusOr<MemoryRef> Grant(uint64_t ticket, const BatchHeader& header) override {
+    return decode_.Grant(ticket, header);
+  }
+  absl::Status Landed(uint64_t ticket, const BatchHeader& header, MemoryRef memory) override {
+    const absl::Status status = decode_.Landed(ticket, header, memory);
+    absl::MutexLock lock(&mutex_);
+    if (status.ok() && header.bytes > 0) landed_layers_ = static_cast<int32_t>(header.layer) + 1;
+    return status;
+  }
+  absl::Status Committed(const TransferCommit& commit) override { return decode_.Committed(commit); }
+  void Aborted(uint64_t ticket, const absl::Status& why) override {
+    decode_.Aborted(ticket, why);
+    absl::MutexLock lock(&mutex_);
+    aborted_ = true;
+  }
+  int32_t WaitForLayers(int32_t layers) {
+    absl::MutexLock lock(&mutex_);
+    const auto there = [this, layers] { return landed_layers_ >= layers; };
+    mutex_.Await(absl::Condition(&there));
+    return landed_layers_;
+  }
+  int32_t landed_layers() {
+    absl::MutexLock lock(&mutex_);
+    return landed_layers_;
+  }
+  void WaitAborted() {
+    absl::MutexLock lock(&mutex_);
+    mutex_.Await(absl::Condition(&aborted_));
+  }
+
+ private:
+  Decode& decode_;
+  absl::Mutex mutex_;
+  int32_t landed_layers_ = 0;
+  bool aborted_ = false;
+};
+
+class AnswerCollector final : public AnswerReceiver {
+ public:
+  absl::Status Write(const AnswerTokens& tokens) override {
+    all.insert(all.end(), tokens.tokens.begin(), tokens.tokens.end());
+    if (tokens.last) last = tokens;
+    return absl::OkStatus();
+  }
+  void Finish(const absl::Status& status) override {
+    end = status;
+    done.Notify();
+  }
+  std::vector<int32_t> all;
+  AnswerTokens last;
+  absl::Status end;
+  absl::Notification done;
+};
+
+struct Answer {
+  absl::StatusOr<PrefillOutcome> prefill = absl::UnknownError("");
+  std::vector<int32_t> tokens;
+  AnswerTokens last;
+};
+
+class PrefillTest : public ::testing::Test {
+ protected:
+  void SetUp() override {
+    DecodeOptions batch;
+    batch.kv_budget_bytes = int64_t{64} << 20;
+    DecodeCoreOptions options;
+    options.model = Model().folder.fingerprint;
+    options.model_name = Model().weights->config().name;
+    options.geometry = Model().weights->config().geometry();
+    options.run_type = RunType::kF32;
+    options.max_positions = Model().weights->config().max_positions;
+    options.frame_version = kFrameVersion;
+    options.catalogue = *Catalogue::BuiltIn();
+    decode_stream_ = Model().device->NewStream();
+    decode_ = std::make_unique<Decode>(*DecodeBatch::Create(*Model().weights, *decode_stream_, batch), options);
+    decode_->Start();
+    sink_ = std::make_unique<WatchingSink>(*decode_);
+    link_.Add(kDecodeAddress, *sink_);
+  }
+  void TearDown() override {
+    prefill_.reset();
+    decode_->Drain(absl::Now() + absl::Seconds(20));
+    // The load is measured at the end of the engine's round that freed the last page.
+    for (int i = 0; i < 2000 && decode_->load().free_pages != decode_->load().total_pages; ++i) {
+      absl::SleepFor(absl::Milliseconds(5));
+    }
+    EXPECT_EQ(decode_->load().free_pages, decode_->load().total_pages);
+  }
+
+  Prefill& MakePrefill(LayerGate* gate = nullptr, int32_t waiting_limit = 16) {
+    PrefillCoreOptions options;
+    options.model = Model().folder.fingerprint;
+    options.model_name = Model().weights->config().name;
+    options.frame_version = kFrameVersion;
+    options.catalogue = *Catalogue::BuiltIn();
+    options.gate = gate;
+    options.waiting_limit = waiting_limit;
+    prefill_ = std::make_unique<Prefill>(*Model().weights, link_, pool_, pool_, options);
+    return *prefill_;
+  }
+
+  uint64_t Reserve(const std::string& profile, int32_t prompt_tokens, int32_t max_tokens) {
+    Reservation reservation;
+    reservation.model = Model().folder.fingerprint;
+    reservation.run_type = RunType::kF32;
+    reservation.profile = profile;
+    reservation.prompt_tokens = prompt_tokens;
+    reservation.max_tokens = max_tokens;
+    reservation.wait = absl::Seconds(20);
+    absl::Notification done;
+    absl::StatusOr<Ticket> ticket = absl::UnknownError("");
+    decode_->Reserve(reservation, [&](absl::StatusOr<Ticket> answer) {
+      ticket = std::move(answer);
+      done.Notify();
+    });
+    done.WaitForNotification();
+    EXPECT_TRUE(ticket.ok()) << ticket.status();
+    return ticket.ok() ? ticket->id : 0;
+  }
+
+  PrefillJob Job(const std::string& profile, const std::vector<int32_t>& tokens, uint64_t ticket) {
+    PrefillJob job;
+    job.request_id = "r";
+    job.tokens = tokens;
+    job.position_of_first_token = static_cast<int64_t>(tokens.size());
+    job.profile = profile;
+    job.model = Model().folder.fingerprint;
+    job.run_type = RunType::kF32;
+    job.decode_address = kDecodeAddress;
+    job.ticket = ticket;
+    job.pool_address = "pool";
+    job.publish = true;
+    job.chunk_keys = ChunkKeys({NamespaceOf(""), job.model, Model().weights->config().geometry(), RunType::kF32},
+                               tokens, kChunkTokens);
+    job.chunk_tokens = kChunkTokens;
+    job.deadline = absl::Now() + absl::Seconds(60);
+    return job;
+  }
+
+  // The whole way of one request, with what the pool has.
+  Answer Generate(const std::string& profile, const std::vector<int32_t>& tokens, int32_t max_tokens,
+                  bool use_pool = true) {
+    const uint64_t ticket = Reserve(profile, static_cast<int32_t>(tokens.size()), max_tokens);
+    auto collector = std::make_shared<AnswerCollector>();
+    EXPECT_TRUE(decode_->Subscribe(ticket, collector).ok());
+    PrefillJob job = Job(profile, tokens, ticket);
+    if (use_pool) job.prefix = pool_.Find(job.chunk_keys);
+    job.publish = use_pool;
+    absl::Notification done;
+    Answer answer;
+    prefill_->Submit(std::move(job), [&](absl::StatusOr<PrefillOutcome> outcome) {
+      answer.prefill = std::move(outcome);
+      done.Notify();
+    });
+    done.WaitForNotification();
+    if (!answer.prefill.ok()) decode_->Release(ticket);
+    collector->done.WaitForNotification();
+    answer.tokens = collector->all;
+    answer.last = collector->last;
+    // What was published is what the next request finds.
+    prefill_->FlushPublications(absl::Now() + absl::Seconds(20));
+    return answer;
+  }
+
+  LoopbackLink link_{absl::Now, absl::SleepFor};
+  MapPool pool_;
+  std::unique_ptr<Stream> decode_stream_;
+  std::unique_ptr<Decode> decode_;
+  std::unique_ptr<WatchingSink> sink_;
+  std::unique_ptr<Prefill> prefill_;
+};
+
+TEST_F(PrefillTest, EarlierLayersHaveLandedWhilePrefillIsHeldAtAMiddleLayer) {
+  StopBefore gate(3);
+  MakePrefill(&gate);
+  const auto tokens = Prompt(150);
+  const uint64_t ticket = Reserve("diffkv", 150, 4);
+  absl::Notification done;
+  prefill_->Submit(Job("diffkv", tokens, ticket), [&](absl::StatusOr<PrefillOutcome> outcome) {
+    EXPECT_TRUE(outcome.ok()) << outcome.status();
+    done.Notify();
+  });
+  gate.reached.WaitForNotification();
+  EXPECT_EQ(sink_->WaitForLayers(3), 3);
+  gate.passed.Notify();
+  done.WaitForNotification();
+  EXPECT_EQ(sink_->landed_layers(), Model().weights->config().layers);
+  decode_->Release(ticket);
+}
+
+TEST_F(PrefillTest, EveryProfileAnswers) {
+  MakePrefill();
+  for (const std::string profile : {"full", "k8v4", "k4v2", "diffkv", "diffkv-release"}) {
+    const Answer answer = Generate(profile, Prompt(200), 6, false);
+    ASSERT_TRUE(answer.prefill.ok()) << profile << ": " << answer.prefill.status();
+    EXPECT_EQ(answer.tokens.size(), 6u) << profile;
+    EXPECT_EQ(answer.prefill->tokens_computed, 200);
+    EXPECT_EQ(answer.last.finish_reason, "length");
+    EXPECT_GT(answer.last.resident_bytes, 0);
+    EXPECT_GT(answer.prefill->wire_bytes, 0);
+  }
+}
+
+TEST_F(PrefillTest, AHitOnExactChunksGivesTheColdRun) {
+  MakePrefill();
+  const auto tokens = Prompt(300);
+  for (const std::string profile : {"full", "k8v4"}) {
+    const Answer cold = Generate(profile, tokens, 8, false);
+    ASSERT_TRUE(Generate("full", Prompt(256), 1).prefill.ok());  // publishes exact chunks of the same beginning
+    const Answer hit = Generate(profile, tokens, 8);
+    ASSERT_TRUE(hit.prefill.ok()) << hit.prefill.status();
+    EXPECT_EQ(hit.prefill->tokens_reused, 256);
+    EXPECT_EQ(hit.prefill->tokens_computed, 44);
+    EXPECT_EQ(hit.prefill->miss_reason, "");
+    EXPECT_THAT(hit.tokens, ElementsAreArray(cold.tokens)) << profile;
+    EXPECT_EQ(hit.last.counts.high, cold.last.counts.high);
+    EXPECT_EQ(hit.last.resident_bytes, cold.last.resident_bytes);
+    EXPECT_TRUE(pool_.context().IsZero());
+  }
+}
+
+TEST_F(PrefillTest, CompressedChunksAreForwardedToEveryProfileThatTakesThem) {
+  MakePrefill();
+  const auto tokens = Prompt(300);
+  ASSERT_TRUE(Generate("diffkv", tokens, 1).prefill.ok());  // publishes its shareable form
+  for (const std::string profile : {"k8v4", "diffkv", "k4v2"}) {
+    const Answer hit = Generate(profile, tokens, 6);
+    ASSERT_TRUE(hit.prefill.ok()) << profile << ": " << hit.prefill.status();
+    EXPECT_EQ(hit.prefill->tokens_reused, 256) << profile << ": " << hit.prefill->miss_reason;
+    EXPECT_EQ(hit.prefill->tokens_computed, 44);
+    EXPECT_EQ(hit.tokens.size(), 6u);
+  }
+  const Answer exact = Generate("full", tokens, 1);
+  EXPECT_EQ(exact.prefill->tokens_reused, 0);
+  EXPECT_THAT(exact.prefill->miss_reason, HasSubstr("stored as k8v4"));
+}
+
+TEST_F(PrefillTest, ChunksBehindACompressedPrefixNameTheirContext) {
+  MakePrefill();
+  ASSERT_TRUE(Generate("k8v4", Prompt(130), 1).prefill.ok());
+  EXPECT_TRUE(pool_.context().IsZero());
+  ASSERT_TRUE(Generate("k8v4", Prompt(200), 1).prefill.ok());
+  EXPECT_FALSE(pool_.context().IsZero());
+}
+
+TEST_F(PrefillTest, AWrongStoredFrameIsAMissAndNeverWrongKv) {
+  MakePrefill();
+  const auto tokens = Prompt(300);
+  const Answer cold = Generate("full", tokens, 8, false);
+  ASSERT_TRUE(Generate("full", tokens, 1).prefill.ok());
+  const auto keys = Job("full", tokens, 1).chunk_keys;
+  pool_.frame(keys[2], 4)[300] ^= 0x10;  // found at the last layer but one, when the first ones are computed
+  const Answer hit = Generate("full", tokens, 8);
+  ASSERT_TRUE(hit.prefill.ok()) << hit.prefill.status();
+  EXPECT_EQ(hit.prefill->tokens_reused, 2 * kChunkTokens);
+  EXPECT_EQ(hit.prefill->tokens_computed, 300 - 2 * kChunkTokens);
+  EXPECT_NE(hit.prefill->miss_reason, "");
+  EXPECT_THAT(hit.tokens, ElementsAreArray(cold.tokens));
+}
+
+TEST_F(PrefillTest, CancellingStopsAtTheNextLayerAndFreesDecode) {
+  StopBefore gate(2);
+  MakePrefill(&gate);
+  const uint64_t ticket = Reserve("k8v4", 100, 4);
+  absl::Notification done;
+  absl::Status end;
+  const uint64_t id = prefill_->Submit(Job("k8v4", Prompt(100), ticket), [&](absl::StatusOr<PrefillOutcome> outcome) {
+    end = outcome.status();
+    done.Notify();
+  });
+  gate.reached.WaitForNotification();
+  prefill_->Cancel(id);
+  gate.passed.Notify();
+  done.WaitForNotification();
+  EXPECT_EQ(end.code(), absl::StatusCode::kCancelled);
+  sink_->WaitAborted();
+}
+
+TEST_F(PrefillTest, RefusesWhatItCannotDo) {
+  StopBefore gate(0);
+  MakePrefill(&gate, 1);
+  absl::Status status;
+  const auto submit = [&](PrefillJob job) {
+    prefill_->Submit(std::move(job), [&](absl::StatusOr<PrefillOutcome> outcome) { status = outcome.status(); });
+  };
+  PrefillJob job = Job("k8v4", Prompt(100), 1);
+  job.model = Sha256("other");
+  submit(job);
+  EXPECT_EQ(status.code(), absl::StatusCode::kFailedPrecondition);
+  job = Job("k8v4", {}, 1);
+  submit(job);
+  EXPECT_EQ(status.code(), absl::StatusCode::kInvalidArgument);
+  job = Job("k8v4", std::vector<int32_t>(5000, 5), 1);
+  submit(job);
+  EXPECT_EQ(status.code(), absl::StatusCode::kInvalidArgument);
+
+  const uint64_t ticket = Reserve("k8v4", 100, 4);
+  absl::Notification first, second;
+  prefill_->Submit(Job("k8v4", Prompt(100), ticket), [&](absl::StatusOr<PrefillOutcome> outcome) {
+    EXPECT_TRUE(outcome.ok()) << outcome.status();
+    first.Notify();
+  });
+  gate.reached.WaitForNotification();  // the first one computes, the second one waits, the third one is refused
+  prefill_->Submit(Job("k8v4", Prompt(100), 77), [&](absl::StatusOr<PrefillOutcome> outcome) {
+    EXPECT_EQ(outcome.status().code(), absl::StatusCode::kNotFound);  // no such ticket
+    second.Notify();
+  });
+  submit(Job("k8v4", Prompt(100), 78));
+  EXPECT_EQ(status.code(), absl::StatusCode::kResourceExhausted);
+  gate.passed.Notify();
+  first.WaitForNotification();
+  second.WaitForNotification();
+  decode_->Release(ticket);
+  prefill_->Drain(absl::InfiniteFuture());
+  submit(Job("k8v4", Prompt(100), 79));
+  EXPECT_EQ(status.code(), absl::StatusCode::kUnavailable);
+}
+
+}  // namespace
+}  // namespace decant
