@@ -1,5 +1,6 @@
 #include "services/cli/stack.h"
 
+#include <thread>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -21,7 +22,15 @@ absl::StatusOr<std::unique_ptr<Stack>> Stack::Start(const StackOptions& options)
   return stack;
 }
 
-Stack::~Stack() = default;
+Stack::~Stack() {
+  // Every metrics endpoint takes seconds to end; together they take no longer than one.
+  std::vector<std::thread> ends;
+  ends.emplace_back([this] { router_.reset(); });
+  ends.emplace_back([this] { pool_.reset(); });
+  for (auto& app : prefills_) ends.emplace_back([&app] { app.reset(); });
+  for (auto& app : decodes_) ends.emplace_back([&app] { app.reset(); });
+  for (std::thread& end : ends) end.join();
+}
 
 absl::Status Stack::StartAll(const StackOptions& options) {
   const std::string metrics = options.metrics ? "127.0.0.1:0" : "";

@@ -26,7 +26,7 @@ struct Outcome {
   }
 };
 
-Outcome Run(std::vector<std::string> arguments) {
+Outcome RunDecant(std::vector<std::string> arguments) {
   arguments.insert(arguments.begin(), Binary("cli", "decant"));
   auto process = Process::Start(arguments);
   EXPECT_TRUE(process.ok()) << process.status();
@@ -56,8 +56,8 @@ void ExpectGenerateFields(const nlohmann::json& json) {
 }
 
 TEST(CliTest, GenerateBringsTheServicesUpForOneCall) {
-  const Outcome outcome = Run({"generate", "--model", TinyModel(), "--profile", "full", "--max-tokens", "8", "--dtype",
-                               "f32", "--json", kPrompt});
+  const Outcome outcome = RunDecant({"generate", "--model", TinyModel(), "--profile", "full", "--max-tokens", "8",
+                                     "--dtype", "f32", "--json", kPrompt});
   EXPECT_EQ(outcome.exit, 0);
   const nlohmann::json json = outcome.LastLine();
   ExpectGenerateFields(json);
@@ -82,41 +82,42 @@ TEST(CliTest, UpServesGenerateAndExplain) {
 
   const std::string file = absl::StrCat(::testing::TempDir(), "/prompt.txt");
   std::ofstream(file) << kPrompt;
-  const Outcome generated = Run({"generate", "--router", router, "--prompt-file", file, "--max-tokens", "6", "--json"});
+  const Outcome generated =
+      RunDecant({"generate", "--router", router, "--prompt-file", file, "--max-tokens", "6", "--json"});
   EXPECT_EQ(generated.exit, 0);
   const nlohmann::json json = generated.LastLine();
   ExpectGenerateFields(json);
   const std::string id = json.value("request_id", "");
 
-  const Outcome explained = Run({"explain", "--router", router, id, "--json"});
+  const Outcome explained = RunDecant({"explain", "--router", router, id, "--json"});
   EXPECT_EQ(explained.exit, 0);
   EXPECT_EQ(explained.LastLine().value("request_id", ""), id);
-  EXPECT_THAT(Run({"explain", "--router", router, id}).output, HasSubstr("first token"));
-  EXPECT_EQ(Run({"explain", "--router", router, "nobody"}).exit, 1);
+  EXPECT_THAT(RunDecant({"explain", "--router", router, id}).output, HasSubstr("first token"));
+  EXPECT_EQ(RunDecant({"explain", "--router", router, "nobody"}).exit, 1);
 
   (*up)->Signal(SIGTERM);
   EXPECT_EQ((*up)->WaitExit(absl::Now() + kPatience).value_or(-1), 0);
 }
 
 TEST(CliTest, InspectSaysWhatAModelIs) {
-  const Outcome table = Run({"inspect", TinyModel()});
+  const Outcome table = RunDecant({"inspect", TinyModel()});
   EXPECT_EQ(table.exit, 0);
   for (const char* part : {"llama", "6 layers", "8 query and 2 kv heads of 64", "5.6 M", "byte-level BPE", "k8v4"}) {
     EXPECT_THAT(table.output, HasSubstr(part));
   }
-  EXPECT_EQ(Run({"inspect", TinyModel(), "--json"}).LastLine().value("kv_bytes_per_token_full", 0), 3072);
+  EXPECT_EQ(RunDecant({"inspect", TinyModel(), "--json"}).LastLine().value("kv_bytes_per_token_full", 0), 3072);
 }
 
 TEST(CliTest, MistakesExitWithAnError) {
-  EXPECT_NE(Run({}).exit, 0);
-  EXPECT_NE(Run({"generate", "text"}).exit, 0);                                            // neither router nor model
-  EXPECT_NE(Run({"generate", "--router", "127.0.0.1:1"}).exit, 0);                         // no prompt
-  EXPECT_EQ(Run({"generate", "--router", "127.0.0.1:1", "--timeout", "5", "x"}).exit, 1);  // nobody there
-  EXPECT_EQ(Run({"generate", "--model", "/nowhere", "x"}).exit, 1);
-  EXPECT_EQ(Run({"inspect", "/nowhere"}).exit, 1);
-  EXPECT_EQ(Run({"--help"}).exit, 0);
+  EXPECT_NE(RunDecant({}).exit, 0);
+  EXPECT_NE(RunDecant({"generate", "text"}).exit, 0);                     // neither router nor model
+  EXPECT_NE(RunDecant({"generate", "--router", "127.0.0.1:1"}).exit, 0);  // no prompt
+  EXPECT_EQ(RunDecant({"generate", "--router", "127.0.0.1:1", "--timeout", "5", "x"}).exit, 1);  // nobody there
+  EXPECT_EQ(RunDecant({"generate", "--model", "/nowhere", "x"}).exit, 1);
+  EXPECT_EQ(RunDecant({"inspect", "/nowhere"}).exit, 1);
+  EXPECT_EQ(RunDecant({"--help"}).exit, 0);
   for (const char* command : {"up", "generate", "explain", "inspect", "calibrate"}) {
-    EXPECT_EQ(Run({command, "--help"}).exit, 0) << command;
+    EXPECT_EQ(RunDecant({command, "--help"}).exit, 0) << command;
   }
 }
 

@@ -65,9 +65,10 @@ absl::Status Cluster::AddPrefill() {
 }
 
 absl::Status Cluster::AddDecode() {
-  std::vector<std::string> flags = {"--model", TinyModel(), "--router", router.address, "--dtype",
-                                    "f32",     "--threads", "1",        "--kv-budget",  "64MB"};
+  std::vector<std::string> flags = {"--model", TinyModel(), "--router",  router.address,
+                                    "--dtype", "f32",       "--threads", "1"};
   flags.insert(flags.end(), options_.decode_flags.begin(), options_.decode_flags.end());
+  flags.insert(flags.end(), {"--kv-budget", options_.kv_budget});
   DECANT_ASSIGN_OR_RETURN(Service service, Launch("decode", flags));
   decodes.push_back(std::move(service));
   return absl::OkStatus();

@@ -36,6 +36,7 @@ struct ClusterOptions {
   std::vector<std::string> router_flags;
   std::vector<std::string> prefill_flags;
   std::vector<std::string> decode_flags;
+  std::string kv_budget = "64MB";  // of every decode worker
 };
 
 class Cluster {
