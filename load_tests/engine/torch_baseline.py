@@ -6,14 +6,16 @@ the attention implementation and versions are part of the output, because a comp
 
 import argparse
 import json
+import sys
 import time
 
 import torch
 import transformers
 
 
-def rates(count, rounds, run):
-    run()
+def rates(count, rounds, run, warm=True):
+    if warm:
+        run()
     out = []
     for _ in range(rounds):
         begin = time.perf_counter()
@@ -23,13 +25,13 @@ def rates(count, rounds, run):
 
 
 @torch.inference_mode()
-def prefill(model, tokens, rounds):
+def prefill(model, tokens, rounds, warm=True):
     ids = torch.randint(0, model.config.vocab_size, (1, tokens), generator=torch.Generator().manual_seed(1))
-    return rates(tokens, rounds, lambda: model(ids, use_cache=True, logits_to_keep=1).logits[0, -1].argmax().item())
+    return rates(tokens, rounds, lambda: model(ids, use_cache=True, logits_to_keep=1).logits[0, -1].argmax().item(), warm)
 
 
 @torch.inference_mode()
-def decode(model, batch, context, steps, rounds):
+def decode(model, batch, context, steps, rounds, warm=True):
     generator = torch.Generator().manual_seed(1)
     ids = torch.randint(0, model.config.vocab_size, (batch, context), generator=generator)
 
@@ -42,8 +44,22 @@ def decode(model, batch, context, steps, rounds):
             token = out.logits[:, -1:].argmax(-1)
         return batch * steps / (time.perf_counter() - begin)
 
-    run()
+    if warm:
+        run()
     return [run() for _ in range(rounds)]
+
+
+def serve(model, options):
+    """Answers one rate per line of input: "prefill TOKENS" or "decode BATCH CONTEXT STEPS"."""
+    print(f"torch-{torch.__version__}-transformers-{transformers.__version__}-{options.dtype}-{options.attention}", flush=True)
+    warm = set()
+    for line in sys.stdin:
+        what, *sizes = line.split()
+        sizes = [int(size) for size in sizes]
+        run = prefill if what == "prefill" else decode
+        rate = run(model, *sizes, 1, warm=line not in warm)[0]
+        warm.add(line)
+        print(rate, flush=True)
 
 
 def main():
@@ -58,11 +74,14 @@ def main():
     parser.add_argument("--attention", default="sdpa", choices=["sdpa", "eager"])
     parser.add_argument("--what", nargs="+", default=["prefill", "decode"], choices=["prefill", "decode"])
     parser.add_argument("--batches", type=int, nargs="+", default=[1, 8])
+    parser.add_argument("--serve", action="store_true", help="measure what standard input asks for, one round each")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     model = transformers.AutoModelForCausalLM.from_pretrained(
         options.model, dtype=getattr(torch, options.dtype), attn_implementation=options.attention)
     model.eval()
+    if options.serve:
+        return serve(model, options)
     result = {
         "torch": torch.__version__,
         "transformers": transformers.__version__,

@@ -68,7 +68,7 @@ PairCandidate CandidateOf(const v1::Candidate& proto) {
 }  // namespace
 
 absl::StatusOr<PoolModel> PoolModelFrom(const v1::ModelIdentity& proto) {
-  DECANT_ASSIGN_OR_RETURN(const ServedModel model, FromProto(proto));
+  DECANT_ASSIGN_OR_RETURN(const ServedModel model, ServedModelFrom(proto));
   return PoolModel{model.fingerprint, model.geometry, model.run_type, model.name};
 }
 

@@ -31,7 +31,12 @@ absl::StatusOr<uint64_t> Pool::BeginPublish(absl::Time now, std::shared_ptr<cons
   publishing.deadline = now + limits_.publish_idle;
   publishing.use = ++operations_;
   const PublishStart& start = publishing.rules->start();
-  UseAncestors(start, publishing.use);
+  const std::vector<Digest> ancestors = AncestorsOf(start);
+  publishing.prefix_quality = PrefixQuality(*publishing.rules, ancestors);
+  // What stands in front of published chunks is of use now: without it they could not be found.
+  for (const Digest& key : ancestors) {
+    for (const Variant& variant : index_.Find(key)) tier_.Use(variant.entry, publishing.use);
+  }
   for (const OfferedChunk& offered : start.chunks) {
     OpenChunk chunk;
     const Digest variant = VariantDigest(publishing.rules->recipe().digest, offered.context);
@@ -51,15 +56,39 @@ absl::StatusOr<uint64_t> Pool::BeginPublish(absl::Time now, std::shared_ptr<cons
   return id;
 }
 
-// What stands in front of published chunks is of use now: without it they could not be found.
-void Pool::UseAncestors(const PublishStart& start, uint64_t use) {
+// The keys before the first chunk as far as they are stored, from its parent towards token 0.
+std::vector<Digest> Pool::AncestorsOf(const PublishStart& start) const {
+  std::vector<Digest> ancestors;
   Digest parent = start.chunks.front().parent;
-  while (!parent.IsZero()) {
+  const auto most = static_cast<size_t>(start.chunks.front().first_token / start.chunks.front().tokens);
+  while (!parent.IsZero() && ancestors.size() < most) {
     const absl::Span<const Variant> variants = index_.Find(parent);
-    if (variants.empty()) return;
-    for (const Variant& variant : variants) tier_.Use(variant.entry, use);
+    if (variants.empty()) break;
+    ancestors.push_back(parent);
     parent = variants.front().parent;
   }
+  return ancestors;
+}
+
+// A publisher need not state the quality of what it computed over: its context is a digest of exactly those variants,
+// so rebuilding it from what a plan would have given it proves which they were. 0 when that fails.
+double Pool::PrefixQuality(const PublishRules& rules, absl::Span<const Digest> ancestors) const {
+  const OfferedChunk& first = rules.start().chunks.front();
+  if (first.context.IsZero()) return 1;
+  if (static_cast<int64_t>(ancestors.size()) * first.tokens != first.first_token) return 0;
+  const std::vector<Digest> keys(ancestors.rbegin(), ancestors.rend());
+  PrefixWant want;
+  want.model = rules.start().model.fingerprint;
+  want.prompt_tokens = int64_t{first.first_token} + 1;
+  want.chunk_tokens = first.tokens;
+  want.form = rules.recipe().digest;
+  double quality = 1;
+  std::vector<LoadedChunk> loaded;
+  for (const Variant& variant : index_.MatchPrefix(keys, want).chunks) {
+    loaded.push_back(LoadedChunk{variant.key, VariantDigest(variant.profile, variant.context), variant.exact()});
+    quality = std::min(quality, variant.quality);
+  }
+  return ContextOf(loaded) == first.context ? quality : 0;
 }
 
 absl::Status Pool::AddFrames(absl::Time now, uint64_t publish, CheckedMessage message) {
@@ -106,11 +135,12 @@ Variant Pool::VariantOf(const Publishing& publishing, size_t chunk) const {
   variant.provenance = publishing.chunks[chunk].provenance;
   if (!offered.context.IsZero()) variant.provenance = std::max(variant.provenance, Provenance::kQuantised);
   variant.bytes = tier_.FrameBytes(variant.entry);
-  // What the publisher states can only lower what was measured; over an approximate prefix it has to state something.
+  // What the publisher states can only lower what was measured.
   const ProfileTable* table = tables_.For(start.model.name);
   const ProfileCost* cost = table == nullptr ? nullptr : table->Find(recipe.profile);
   const double measured = recipe.exact() ? 1 : (cost == nullptr ? 0 : cost->quality);
-  const double unstated = offered.context.IsZero() ? measured : 0;
+  const bool same_prefix = offered.context == start.chunks.front().context;
+  const double unstated = std::min(measured, same_prefix ? publishing.prefix_quality : 0);
   variant.quality = variant.exact() ? 1 : (offered.quality > 0 ? std::min(offered.quality, measured) : unstated);
   return variant;
 }

@@ -87,7 +87,8 @@ class Pool {
     std::shared_ptr<const PublishRules> rules;
     std::vector<OpenChunk> chunks;
     absl::Time deadline;
-    uint64_t use = 0;  // the operation that opened it
+    uint64_t use = 0;           // the operation that opened it
+    double prefix_quality = 1;  // of what the first chunk's context names
   };
 
   // ---- pool_plan.cc
@@ -101,7 +102,8 @@ class Pool {
   void Refuse(OpenChunk& chunk);
   void AddFrame(Publishing& publishing, CheckedFrame frame);
   PublishTally Close(Publishing& publishing);
-  void UseAncestors(const PublishStart& start, uint64_t use);
+  std::vector<Digest> AncestorsOf(const PublishStart& start) const;
+  double PrefixQuality(const PublishRules& rules, absl::Span<const Digest> ancestors) const;
   void ForgetEvicted();
   void LetGo(const std::vector<uint64_t>& entries);
 

@@ -44,7 +44,7 @@ void KeepCallbackThreads() {
   static std::once_flag once;
   std::call_once(once, [] {
     // A channel that has started one callback call holds the threads; this one is never destroyed and never connects.
-    auto* const forever = new std::shared_ptr<grpc::Channel>(
+    static auto* const forever = new std::shared_ptr<grpc::Channel>(
         grpc::CreateCustomChannel("127.0.0.1:0", grpc::InsecureChannelCredentials(), TunedArguments()));
     grpc::GenericStub stub(*forever);
     grpc::ClientContext context;

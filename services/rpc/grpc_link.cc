@@ -242,10 +242,7 @@ class TransferCall final : public grpc::ClientBidiReactor<grpc::ByteBuffer, grpc
     if (writing_ || broken_ || stopped_ || !Next(current_)) return;
     wire_bytes_ += static_cast<int64_t>(current_.Length());
     writing_ = true;
-    grpc::WriteOptions options;
-    // The next message goes out with this one: fewer and larger writes to the socket.
-    if (!out_.empty() || sent_ < granted_) options.set_buffer_hint();
-    StartWrite(&current_, options);
+    StartWrite(&current_);
   }
   // What to write next, if anything: an opening or an end, else a granted batch with all new announcements on its back.
   bool Next(grpc::ByteBuffer& message) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {

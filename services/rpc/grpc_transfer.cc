@@ -24,6 +24,9 @@ namespace {
 
 constexpr absl::Duration kFirstPause = absl::Milliseconds(1);
 constexpr absl::Duration kLongestPause = absl::Milliseconds(20);
+// The sender is told of grants and landings when less than this is on its way: seldom enough to cost little, early
+// enough that its half window (GrpcLinkOptions) does not run dry.
+constexpr int64_t kLowCredit = int64_t{3} << 19;
 
 BatchHeader ToBatch(const FrameHead& head) {
   return {head.sequence, head.layer, static_cast<int64_t>(head.bytes), head.crc32c};
@@ -177,6 +180,7 @@ class Transfer final : public grpc::ServerBidiReactor<grpc::ByteBuffer, grpc::By
       }
       granted_.push_back({header, {MemorySpace::kHost, memory->address, header.bytes}});
       ++granted_count_;
+      granted_bytes_ += header.bytes;
       waiting_.pop_front();
       grant_deadline_ = absl::Now() + options_.grant_limit;
       pause_ = kFirstPause;
@@ -258,14 +262,17 @@ class Transfer final : public grpc::ServerBidiReactor<grpc::ByteBuffer, grpc::By
     out_.push_back(EncodeFrame(frame));
     Pump();
   }
-  // What to write next, if anything: the counts if they have changed, then an answer. What changes while a message is
-  // being written goes out with the next one.
+  // What to write next, if anything: the counts if they have changed, then an answer. Counts may wait while batches
+  // that the sender knows to be granted are still to land, since each of those comes by here again.
   bool Next() {
-    if (told_granted_ != granted_count_ || told_landed_ != landed_) {
+    const bool changed = told_granted_ != granted_count_ || told_landed_ != landed_;
+    const bool all_told_landed = told_granted_ == landed_;
+    if (changed && (all_told_landed || told_granted_bytes_ - landed_bytes_ < kLowCredit)) {
       FrameOut frame;
       frame.head.kind = told_granted_ != granted_count_ ? FrameKind::kGrant : FrameKind::kAck;
       frame.head.granted = told_granted_ = granted_count_;
       frame.head.landed = told_landed_ = landed_;
+      told_granted_bytes_ = granted_bytes_;
       current_ = EncodeFrame(frame);
       return true;
     }
@@ -348,7 +355,9 @@ class Transfer final : public grpc::ServerBidiReactor<grpc::ByteBuffer, grpc::By
   uint64_t ticket_ = 0;
   uint64_t announced_ = 0;
   uint64_t granted_count_ = 0;
+  int64_t granted_bytes_ = 0;
   uint64_t told_granted_ = 0;  // as the sender knows
+  int64_t told_granted_bytes_ = 0;
   uint64_t landed_ = 0;
   uint64_t told_landed_ = 0;
   int64_t landed_bytes_ = 0;

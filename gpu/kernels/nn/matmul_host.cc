@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <functional>
 #include <vector>
 
 #include "common/base/half.h"
@@ -110,9 +111,10 @@ void PackMatrixHost(Device& device, PackedMatrix& matrix, const ReadRows& read) 
 void MatmulHost(Device& device, const MatmulArgs& args) {
   if (args.rows == 0) return;
   const Cut cut = MakeCut(args.rows, PackedPanels(args.matrix->outputs), device.threads());
-  device.ParallelFor(int64_t{cut.tiles} * cut.groups, [&](int64_t part, int) {
+  const auto run = [&](int64_t part, int) {
     RunPart(args, cut, static_cast<int32_t>(part / cut.groups), static_cast<int32_t>(part % cut.groups));
-  });
+  };
+  device.ParallelFor(int64_t{cut.tiles} * cut.groups, std::cref(run));
 }
 
 }  // namespace decant

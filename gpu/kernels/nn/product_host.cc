@@ -2,10 +2,10 @@
 
 #include <omp.h>
 
-#include <cstring>
 #include <dnnl.hpp>
 #include <map>
 #include <memory>
+#include <string>
 #include <tuple>
 #include <vector>
 
@@ -88,34 +88,53 @@ class Kernels {
   std::map<Shape, std::unique_ptr<Kernel>> kernels_;
 };
 
-bool ProbeFastProduct(RunType type) {
+// What oneDNN has for the packed layout on this processor.
+enum class Offer { kNothing, kVectors, kTiles };
+
+Offer ProbeOffer(RunType type) {
   const int threads = omp_get_max_threads();
   omp_set_num_threads(1);
-  bool fast = false;
+  Offer offer = Offer::kNothing;
   try {
     const dnnl::engine engine(dnnl::engine::kind::cpu, 0);
-    fast = std::strncmp(Describe(engine, Shape{type, kRowTile, 128, 64, false}).impl_info_str(), "brg", 3) == 0;
+    const std::string name = Describe(engine, Shape{type, kRowTile, 128, 64, false}).impl_info_str();
+    if (name.rfind("brg", 0) == 0) {
+      offer = name.find("amx") == std::string::npos ? Offer::kVectors : Offer::kTiles;
+    }
   } catch (const dnnl::error&) {
     // oneDNN does not know the type on this processor.
   }
   omp_set_num_threads(threads);
-  return fast;
+  return offer;
+}
+
+Offer OfferFor(RunType type) {
+  static const Offer f32 = ProbeOffer(RunType::kF32);
+  static const Offer bf16 = ProbeOffer(RunType::kBf16);
+  return type == RunType::kBf16 ? bf16 : f32;
+}
+
+// Kernels of one family add in the same order, so a product never mixes families over its rows.
+bool TakesBf16Dot(const Product& product) {
+  return product.rows <= 2 && product.type == RunType::kBf16 && OfferFor(RunType::kBf16) == Offer::kVectors &&
+         HasBf16Dot();
+}
+
+bool TakesPortable(const Product& product) {
+  const Offer offer = OfferFor(product.type);
+  return offer == Offer::kNothing || (product.rows == 1 && product.type == RunType::kF32);
 }
 
 }  // namespace
 
-bool HasFastProduct(RunType type) {
-  static const bool f32 = ProbeFastProduct(RunType::kF32);
-  static const bool bf16 = ProbeFastProduct(RunType::kBf16);
-  return type == RunType::kBf16 ? bf16 : f32;
-}
+bool HasFastProduct(RunType type) { return OfferFor(type) != Offer::kNothing; }
 
 void RunProduct(const Product& product) {
   if (product.rows == 0 || product.columns == 0) return;
-  // With few rows memory decides: what prefetches is faster than oneDNN.
-  if (product.type == RunType::kBf16 && product.rows <= 2 && HasBf16Dot()) {
+  // With one or two rows memory decides: what prefetches is faster than oneDNN.
+  if (TakesBf16Dot(product)) {
     RunBf16Dot(product);
-  } else if (product.rows == 1 || !HasFastProduct(product.type)) {
+  } else if (TakesPortable(product)) {
     RunSmallProduct(product);
   } else {
     thread_local Kernels kernels;

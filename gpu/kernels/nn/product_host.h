@@ -19,9 +19,8 @@ struct Product {
   float* c = nullptr;       // [rows, columns], dense
 };
 
-// c = a b, or c += a b, summed in f32. Every row of c has the same bits whatever `rows` is (on processors with AMX:
-// nearly the same). Runs on the calling thread alone;
-// keeps what it compiled for a shape on this thread, so use few shapes.
+// c = a b, or c += a b, summed in f32. Every row of c has the same bits whatever `rows` is. Runs on the calling thread
+// alone; keeps what it compiled for a shape on this thread, so use few shapes.
 void RunProduct(const Product& product);
 
 // The same in portable vectors: for one row, where memory decides and it prefetches, and for processors for which

@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <cstdint>
+#include <functional>
 
 #include "gpu/device/device.h"
 
@@ -14,10 +15,12 @@ void ForRowParts(Device& device, int32_t rows, int64_t row_elements, const Body&
   constexpr int64_t kPartElements = 16384;
   const auto part =
       static_cast<int32_t>(std::clamp<int64_t>(kPartElements / std::max<int64_t>(row_elements, 1), 1, 256));
-  device.ParallelFor((rows + part - 1) / part, [&](int64_t index, int) {
+  const auto run = [&](int64_t index, int) {
     const int32_t first = static_cast<int32_t>(index) * part;
     body(first, std::min(rows, first + part));
-  });
+  };
+  // By reference: a decode step allocates nothing.
+  device.ParallelFor((rows + part - 1) / part, std::cref(run));
 }
 
 }  // namespace decant

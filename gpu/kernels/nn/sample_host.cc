@@ -1,5 +1,6 @@
 #include <algorithm>
 #include <cmath>
+#include <functional>
 
 #include "common/base/random.h"
 #include "gpu/kernels/nn/sample.h"
@@ -71,14 +72,15 @@ int32_t Draw(const float* logits, int32_t vocabulary, const Sampling& sampling, 
 int64_t SampleScratchBytes(int32_t rows, int32_t vocabulary) { return int64_t{rows} * vocabulary * 8; }
 
 void SampleHost(Device& device, const SampleArgs& args) {
-  device.ParallelFor(args.rows, [&](int64_t row, int) {
+  const auto draw = [&](int64_t row, int) {
     char* scratch = static_cast<char*>(args.scratch) + row * args.vocabulary * 8;
     Candidates candidates;
     candidates.order = reinterpret_cast<int32_t*>(scratch);
     candidates.weights = reinterpret_cast<float*>(scratch) + args.vocabulary;
     args.tokens[row] =
         Draw(args.logits + row * args.stride, args.vocabulary, args.sampling[row], args.positions[row], candidates);
-  });
+  };
+  device.ParallelFor(args.rows, std::cref(draw));
 }
 
 }  // namespace decant

