@@ -27,6 +27,8 @@ struct CalibrateOptions {
   int32_t prompt_tokens = 1024;
   int32_t answer_tokens = 24;
   double loss = 0.01;
+  std::vector<double> highs = AlphaSearchOptions().highs;
+  std::vector<double> lows = AlphaSearchOptions().lows;
   uint64_t seed = 20240;  // of the held-out text; training and demo draw others
 };
 
@@ -99,6 +101,8 @@ absl::Status Calibrate(const CalibrateOptions& options) {
     DECANT_ASSIGN_OR_RETURN(search.profile, catalogue.Find(name));
     search.answer_tokens = options.answer_tokens;
     search.loss = options.loss;
+    search.highs = options.highs;
+    search.lows = options.lows;
     const absl::Time start = absl::Now();
     search.progress = [&](int32_t done, int32_t all) {
       const absl::Duration left = (absl::Now() - start) / done * (all - done);
@@ -142,6 +146,8 @@ void AddCalibrate(CLI::App& parser, CommandRun& run) {
       ->type_name("FILE");
   command->add_option("--profile", options->profiles, "profiles to calibrate")->capture_default_str();
   command->add_option("--loss", options->loss, "nats per token that may be lost beside k8v4")->capture_default_str();
+  command->add_option("--alpha-high", options->highs, "values of alpha_h to try")->capture_default_str();
+  command->add_option("--alpha-low", options->lows, "values of alpha_l to try")->capture_default_str();
   command->add_option("--prompts", options->prompts, "prompts to measure on")
       ->check(CLI::Range(1, 10'000))
       ->capture_default_str();
