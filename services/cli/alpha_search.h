@@ -23,7 +23,7 @@ namespace decant {
 struct AlphaSearchOptions {
   Profile profile;  // whose alphas are searched: its allocation is by threshold
   int32_t answer_tokens = 24;
-  double loss = 0.01;  // nats per token that may be lost beside k8v4
+  double loss = 0.05;  // nats per token that may be lost beside k8v4
   std::vector<double> highs = {1, 1.5, 2, 3, 4, 5};
   // Small models lose facts that only one later question reads long before the paper's first step.
   std::vector<double> lows = {0, 0.001, 0.002, 0.005, 0.01, 0.02, 0.04, 0.06, 0.08, 0.1};

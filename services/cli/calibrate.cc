@@ -4,6 +4,7 @@
 #include <iterator>
 #include <memory>
 #include <nlohmann/json.hpp>
+#include <thread>
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
@@ -12,6 +13,7 @@
 #include "services/cli/alpha_search.h"
 #include "services/cli/command.h"
 #include "services/cli/held_out_text.h"
+#include "services/cli/measure_profiles.h"
 
 namespace decant {
 namespace {
@@ -20,13 +22,15 @@ struct CalibrateOptions {
   std::string folder;
   std::string text_file;
   std::string out;
+  std::string table;
+  std::string commit = "unknown";
   std::vector<std::string> profiles = {"diffkv"};
   std::string dtype = "auto";
   int threads = 0;
   int32_t prompts = 8;
   int32_t prompt_tokens = 1024;
   int32_t answer_tokens = 24;
-  double loss = 0.01;
+  double loss = 0.05;
   std::vector<double> highs = AlphaSearchOptions().highs;
   std::vector<double> lows = AlphaSearchOptions().lows;
   uint64_t seed = 20240;  // of the held-out text; training and demo draw others
@@ -84,6 +88,55 @@ nlohmann::ordered_json ToJson(const std::vector<AlphaScore>& scores) {
   return json;
 }
 
+absl::Status WriteFile(const std::string& path, const std::string& text) {
+  std::ofstream file(path);
+  file << text << "\n";
+  if (file.flush()) return absl::OkStatus();
+  return absl::UnavailableError(absl::StrCat("cannot write ", path));
+}
+
+// The model name in /proc/cpuinfo and the cores.
+std::string Machine() {
+  std::ifstream file("/proc/cpuinfo");
+  for (std::string line; std::getline(file, line);) {
+    if (line.rfind("model name", 0) == 0) {
+      return absl::StrCat(line.substr(line.find(':') + 2), ", ", std::thread::hardware_concurrency(), " cores");
+    }
+  }
+  return absl::StrCat("unknown, ", std::thread::hardware_concurrency(), " cores");
+}
+
+absl::Status WriteTable(const CalibrateOptions& options, const LoadedModel& model,
+                        const std::vector<std::vector<int32_t>>& prompts, const Calibration& calibration) {
+  const auto progress = [](absl::string_view profile) {
+    std::fprintf(stderr, "table: measured %s\n", std::string(profile).c_str());
+  };
+  DECANT_ASSIGN_OR_RETURN(const auto profiles,
+                          MeasureProfiles(model, prompts, calibration, options.answer_tokens, progress));
+  nlohmann::ordered_json table;
+  table["format"] = "decant profile table v1";
+  table["model"] = model.weights->config().name;
+  table["measured"] = {{"command", absl::StrCat("decant calibrate --prompts ", options.prompts, " --prompt-tokens ",
+                                                options.prompt_tokens, " --answer-tokens ", options.answer_tokens,
+                                                options.text_file.empty() ? "" : " --text", " --table: quality is the ",
+                                                "share of the greedy answer before it leaves that of full")},
+                       {"machine", Machine()},
+                       {"commit", options.commit},
+                       {"date", absl::FormatTime("%Y-%m-%d", absl::Now(), absl::UTCTimeZone())}};
+  for (const ProfileCost& profile : profiles) {
+    table["profiles"].push_back({{"name", profile.name},
+                                 {"quality", profile.quality},
+                                 {"wire_ratio", profile.wire_ratio},
+                                 {"resident_ratio", profile.resident_ratio},
+                                 {"encode_bytes_per_s", profile.encode_bytes_per_s},
+                                 {"tpot_ratio", profile.tpot_ratio}});
+    std::printf("%-16s quality %.3f, wire 1/%.2f, resident 1/%.2f, encodes %.2f GB/s, time per token %.2f of full\n",
+                profile.name.c_str(), profile.quality, profile.wire_ratio, profile.resident_ratio,
+                profile.encode_bytes_per_s / 1e9, profile.tpot_ratio);
+  }
+  return WriteFile(options.table, table.dump(2));
+}
+
 absl::Status Calibrate(const CalibrateOptions& options) {
   DECANT_ASSIGN_OR_RETURN(const auto model, LoadedModel::Load(options.folder, options.dtype, options.threads));
   const ModelConfig& config = model->weights->config();
@@ -124,11 +177,10 @@ absl::Status Calibrate(const CalibrateOptions& options) {
   calibration["measured"]["answer_tokens"] = options.answer_tokens;
   calibration["measured"]["loss_nats"] = options.loss;
   calibration["measured"]["run_type"] = model->weights->run_type() == RunType::kF32 ? "f32" : "bf16";
-  if (options.out.empty()) return absl::OkStatus();
-  std::ofstream file(options.out);
-  file << calibration.dump(2) << "\n";
-  if (!file.flush()) return absl::UnavailableError(absl::StrCat("cannot write ", options.out));
-  return absl::OkStatus();
+  if (!options.out.empty()) DECANT_RETURN_IF_ERROR(WriteFile(options.out, calibration.dump(2)));
+  if (options.table.empty()) return absl::OkStatus();
+  DECANT_ASSIGN_OR_RETURN(const Calibration chosen, ParseCalibration(calibration.dump()));
+  return WriteTable(options, *model, prompts, chosen);
 }
 
 }  // namespace
@@ -144,6 +196,11 @@ void AddCalibrate(CLI::App& parser, CommandRun& run) {
   command->add_option("--text", options->text_file, "held-out text; left out, some is made")->type_name("FILE");
   command->add_option("--out", options->out, "where to write the calibration, as common/compress/catalogue takes it")
       ->type_name("FILE");
+  command
+      ->add_option("--table", options->table,
+                   "also measure every profile's quality and cost with these alphas, as common/policy/tables takes it")
+      ->type_name("FILE");
+  command->add_option("--commit", options->commit, "what the table says it was measured with")->capture_default_str();
   command->add_option("--profile", options->profiles, "profiles to calibrate")->capture_default_str();
   command->add_option("--loss", options->loss, "nats per token that may be lost beside k8v4")->capture_default_str();
   command->add_option("--alpha-high", options->highs, "values of alpha_h to try")->capture_default_str();

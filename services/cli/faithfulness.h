@@ -1,0 +1,35 @@
+// How near compressed KV stays to full precision, measured side by side.
+#ifndef DECANT_SERVICES_CLI_FAITHFULNESS_H_
+#define DECANT_SERVICES_CLI_FAITHFULNESS_H_
+
+#include <cstdint>
+#include <functional>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "common/compress/recipe.h"
+#include "gpu/engine/loaded_model.h"
+
+namespace decant {
+
+// Means per prompt.
+struct Faithfulness {
+  double divergence = 0;  // KL(first recipe || this one) of the next token, nats, while both wrote the same answer
+  double agreement = 0;   // share of the greedy answer before the first different token
+  double resident_bytes = 0;
+  double wire_bytes = 0;  // of frames and overlays
+  double encode_seconds = 0;
+  double step_seconds = 0;  // of the batch of all recipes
+};
+
+// Computes every prompt once, encodes it with every recipe, and lets all of them decode `answer_tokens` greedily in one
+// batch; the first recipe, full precision as a rule, is what the others are compared with. Recipes that score must all
+// score from the same source. `prompt_done` may be empty.
+absl::StatusOr<std::vector<Faithfulness>> MeasureFaithfulness(const LoadedModel& model,
+                                                              const std::vector<std::vector<int32_t>>& prompts,
+                                                              const std::vector<Recipe>& recipes, int32_t answer_tokens,
+                                                              const std::function<void()>& prompt_done);
+
+}  // namespace decant
+
+#endif  // DECANT_SERVICES_CLI_FAITHFULNESS_H_

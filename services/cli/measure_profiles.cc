@@ -1,0 +1,78 @@
+#include "services/cli/measure_profiles.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "common/base/status_macros.h"
+#include "services/cli/faithfulness.h"
+
+namespace decant {
+namespace {
+
+constexpr int kRounds = 5;
+
+double Median(std::vector<double> values) {
+  std::sort(values.begin(), values.end());
+  return values[values.size() / 2];
+}
+
+absl::StatusOr<std::vector<Recipe>> Recipes(const LoadedModel& model, const Calibration& calibration) {
+  DECANT_ASSIGN_OR_RETURN(const Catalogue catalogue, Catalogue::BuiltIn());
+  std::vector<Recipe> recipes;
+  for (const std::string& name : catalogue.Names()) {
+    DECANT_ASSIGN_OR_RETURN(Profile profile, catalogue.FindFor(name, model.weights->config().name));
+    if (const auto alphas = calibration.profiles.find(name); alphas != calibration.profiles.end()) {
+      profile.alpha_high = alphas->second.high;
+      profile.alpha_low = alphas->second.low;
+    }
+    DECANT_ASSIGN_OR_RETURN(Recipe recipe,
+                            Compile(profile, model.weights->config().geometry(), model.weights->run_type()));
+    // `full` first: the others are told relative to it.
+    recipes.insert(recipe.exact() ? recipes.begin() : recipes.end(), std::move(recipe));
+  }
+  return recipes;
+}
+
+}  // namespace
+
+absl::StatusOr<std::vector<ProfileCost>> MeasureProfiles(const LoadedModel& model,
+                                                         const std::vector<std::vector<int32_t>>& prompts,
+                                                         const Calibration& calibration, int32_t answer_tokens,
+                                                         const std::function<void(absl::string_view)>& progress) {
+  if (prompts.empty()) return absl::InvalidArgumentError("no prompts to measure on");
+  DECANT_ASSIGN_OR_RETURN(const std::vector<Recipe> recipes, Recipes(model, calibration));
+  double tokens = 0;
+  for (const auto& prompt : prompts) tokens += static_cast<double>(prompt.size()) / static_cast<double>(prompts.size());
+  const auto bytes_per_token = static_cast<double>(model.weights->config().geometry().full_bytes_per_token());
+  std::vector<ProfileCost> costs;
+  for (const Recipe& recipe : recipes) {
+    DECANT_ASSIGN_OR_RETURN(const auto measured,
+                            MeasureFaithfulness(model, prompts, {recipes[0], recipe}, answer_tokens, nullptr));
+    ProfileCost cost;
+    cost.name = recipe.profile;
+    cost.quality = measured[1].agreement;
+    cost.wire_ratio = tokens * bytes_per_token / measured[1].wire_bytes;
+    cost.resident_ratio = (tokens + answer_tokens) * bytes_per_token / measured[1].resident_bytes;
+    costs.push_back(std::move(cost));
+    progress(recipe.profile);
+  }
+  std::vector<std::vector<double>> encode_rates(recipes.size()), step_ratios(recipes.size());
+  for (int round = 0; round < kRounds; ++round) {
+    double full_step = 0;
+    for (size_t i = 0; i < recipes.size(); ++i) {
+      const auto& prompt = prompts[static_cast<size_t>(round) % prompts.size()];
+      DECANT_ASSIGN_OR_RETURN(const auto alone,
+                              MeasureFaithfulness(model, {prompt}, {recipes[i]}, answer_tokens, nullptr));
+      if (i == 0) full_step = alone[0].step_seconds;
+      step_ratios[i].push_back(alone[0].step_seconds / full_step);
+      encode_rates[i].push_back(static_cast<double>(prompt.size()) * bytes_per_token / alone[0].encode_seconds);
+    }
+  }
+  for (size_t i = 0; i < recipes.size(); ++i) {
+    costs[i].encode_bytes_per_s = Median(encode_rates[i]);
+    costs[i].tpot_ratio = Median(step_ratios[i]);
+  }
+  return costs;
+}
+
+}  // namespace decant
