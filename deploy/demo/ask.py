@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Asks the demo's prompts through `decant generate`, with compression and in full precision, and prints what each cost.
 
-  ask.py --decant BINARY --router HOST:PORT --prompts FILE.jsonl [--link-bps N] [--json FILE]
+  ask.py --decant BINARY --router HOST:PORT --prompts FILE.jsonl (--link-bps N | --profile NAME) [--json FILE]
 
 Exits 1 when a request failed. Compression runs first, so that what it finds in the pool is what it stored itself.
 """
@@ -102,14 +102,19 @@ def main():
     parser.add_argument("--decant", required=True)
     parser.add_argument("--router", required=True)
     parser.add_argument("--prompts", required=True)
-    parser.add_argument("--link-bps", default="2e7", help="declared rate of the link between prefill and decode")
+    parser.add_argument("--link-bps", help="declared rate of the link between prefill and decode; the pool chooses the profile")
+    parser.add_argument("--profile", help="the profile to ask for")
     parser.add_argument("--json")
     args = parser.parse_args()
     with open(args.prompts, encoding="utf-8") as f:
         prompts = [json.loads(line) for line in f]
 
-    print(f"\n== answers over compressed KV (the pool chooses the profile; declared link {float(args.link_bps) / 1e6:g} Mbit/s)")
-    compressed = run(args, prompts, ["--link-bps", args.link_bps], show=True)
+    if args.profile:
+        how, extra = f"profile {args.profile}", ["--profile", args.profile]
+    else:
+        how, extra = f"the pool chooses the profile; declared link {float(args.link_bps) / 1e6:g} Mbit/s", ["--link-bps", args.link_bps]
+    print(f"\n== answers over compressed KV ({how})")
+    compressed = run(args, prompts, extra, show=True)
     print("\n== the same in full precision", flush=True)
     full = run(args, prompts, ["--floor", "1"], show=False)
 
