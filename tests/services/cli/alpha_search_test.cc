@@ -47,7 +47,7 @@ class BundledModelTest : public ::testing::Test {
     ASSERT_TRUE(model.ok()) << model.status();
     model_ = *std::move(model);
     for (uint64_t seed = 0; seed < 2; ++seed) {
-      prompts_.push_back(*model_->folder.tokenizer->Encode(HeldOutText(seed, 150)));
+      prompts_.push_back(*model_->folder.tokenizer->Encode(HeldOutText(seed, 500)));
     }
   }
   std::shared_ptr<const LoadedModel> model_;
