@@ -79,5 +79,8 @@ router=$address
 start prefill --model "$folder" --router "$router"
 start decode --model "$folder" --router "$router"
 
+# A link slow enough that compression pays: the bundled model's KV is small.
+link=2e7
+[ "$prompts" = tiny ] && link=2e6
 python3 deploy/demo/prompts.py "$prompts" "$work"
-python3 deploy/demo/ask.py --decant build/demo/services/cli/decant --router "$router" --prompts "$work/prompts.jsonl" ${json:+--json "$json"}
+python3 deploy/demo/ask.py --decant build/demo/services/cli/decant --router "$router" --prompts "$work/prompts.jsonl" --link-bps "$link" ${json:+--json "$json"}

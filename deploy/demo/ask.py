@@ -102,13 +102,13 @@ def main():
     parser.add_argument("--decant", required=True)
     parser.add_argument("--router", required=True)
     parser.add_argument("--prompts", required=True)
-    parser.add_argument("--link-bps", default="1e9", help="declared rate of the link between prefill and decode")
+    parser.add_argument("--link-bps", default="2e7", help="declared rate of the link between prefill and decode")
     parser.add_argument("--json")
     args = parser.parse_args()
     with open(args.prompts, encoding="utf-8") as f:
         prompts = [json.loads(line) for line in f]
 
-    print(f"\n== answers over compressed KV (the pool chooses the profile; declared link {float(args.link_bps) / 1e9:g} Gbit/s)")
+    print(f"\n== answers over compressed KV (the pool chooses the profile; declared link {float(args.link_bps) / 1e6:g} Mbit/s)")
     compressed = run(args, prompts, ["--link-bps", args.link_bps], show=True)
     print("\n== the same in full precision", flush=True)
     full = run(args, prompts, ["--floor", "1"], show=False)

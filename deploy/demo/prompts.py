@@ -40,7 +40,9 @@ def smollm2():
     about = f"Here is a chronicle.\n\n{document}\n\n"
     yield dict(name="chat", wave=0, text=chat("What is the capital of France?"), max_tokens=24, expected="Paris")
     yield dict(name="document", wave=1, text=chat(about + "How many barrels of honey did the ship named Aurora carry?"), max_tokens=64, expected="300")
-    yield dict(name="document-again", wave=2, text=chat(about + "What is the name of the lighthouse keeper?", "The lighthouse keeper is called"),
+    again = ("Many people are mentioned in this chronicle, some of them by what they do and a few by name. One of them looks after the lighthouse and is mentioned "
+             "only once. Read the chronicle again with care and then answer this question in one short sentence. What is the name of the lighthouse keeper?")
+    yield dict(name="document-again", wave=2, text=chat(about + again, "The lighthouse keeper is called"),
                max_tokens=64, expected="Miriam")
     asks = [("together-1", "What is the capital of Italy?", "Rome"), ("together-2", "How many days are there in a week?", "7"),
             ("together-3", "What is the opposite of hot?", "cold"), ("together-4", "Write two sentences about the sea.", None)]
@@ -64,7 +66,8 @@ def tiny():
     document = tiny_document(r, facts(NAMES[:6]), 130)
     yield dict(name="question", wave=0, text=small + ask(NAMES[1]), max_tokens=8, expected=codes[NAMES[1]])
     yield dict(name="document", wave=1, text=document + ask(NAMES[2]), max_tokens=96, expected=codes[NAMES[2]])
-    yield dict(name="document-again", wave=2, text=document + ask(NAMES[4]), max_tokens=96, expected=codes[NAMES[4]])
+    more = tiny_document(r, facts(NAMES[6:7]), 6)
+    yield dict(name="document-again", wave=2, text=document + more + ask(NAMES[4]), max_tokens=96, expected=codes[NAMES[4]])
     for i in range(4):
         text = tiny_document(r, facts(NAMES[3 * i:3 * i + 3]), 20)
         yield dict(name=f"together-{i + 1}", wave=3, text=text + ask(NAMES[3 * i + 1]), max_tokens=8, expected=codes[NAMES[3 * i + 1]])
