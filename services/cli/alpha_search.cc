@@ -68,7 +68,9 @@ absl::StatusOr<AlphaChoice> SearchAlphas(const LoadedModel& model, const std::ve
   DECANT_ASSIGN_OR_RETURN(choice.first, measure(alphas));
   choice.alpha_high = choice.first[ChooseAlphas(choice.first, options.loss)].alpha_high;
   alphas.clear();
-  for (const double low : options.lows) alphas.emplace_back(choice.alpha_high, low);
+  for (const double low : options.lows) {
+    if (low <= choice.alpha_high) alphas.emplace_back(choice.alpha_high, low);
+  }
   DECANT_ASSIGN_OR_RETURN(choice.second, measure(alphas));
   choice.alpha_low = choice.second[ChooseAlphas(choice.second, options.loss)].alpha_low;
   return choice;

@@ -24,7 +24,8 @@ struct AlphaSearchOptions {
   Profile profile;  // whose alphas are searched: its allocation is by threshold
   int32_t answer_tokens = 24;
   double loss = 0.05;  // nats per token that may be lost beside k8v4
-  std::vector<double> highs = {1, 1.5, 2, 3, 4, 5};
+  // Small models need more tokens in the high tier than the paper's 1..5 leave there.
+  std::vector<double> highs = {0.05, 0.1, 0.2, 0.4, 0.8, 1, 1.5, 2, 3, 4, 5};
   // Small models lose facts that only one later question reads long before the paper's first step.
   std::vector<double> lows = {0, 0.001, 0.002, 0.005, 0.01, 0.02, 0.04, 0.06, 0.08, 0.1};
   // Called after every prompt with prompts done and to do.

@@ -78,6 +78,7 @@ class FakeBatch final : public DecodeBatch {
     sequences_.erase(sequence);
   }
   absl::Status CopyLogits(absl::Span<float> /*out*/) override { return absl::UnimplementedError("no logits"); }
+  absl::StatusOr<RowsCopy> CopyRows(SequenceId /*sequence*/) override { return absl::UnimplementedError("no rows"); }
   MemoryRef pages() override { return MemoryRef(); }
 
  private:
