@@ -14,6 +14,7 @@
 #include "gpu/engine/transformer.h"
 #include "gpu/kernels/attention/decode_attention.h"
 #include "gpu/kernels/codec/append_token.h"
+#include "gpu/kernels/codec/settle_rows.h"
 #include "gpu/kernels/nn/sample.h"
 #include "gpu/kernels/pages/page_ops.h"
 
@@ -137,8 +138,17 @@ class DecodeBatchOnPages final : public DecodeBatch {
       return absl::InvalidArgumentError(
           absl::StrCat("first token ", first_token, " of a vocabulary of ", config_.vocabulary));
     }
+    Buffer scratch;
+    if (sequence->Settles()) {
+      DECANT_ASSIGN_OR_RETURN(
+          scratch, stream_.device().Allocate(SettleRowsScratchBytes(
+                       stream_.device(), arena_.geometry, sequence->options().recipe.low, sequence->MostHighTokens())));
+    }
     sequence->Join(stream_, first_token);
-    if (!sequence->finished()) running_.push_back(sequence);
+    if (!sequence->finished()) {
+      if (sequence->Settles()) DECANT_RETURN_IF_ERROR(Settle(*sequence, scratch));
+      running_.push_back(sequence);
+    }
     changed_ = true;
     return stream_.Synchronize();
   }
@@ -326,6 +336,35 @@ class DecodeBatchOnPages final : public DecodeBatch {
     stream_.Copy(&error, record.error, sizeof(error));
     DECANT_RETURN_IF_ERROR(stream_.Synchronize());
     return error == 0 ? absl::OkStatus() : OutOfPages();
+  }
+
+  // A prefix that came in the high format gets the tiers of its prompt.
+  absl::Status Settle(DecodeSequence& sequence, const Buffer& scratch) {
+    const Recipe& recipe = sequence.options().recipe;
+    const StepRecord record = memory_.record();
+    stream_.Fill(memory_.record_bytes(), 0, memory_.record_size());
+    SettleRowsArgs settle;
+    settle.arena = arena_;
+    settle.ring = ring_;
+    settle.rows = sequence.device_rows();
+    settle.allocation = recipe.allocation;
+    settle.source = recipe.score;
+    settle.high = recipe.high;
+    settle.low = recipe.low;
+    settle.most_high_tokens = sequence.MostHighTokens();
+    settle.scratch = scratch.As<void>();
+    settle.moved = record.moved;
+    settle.error = record.error;
+    SettleRows(stream_, settle);
+    std::vector<HeadState> heads(static_cast<size_t>(config_.layers) * static_cast<size_t>(config_.kv_heads));
+    stream_.Copy(heads.data(), sequence.rows().heads, static_cast<int64_t>(heads.size() * sizeof(HeadState)));
+    stream_.Copy(host_record_.data(), memory_.record_bytes(), memory_.record_size());
+    DECANT_RETURN_IF_ERROR(stream_.Synchronize());
+    const StepRecord settled = memory_.RecordIn(host_record_.data());
+    if (*settled.error != 0) return OutOfPages();
+    sequence.CountMoved(settled.moved);
+    sequence.ShrinkPromises(heads);
+    return absl::OkStatus();
   }
 
   // What varies from step to step.

@@ -80,7 +80,10 @@ class DecodeBatch {
   // them, chunks in ascending order per layer. DATA_LOSS or FAILED_PRECONDITION for frames that are wrong in any way;
   // the sequence must then be removed. As layers fill, the promise shrinks to true pages and what generation can add.
   virtual absl::Status Import(SequenceId sequence, absl::Span<const uint8_t> batch) = 0;
-  // Every layer must hold the prompt (FAILED_PRECONDITION). The first generated token was sampled by prefill.
+  // Every layer must hold the prompt (FAILED_PRECONDITION). The first generated token was sampled by prefill. Under an
+  // online policy with two tiers, tokens of a reused prefix that enough queries have passed over get the tier that the
+  // prompt's policy has for them and count as demoted or dropped. RESOURCE_EXHAUSTED, and nothing changes, when the
+  // device has no room for the work.
   virtual absl::Status Join(SequenceId sequence, int32_t first_token) = 0;
   // One token for every joined sequence that is not finished; allocates nothing.
   virtual absl::StatusOr<absl::Span<const StepToken>> Step() = 0;

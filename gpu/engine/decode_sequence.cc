@@ -76,8 +76,38 @@ void DecodeSequence::ShrinkPromise(int32_t layer) {
   int64_t pages = 0;
   for (int32_t head = 0; head < geometry_.kv_heads; ++head) {
     const std::array<int32_t, kTierCount>& held = plan_.tokens(layer, head);
-    pages += GrownHeadPages(pages_, {held[kHigh], held[kLow], held[kFixed]}, Growth(options_));
+    const int32_t movable = Settles() ? held[kHigh] : 0;
+    pages += GrownHeadPages(pages_, {held[kHigh], held[kLow], held[kFixed]}, movable, Growth(options_));
   }
+  LowerPromise(layer, pages);
+}
+
+void DecodeSequence::ShrinkPromises(const std::vector<HeadState>& heads) {
+  for (int32_t layer = 0; layer < geometry_.layers; ++layer) {
+    int64_t pages = 0;
+    for (int32_t head = 0; head < geometry_.kv_heads; ++head) {
+      const HeadState& state = heads[static_cast<size_t>(layer * geometry_.kv_heads + head)];
+      pages += GrownHeadPages(pages_, state.tokens, 0, Growth(options_));
+    }
+    LowerPromise(layer, pages);
+  }
+}
+
+bool DecodeSequence::Settles() const {
+  const Recipe& recipe = options_.recipe;
+  return recipe.online != OnlinePolicy::kNone && recipe.low != FormatId::kNone &&
+         recipe.allocation != Allocation::kAllHigh;
+}
+
+int32_t DecodeSequence::MostHighTokens() const {
+  int32_t most = 0;
+  for (int32_t layer = 0; layer < geometry_.layers; ++layer) {
+    for (int32_t head = 0; head < geometry_.kv_heads; ++head) most = std::max(most, plan_.tokens(layer, head)[kHigh]);
+  }
+  return most;
+}
+
+void DecodeSequence::LowerPromise(int32_t layer, int64_t pages) {
   int64_t& promise = layer_promises_[static_cast<size_t>(layer)];
   promised_pages_ += std::min(pages, promise) - promise;
   promise = std::min(pages, promise);

@@ -36,8 +36,15 @@ class DecodeSequence {
   const SequenceRows* device_rows() const { return table_.As<SequenceRows>(); }
 
   int64_t promised_pages() const { return promised_pages_; }
-  // A complete layer needs only what it holds and what generation can add.
+  // A complete layer needs only what it holds, what Join may move and what generation can add.
   void ShrinkPromise(int32_t layer);
+
+  // Whether Join may find imported tokens in a better tier than the prompt's policy has for them.
+  bool Settles() const;
+  // The most high tokens of any head, of the layers that landed.
+  int32_t MostHighTokens() const;
+  // After Join has moved tokens: `heads` [layers, kv_heads] is what the rows hold now.
+  void ShrinkPromises(const std::vector<HeadState>& heads);
 
   // Begins to run: the prompt's length and scores are known.
   void Join(Stream& stream, int32_t first_token);
@@ -55,6 +62,8 @@ class DecodeSequence {
  private:
   DecodeSequence(SequenceId id, const SequenceOptions& options, const PageArena& arena,
                  const ImportPlan::Expectation& expectation);
+
+  void LowerPromise(int32_t layer, int64_t pages);
 
   const SequenceId id_;
   const SequenceOptions options_;

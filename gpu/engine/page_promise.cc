@@ -23,7 +23,7 @@ int64_t WorstCaseHeadPages(const TierPages& pages, int64_t total) {
   return PagesOf(total, fewest) + tiers - 1;
 }
 
-int64_t GrownHeadPages(const TierPages& pages, const int32_t (&tokens)[kTierCount], int64_t growth) {
+int64_t GrownHeadPages(const TierPages& pages, const int32_t (&tokens)[kTierCount], int64_t movable, int64_t growth) {
   const int64_t fixed = PagesOf(tokens[kFixed], pages.tokens[kFixed]);
   const auto with_low_growth = [&](int64_t low) {
     return PagesOf(tokens[kHigh] + growth - low, pages.tokens[kHigh]) + PagesOf(tokens[kLow] + low, pages.tokens[kLow]);
@@ -31,11 +31,12 @@ int64_t GrownHeadPages(const TierPages& pages, const int32_t (&tokens)[kTierCoun
   int64_t most = with_low_growth(0);
   if (pages.tokens[kLow] == 0) return fixed + most;
   // A low page packs at least as many tokens as a high one, so at most the step into its next page is worth a high
-  // token; where it packs fewer, all growth may go there.
+  // token; where it packs fewer, all that can may go there.
+  const int64_t reach = movable + growth;
   const int64_t held = PagesOf(tokens[kLow], pages.tokens[kLow]) * pages.tokens[kLow];
   const int64_t into_next_page = held - tokens[kLow] + 1;
-  if (into_next_page <= growth) most = std::max(most, with_low_growth(into_next_page));
-  if (pages.tokens[kLow] < pages.tokens[kHigh]) most = std::max(most, with_low_growth(growth) + 1);
+  if (into_next_page <= reach) most = std::max(most, with_low_growth(into_next_page));
+  if (pages.tokens[kLow] < pages.tokens[kHigh]) most = std::max(most, with_low_growth(reach) + 1);
   return fixed + most;
 }
 

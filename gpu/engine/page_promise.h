@@ -17,9 +17,10 @@ struct TierPages {
 // tail page in each of the others.
 int64_t WorstCaseHeadPages(const TierPages& pages, int64_t total);
 
-// The most pages of one head that holds `tokens` and appends `growth` more: every step adds at most one token to the
-// high or the low tier, and pages are never given back before the sequence ends.
-int64_t GrownHeadPages(const TierPages& pages, const int32_t (&tokens)[kTierCount], int64_t growth);
+// The most pages of one head that holds `tokens`, of whose high ones up to `movable` go low or leave at once (their
+// pages come back first), and then appends `growth` more: every step adds at most one token to the high or the low
+// tier, and pages are never given back before the sequence ends.
+int64_t GrownHeadPages(const TierPages& pages, const int32_t (&tokens)[kTierCount], int64_t movable, int64_t growth);
 
 }  // namespace decant
 

@@ -1,6 +1,7 @@
 #include <functional>
 
 #include "gpu/kernels/codec/codec_host.h"
+#include "gpu/kernels/codec/token_codec.h"
 #include "gpu/kernels/codec/vector_codec.h"
 #include "gpu/kernels/pages/slot.h"
 
@@ -8,18 +9,9 @@ namespace decant {
 namespace {
 
 void DemoteToken(const PageArena& arena, const SequenceRows& rows, const HeadRow& row, const StepAction& action) {
-  const FormatId high = rows.formats[kHigh];
-  const FormatId low = rows.formats[kLow];
-  const int32_t head_dim = arena.geometry.head_dim;
-  const TokenSlot from = SlotAt(arena, row, high, kHigh, action.high_slot);
-  const TokenSlot to = SlotAt(arena, row, low, kLow, action.demote_to);
-  float vector[kMaxHeadDim];
-  DecodeVector(from.keys, from.key_meta, head_dim, FormatOf(high).k, RunType::kF32, vector);
-  EncodeVector(RunType::kF32, vector, head_dim, FormatOf(low).k, to.keys, to.key_meta, nullptr);
-  DecodeVector(from.values, from.value_meta, head_dim, FormatOf(high).v, RunType::kF32, vector);
-  EncodeVector(RunType::kF32, vector, head_dim, FormatOf(low).v, to.values, to.value_meta, nullptr);
-  *to.score = *from.score;
-  *to.position = *from.position;
+  const TokenSlot from = SlotAt(arena, row, rows.formats[kHigh], kHigh, action.high_slot);
+  const TokenSlot to = SlotAt(arena, row, rows.formats[kLow], kLow, action.demote_to);
+  ReencodeToken(from, rows.formats[kHigh], to, rows.formats[kLow], arena.geometry.head_dim);
   if (action.demote_to == row.state->tokens[kLow]) ++row.state->tokens[kLow];
 }
 

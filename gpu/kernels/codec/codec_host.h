@@ -1,15 +1,18 @@
-// The host schedules of append_token.h and encode_frames.h.
+// The host schedules of append_token.h, encode_frames.h and settle_rows.h.
 #ifndef DECANT_GPU_KERNELS_CODEC_CODEC_HOST_H_
 #define DECANT_GPU_KERNELS_CODEC_CODEC_HOST_H_
 
 #include "gpu/kernels/codec/append_token.h"
 #include "gpu/kernels/codec/encode_frames.h"
+#include "gpu/kernels/codec/settle_rows.h"
 
 namespace decant {
 
 void AppendTokenHost(Stream& stream, const AppendTokenArgs& args);
 void EncodeFramesHost(Stream& stream, const EncodeFramesArgs& args);
 void ExpandFramesHost(Stream& stream, const ExpandFramesArgs& args);
+void SettleRowsHost(Stream& stream, const SettleRowsArgs& args);
+int64_t SettleRowsScratchBytesHost(Device& device, const Geometry& geometry, FormatId low, int32_t most_high_tokens);
 
 }  // namespace decant
 

@@ -107,40 +107,116 @@ TEST(LayerEncoderTest, AStoredFullPrefixGivesTheColdLogits) {
   EXPECT_LT(LargestDifference(warm, tail), 1e-4 * LargestMagnitude(tail));
 }
 
-// A k8v4 prefix goes to decode unchanged, with a fresh overlay, and the suffix is encoded with the request's recipe.
-TEST(LayerEncoderTest, AReusedPrefixTravelsWithFreshOverlays) {
-  DecodeRig rig(CreateTestDevice(2), kTiny);
-  const std::vector<int32_t> prompt = rig.Prompt(200);
-  const Poured stored = rig.Prefill(prompt, rig.RecipeOf("k8v4"));
-  const Recipe recipe = rig.RecipeOf("diffkv");
-  const SequenceId id = rig.batch().Reserve(rig.Options(prompt, recipe, 5)).value();
+// Reserves `prompt`, whose first `chunks` chunks go to decode as they were stored, with fresh overlays, and whose rest
+// is encoded with `recipe`; imports all.
+SequenceId ImportReusing(DecodeRig& rig, const std::vector<int32_t>& prompt, const Poured& stored, int32_t chunks,
+                         const Recipe& recipe, int32_t max_tokens) {
+  const SequenceId id = rig.batch().Reserve(rig.Options(prompt, recipe, max_tokens)).value();
   LayerEncoderOptions options;
   options.recipe = recipe;
   options.geometry = rig.config().geometry();
   options.run_type = rig.weights().run_type();
-  options.prompt_tokens = 200;
+  options.prompt_tokens = static_cast<int32_t>(prompt.size());
   options.model = FingerprintOf(kTiny);
   options.prefix_provenance = Provenance::kQuantised;
   const auto encoder = LayerEncoder::Create(rig.device(), options).value();
-  PrefillReusing(rig, prompt, stored, 2, recipe.score, [&](const LayerTap& tap) {
-    const EncodedLayer layer = encoder->Encode(rig.stream(), tap, 2).value();
-    ASSERT_EQ(layer.chunks.size(), 4u);
-    const std::vector<StoredFrame> prefix = WholeChunks(stored.layers[static_cast<size_t>(tap.layer)], 2);
+  PrefillReusing(rig, prompt, stored, chunks, recipe.score, [&](const LayerTap& tap) {
+    const EncodedLayer layer = encoder->Encode(rig.stream(), tap, chunks).value();
+    ASSERT_EQ(layer.chunks.size(), (prompt.size() + kChunk - 1) / kChunk);
+    const auto reused = static_cast<size_t>(chunks);
+    const std::vector<StoredFrame> prefix = WholeChunks(stored.layers[static_cast<size_t>(tap.layer)], reused);
     std::vector<uint8_t> batch;
     for (size_t i = 0; i < layer.chunks.size(); ++i) {
-      EXPECT_EQ(layer.chunks[i].frame_bytes == 0, i < 2);
-      if (i < 2) batch.insert(batch.end(), prefix[i].begin(), prefix[i].end());
+      EXPECT_EQ(layer.chunks[i].frame_bytes == 0, i < reused);
+      if (i < reused) batch.insert(batch.end(), prefix[i].begin(), prefix[i].end());
       const auto first = layer.batch.begin() + layer.chunks[i].frame_offset;
       batch.insert(batch.end(), first, first + layer.chunks[i].frame_bytes + layer.chunks[i].overlay_bytes);
     }
     const absl::Status imported = rig.batch().Import(id, batch);
     ASSERT_TRUE(imported.ok()) << imported;
   });
+  return id;
+}
+
+// Fewer new queries than the window say too little: the prefix keeps its precision.
+TEST(LayerEncoderTest, AReusedPrefixTravelsWithFreshOverlays) {
+  DecodeRig rig(CreateTestDevice(2), kTiny);
+  const std::vector<int32_t> prompt = rig.Prompt(191);
+  const Poured stored = rig.Prefill(prompt, rig.RecipeOf("k8v4"));
+  const SequenceId id = ImportReusing(rig, prompt, stored, 2, rig.RecipeOf("diffkv"), 5);
   ASSERT_TRUE(rig.batch().Join(id, 5).ok());
   const RowsCopy rows = rig.batch().CopyRows(id).value();
   EXPECT_EQ(rows.rows.first_query, 128);
   for (const HeadState& head : rows.heads) EXPECT_GE(head.tokens[kHigh], 128);
+  EXPECT_EQ(rig.batch().Use(id).value().tokens.demoted, 0);
   EXPECT_TRUE(rig.batch().Step().ok());
+}
+
+// With enough new queries Join gives the prefix the tiers of the prompt's policy.
+TEST(LayerEncoderTest, AReusedPrefixSettlesAtJoin) {
+  DecodeRig rig(CreateTestDevice(2), kTiny, int64_t{4} << 20);
+  const std::vector<int32_t> prompt = rig.Prompt(512 + 64);
+  const Poured stored = rig.Prefill(prompt, rig.RecipeOf("k8v4"));
+  const int64_t all = rig.batch().total_pages();
+  for (const char* profile : {"diffkv", "diffkv-release", "diffkv"}) {
+    SCOPED_TRACE(profile);
+    const SequenceId id = ImportReusing(rig, prompt, stored, 8, rig.RecipeOf(profile), 30);
+    const SequenceUse before = rig.batch().Use(id).value();
+    const int64_t promised = all - rig.batch().unreserved_pages();
+    ASSERT_TRUE(rig.batch().Join(id, 5).ok());
+    const SequenceUse after = rig.batch().Use(id).value();
+    EXPECT_GT(after.tokens.demoted, 0);
+    EXPECT_EQ(after.tokens.low, before.tokens.low + after.tokens.demoted);
+    EXPECT_EQ(after.tokens.high, before.tokens.high - after.tokens.demoted - after.tokens.dropped);
+    EXPECT_LT(after.pages, before.pages);
+    const int64_t left = all - rig.batch().unreserved_pages();
+    EXPECT_LT(left, promised);
+    EXPECT_GE(left, after.pages);
+    int steps = 0;
+    for (; rig.batch().running() > 0; ++steps) ASSERT_TRUE(rig.batch().Step().ok());
+    EXPECT_EQ(steps, 29);
+    EXPECT_LE(rig.batch().Use(id).value().pages, left) << "more pages than promised";
+    rig.batch().Remove(id);
+    EXPECT_EQ(rig.batch().unreserved_pages(), all);
+  }
+  // Every page can be handed out again.
+  int32_t longest = 1;
+  const Recipe full = rig.RecipeOf("full");
+  const auto fits = [&](int32_t tokens) {
+    return rig.batch().WorstCasePages(rig.Options(rig.Prompt(tokens), full, 1)) <= all;
+  };
+  while (fits(longest + 1)) ++longest;
+  const SequenceId id = rig.Start(rig.Prompt(longest), "full", 1);
+  EXPECT_GE(rig.batch().Use(id).value().pages, all - 12);
+}
+
+// Prefill has already given every token of a prompt without reuse its tier: Join finds nothing to move.
+TEST(LayerEncoderTest, JoinLeavesAColdPromptBitForBit) {
+  for (const char* profile : {"diffkv", "diffkv-release"}) {
+    DecodeRig rig(CreateTestDevice(2), kTiny, int64_t{4} << 20);
+    const std::vector<int32_t> prompt = rig.Prompt(300);
+    const Recipe recipe = rig.RecipeOf(profile);
+    const Poured poured = rig.Prefill(prompt, recipe);
+    const SequenceId id = rig.batch().Reserve(rig.Options(prompt, recipe, 5)).value();
+    for (const EncodedLayer& layer : poured.layers) ASSERT_TRUE(rig.batch().Import(id, layer.batch).ok());
+    RowsCopy rows[2];
+    std::vector<uint8_t> pages[2];
+    for (const int i : {0, 1}) {
+      if (i == 1) {
+        ASSERT_TRUE(rig.batch().Join(id, poured.first_token).ok());
+      }
+      rows[i] = rig.batch().CopyRows(id).value();
+      pages[i].resize(static_cast<size_t>(rig.batch().pages().bytes));
+      rig.stream().Copy(pages[i].data(), rig.batch().pages().address, rig.batch().pages().bytes);
+    }
+    EXPECT_EQ(pages[0], pages[1]) << profile;
+    EXPECT_EQ(rows[0].page_ids, rows[1].page_ids) << profile;
+    ASSERT_EQ(rows[0].heads.size(), rows[1].heads.size());
+    EXPECT_EQ(std::memcmp(rows[0].heads.data(), rows[1].heads.data(), rows[0].heads.size() * sizeof(HeadState)), 0);
+    const SequenceUse use = rig.batch().Use(id).value();
+    EXPECT_GT(use.tokens.low + use.tokens.pruned, 0) << "the test saw no policy";
+    EXPECT_EQ(use.tokens.demoted + use.tokens.dropped, 0);
+  }
 }
 
 TEST(PrefixLoaderTest, RefusesFramesThatAreNotTheChunk) {
