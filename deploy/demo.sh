@@ -79,8 +79,5 @@ router=$address
 start prefill --model "$folder" --router "$router"
 start decode --model "$folder" --router "$router"
 
-# On a slow link the pool picks a compressing profile by itself; the bundled model's KV is so small that it has to be asked for.
-choose=(--link-bps 2e7)
-[ "$prompts" = tiny ] && choose=(--profile diffkv)
 python3 deploy/demo/prompts.py "$prompts" "$work"
-python3 deploy/demo/ask.py --decant build/demo/services/cli/decant --router "$router" --prompts "$work/prompts.jsonl" "${choose[@]}" ${json:+--json "$json"}
+python3 deploy/demo/ask.py --decant build/demo/services/cli/decant --router "$router" --prompts "$work/prompts.jsonl" ${json:+--json "$json"}

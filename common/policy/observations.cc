@@ -7,6 +7,7 @@ namespace decant {
 namespace {
 
 constexpr double kWeight = 0.3;
+constexpr int64_t kLeastRatioTokens = 512;
 
 double Corrected(double stated, double seen) {
   if (seen <= 0) return stated;
@@ -37,7 +38,8 @@ void Observations::Add(const Observation& o) {
   Learn(link_bits_per_s_, kMostLinks, std::make_pair(o.profile, Link(o.prefill, o.decode)),
         per_s(8.0 * static_cast<double>(o.wire_bytes), o.wire_ms));
   // Behind a reused prefix, bytes on the wire and bytes encoded are not those of the whole prompt.
-  if (o.tokens_computed != o.prompt_tokens || o.wire_bytes <= 0) return;
+  // Of a short prompt most tokens are in the window, which no profile compresses much.
+  if (o.tokens_computed != o.prompt_tokens || o.wire_bytes <= 0 || o.prompt_tokens < kLeastRatioTokens) return;
   Learn(encode_bytes_per_s_, kMostProfiles, o.profile, per_s(static_cast<double>(o.full_bytes), o.encode_ms));
   Learn(wire_ratio_, kMostProfiles, o.profile, static_cast<double>(o.full_bytes) / static_cast<double>(o.wire_bytes));
 }

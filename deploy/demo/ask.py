@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
 """Asks the demo's prompts through `decant generate`, with compression and in full precision, and prints what each cost.
 
-  ask.py --decant BINARY --router HOST:PORT --prompts FILE.jsonl (--link-bps N | --profile NAME) [--json FILE]
+  ask.py --decant BINARY --router HOST:PORT --prompts FILE.jsonl [--json FILE]
 
-Exits 1 when a request failed. Compression runs first, so that what it finds in the pool is what it stored itself.
+Exits 1 when a request failed or compression did not hold what it promises. Compression runs first, so that what it finds in the pool is what it stored itself.
 """
 import argparse
 import json
@@ -12,6 +12,8 @@ import sys
 import threading
 
 FIELDS = ("high", "low", "pruned", "demoted")
+LONG_TOKENS = 1000  # from here on a prompt's KV must shrink by LONG_RATIO
+LONG_RATIO = 2.7
 
 
 def generate(args, prompt, extra, echo):
@@ -44,7 +46,7 @@ def wave(args, prompts, extra, show):
         pieces = []
         echo = (lambda piece: print(piece, end="", flush=True)) if show and len(prompts) == 1 else pieces.append
         try:
-            result = generate(args, prompt, extra, echo)
+            result = generate(args, prompt, extra(prompt), echo)
         except (RuntimeError, ValueError, OSError) as error:
             result = {"error": str(error)}
         with lock:
@@ -97,26 +99,34 @@ def print_table(header, rows):
         print("  ".join(str(cell).rjust(width) if i else str(cell).ljust(width) for i, (cell, width) in enumerate(zip(row, widths))))
 
 
+def shortcomings(table, totals):
+    """What a demo of compression must not show."""
+    found = [f"no token was {field}" for field, count in totals.items() if count == 0]
+    for entry in table:
+        ratio = entry["kv_bytes_full"] / entry["kv_bytes_resident"]
+        if entry["prompt_tokens"] >= LONG_TOKENS and ratio < LONG_RATIO and entry["profile"] != "full":
+            found.append(f"{entry['name']}: {ratio:.2f} times smaller resident, less than {LONG_RATIO}")
+        if entry["right"] is False and entry["right_full"]:
+            found.append(f"{entry['name']}: right in full precision, wrong compressed")
+    if not any(entry["prefix_tokens_reused"] for entry in table):
+        found.append("no prefix came from the pool")
+    return found
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--decant", required=True)
     parser.add_argument("--router", required=True)
     parser.add_argument("--prompts", required=True)
-    parser.add_argument("--link-bps", help="declared rate of the link between prefill and decode; the pool chooses the profile")
-    parser.add_argument("--profile", help="the profile to ask for")
     parser.add_argument("--json")
     args = parser.parse_args()
     with open(args.prompts, encoding="utf-8") as f:
         prompts = [json.loads(line) for line in f]
 
-    if args.profile:
-        how, extra = f"profile {args.profile}", ["--profile", args.profile]
-    else:
-        how, extra = f"the pool chooses the profile; declared link {float(args.link_bps) / 1e6:g} Mbit/s", ["--link-bps", args.link_bps]
-    print(f"\n== answers over compressed KV ({how})")
-    compressed = run(args, prompts, extra, show=True)
+    print("\n== answers over compressed KV")
+    compressed = run(args, prompts, lambda prompt: prompt["options"], show=True)
     print("\n== the same in full precision", flush=True)
-    full = run(args, prompts, ["--floor", "1"], show=False)
+    full = run(args, prompts, lambda prompt: ["--floor", "1"], show=False)
 
     failed = [r["error"] for r in [*compressed.values(), *full.values()] if "error" in r]
     rows, costs, table = [], [], []
@@ -143,6 +153,7 @@ def main():
     if args.json:
         with open(args.json, "w", encoding="utf-8") as f:
             json.dump(table, f, indent=1)
+    failed += shortcomings(table, totals)
     for error in failed:
         print(f"FAILED {error}")
     sys.exit(1 if failed else 0)

@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
-"""The demo's prompts as JSON lines: {"name", "wave", "text", "max_tokens", "expected"}. Requests of one wave are sent at once, waves one after another.
+"""The demo's prompts as JSON lines: {"name", "wave", "file", "max_tokens", "expected", "options"}; options are those of `decant generate`.
+Requests of one wave are sent at once, waves one after another.
 
   prompts.py smollm2|tiny OUT_DIR      writes OUT_DIR/<name>.txt and OUT_DIR/prompts.jsonl
 
@@ -19,6 +20,15 @@ NAMES = "Alice Bruno Clara Dario Elena Felix Greta Hugo Irene Jonas Karin Leon M
 PLACES = "kitchen garden library station harbor market office attic cellar museum theater bakery forest bridge school".split()
 THINGS = "lamp chair kettle violin bottle carpet mirror pencil basket hammer ladder blanket compass candle drawer".split()
 ADJECTIVES = "old quiet heavy small bright strange broken warm tall empty narrow gentle famous distant simple".split()
+
+
+# Most requests ask for the profile by name, so that a short demo shows it at work; the last two leave the choice to the pool and differ only in the link they declare.
+COMPRESSED = ["--profile", "diffkv"]
+FAST_LINK = ["--link-bps", "1e10", "--no-publish"]
+
+
+def slow_link(bits_per_s):
+    return ["--link-bps", bits_per_s, "--no-publish"]
 
 
 def chronicle(r, sentences, facts):
@@ -48,6 +58,10 @@ def smollm2():
             ("together-3", "What is the opposite of hot?", "cold"), ("together-4", "Write two sentences about the sea.", None)]
     for name, ask, expected in asks:
         yield dict(name=name, wave=3, text=chat(ask), max_tokens=32, expected=expected)
+    notes = chronicle(r, 40, ["The baker's dog is called Bruno."])
+    text = chat(f"Here are some notes.\n\n{notes}\n\nWhat is the name of the baker's dog?", "The baker's dog is called")
+    yield dict(name="fast-link", wave=4, text=text, max_tokens=8, expected="Bruno", options=FAST_LINK)
+    yield dict(name="slow-link", wave=5, text=text, max_tokens=8, expected="Bruno", options=slow_link("1e7"))
 
 
 def tiny_document(r, facts, sentences):
@@ -71,6 +85,9 @@ def tiny():
     for i in range(4):
         text = tiny_document(r, facts(NAMES[3 * i:3 * i + 3]), 20)
         yield dict(name=f"together-{i + 1}", wave=3, text=text + ask(NAMES[3 * i + 1]), max_tokens=8, expected=codes[NAMES[3 * i + 1]])
+    text = tiny_document(r, facts(NAMES[12:15]), 40) + ask(NAMES[13])
+    yield dict(name="fast-link", wave=4, text=text, max_tokens=8, expected=codes[NAMES[13]], options=FAST_LINK)
+    yield dict(name="slow-link", wave=5, text=text, max_tokens=8, expected=codes[NAMES[13]], options=slow_link("1e6"))
 
 
 def main(kind, out):
@@ -78,6 +95,7 @@ def main(kind, out):
     with open(f"{out}/prompts.jsonl", "w", encoding="utf-8") as lines:
         for prompt in {"smollm2": smollm2, "tiny": tiny}[kind]():
             text = prompt.pop("text")
+            prompt.setdefault("options", COMPRESSED)
             prompt["file"] = f"{out}/{prompt['name']}.txt"
             with open(prompt["file"], "w", encoding="utf-8") as f:
                 f.write(text)

@@ -34,6 +34,7 @@ class App final : public DecodeApp {
     DecodeOptions batch_options;
     batch_options.kv_budget_bytes = options_.kv_budget_bytes;
     batch_options.max_sequences = options_.max_sequences;
+    batch_options.model = model_->folder.fingerprint;
     DECANT_ASSIGN_OR_RETURN(auto batch, DecodeBatch::Create(weights, *stream_, batch_options));
     DecodeCoreOptions core;
     core.model = model_->folder.fingerprint;
