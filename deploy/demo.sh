@@ -26,11 +26,15 @@ case "$model" in
 esac
 cd "$root"
 
-echo "== packages"
-bash deploy/install.sh
-echo "== build (a few minutes the first time)"
-cmake -S . -B build/demo -G Ninja -DDECANT_TESTS=OFF -DDECANT_LOAD_TESTS=OFF >/dev/null
-cmake --build build/demo -j2 --target decant decant_router decant_pool decant_prefill decant_decode
+# The test of this script names a folder that is built already.
+build=${DECANT_BUILD_DIR:-build/demo}
+if [ -z "${DECANT_BUILD_DIR:-}" ]; then
+  echo "== packages"
+  bash deploy/install.sh
+  echo "== build (a few minutes the first time)"
+  cmake -S . -B "$build" -G Ninja -DDECANT_TESTS=OFF -DDECANT_LOAD_TESTS=OFF >/dev/null
+  cmake --build "$build" -j2 --target decant decant_router decant_pool decant_prefill decant_decode
+fi
 echo "== model"
 prompts=smollm2
 case "$model" in
@@ -58,7 +62,7 @@ trap 'exit 130' INT TERM
 start() {
   local name=$1 line
   shift
-  "build/demo/services/$name/decant_$name" "$@" >"$work/$name.out" 2>"$work/$name.err" &
+  "$build/services/$name/decant_$name" "$@" >"$work/$name.out" 2>"$work/$name.err" &
   pids+=($!)
   for _ in $(seq 300); do
     line=$(grep -m1 '^ready ' "$work/$name.out" 2>/dev/null || true)
@@ -80,4 +84,4 @@ start prefill --model "$folder" --router "$router"
 start decode --model "$folder" --router "$router"
 
 python3 deploy/demo/prompts.py "$prompts" "$work"
-python3 deploy/demo/ask.py --decant build/demo/services/cli/decant --router "$router" --prompts "$work/prompts.jsonl" ${json:+--json "$json"}
+python3 deploy/demo/ask.py --decant "$build/services/cli/decant" --router "$router" --prompts "$work/prompts.jsonl" ${json:+--json "$json"}
