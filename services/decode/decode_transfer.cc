@@ -42,10 +42,13 @@ absl::StatusOr<MemoryRef> Decode::Grant(uint64_t ticket, const BatchHeader& head
                                                       " is out of order, batch ", entry->next_batch, " is next"));
   }
   auto memory = landing_.Take(header.bytes);
+  // A sender that is told to wait is alive: it asks again.
+  if (memory.ok() || absl::IsResourceExhausted(memory.status())) {
+    entry->deadline = options_.now() + options_.progress_limit;
+  }
   if (!memory.ok()) return memory.status();
   ++entry->next_batch;
   entry->granted.push_back(*memory);
-  entry->deadline = options_.now() + options_.progress_limit;
   return memory;
 }
 

@@ -71,9 +71,9 @@ bool Outbox::ended() const {
   return ended_;
 }
 
-void Outbox::WaitEnded() {
+bool Outbox::WaitEnded(absl::Time deadline) {
   absl::MutexLock lock(&mutex_);
-  mutex_.Await(absl::Condition(&ended_));
+  return mutex_.AwaitWithDeadline(absl::Condition(&ended_), deadline);
 }
 
 void Outbox::Loop() {
@@ -99,7 +99,7 @@ void Outbox::Loop() {
       queued_bytes_ -= bytes;
       if (status.ok() && batch.empty() && released_ && ending_.has_value()) {
         commit = ending_->commit;
-        commit_deadline = ending_->deadline;
+        commit_deadline = std::min(ending_->deadline, absl::Now() + options_.commit_limit);
       }
     }
     if (!status.ok()) break;

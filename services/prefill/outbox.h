@@ -27,9 +27,10 @@ struct OutboxPiece {
 
 struct OutboxOptions {
   int64_t batch_bytes = int64_t{1} << 20;            // pieces are gathered up to this, but never waited for
-  int64_t queue_bytes = int64_t{64} << 20;           // Add waits beyond
-  int64_t unacknowledged_bytes = int64_t{32} << 20;  // sent memory that is kept until the receiver has acknowledged it
+  int64_t queue_bytes = int64_t{32} << 20;           // Add waits beyond
+  int64_t unacknowledged_bytes = int64_t{16} << 20;  // sent memory that is kept until the receiver has acknowledged it
   absl::Duration send_limit = absl::Seconds(10);     // for one batch to find its way
+  absl::Duration commit_limit = absl::Seconds(10);   // for the commit, from when it is sent
   // While there is nothing to send, an empty batch this often says that the sender is alive and computing.
   absl::Duration sign_of_life = absl::Milliseconds(1500);
 };
@@ -56,13 +57,15 @@ class Outbox {
   void Release();
   void Restart();  // REQUIRES: not released
 
-  // Ends the transfer for good, one way or the other; `done` runs once on the outbox's thread. REQUIRES: released.
+  // Ends the transfer for good, one way or the other, at the latest `commit_limit` after the last batch; `done` runs
+  // once on the outbox's thread. REQUIRES: released.
   void Commit(const TransferCommit& commit, absl::Time deadline, std::function<void(const TransferEnd&)> done);
   // The same without the good way.
   void Abort(absl::Status why);
   // After `done` has run, or the abort was carried out.
   bool ended() const;
-  void WaitEnded();
+  // False when that was not the case before `deadline`.
+  bool WaitEnded(absl::Time deadline);
 
  private:
   struct Queued {

@@ -69,7 +69,9 @@ absl::Status Pass::Run() {
   open.sender = world_.sender;
   open.model_fingerprint = job_.model;
   open.frame_version = world_.frame_version;
-  DECANT_ASSIGN_OR_RETURN(auto sender, world_.link.Open(job_.decode_address, open, job_.deadline));
+  // Every other prompt of this worker waits meanwhile.
+  const absl::Time deadline = std::min(job_.deadline, absl::Now() + world_.open_limit);
+  DECANT_ASSIGN_OR_RETURN(auto sender, world_.link.Open(job_.decode_address, open, deadline));
   outbox_ = std::make_unique<Outbox>(std::move(sender), world_.outbox);
 
   Layers layers = Layers::kPrefixShrank;

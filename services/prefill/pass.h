@@ -42,6 +42,7 @@ struct PassWorld {
   std::string sender;  // how this worker names itself to decode
   uint32_t frame_version = 0;
   absl::Duration fetch_limit;
+  absl::Duration open_limit;       // for decode to take the transfer
   int64_t publish_room_bytes = 0;  // what a publication may hold at most
   OutboxOptions outbox;
   LayerGate* gate = nullptr;  // may be null
@@ -89,10 +90,12 @@ class Pass {
   std::unique_ptr<PrefillRun> run_;
   std::unique_ptr<LayerEncoder> encoder_;
   std::unique_ptr<LayerEncoder> share_encoder_;  // null when the recipe's own frames may be stored
-  std::unique_ptr<Outbox> outbox_;
   Publication publication_;
   TransferCommit commit_;
   PrefillOutcome outcome_;
+  // Last, so that it goes first: its thread sends memory of the members above, and its `done` reads outcome_ and
+  // publication_.
+  std::unique_ptr<Outbox> outbox_;
 };
 
 }  // namespace decant

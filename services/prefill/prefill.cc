@@ -128,6 +128,7 @@ void Prefill::Compute(Active& active) {
                         options_.sender,
                         options_.frame_version,
                         options_.fetch_limit,
+                        options_.open_limit,
                         publisher_.room_bytes(),
                         options_.outbox,
                         options_.gate};
@@ -171,15 +172,24 @@ void Prefill::Answer(Active& active, absl::StatusOr<PrefillOutcome> outcome) {
 }
 
 void Prefill::Reap(bool stopping) {
-  for (auto it = finishing_.begin(); it != finishing_.end();) {
-    Outbox* outbox = (*it)->pass != nullptr ? (*it)->pass->outbox() : nullptr;
-    const bool crowded = static_cast<int32_t>(finishing_.size()) > options_.finishing_limit;
-    if (outbox != nullptr && crowded) outbox->WaitEnded();
-    if (outbox == nullptr || stopping || outbox->ended()) {
-      it = finishing_.erase(it);
-    } else {
-      ++it;
+  const auto outbox_of = [](const std::unique_ptr<Active>& active) {
+    return active->pass != nullptr ? active->pass->outbox() : nullptr;
+  };
+  finishing_.remove_if([&](const std::unique_ptr<Active>& active) {
+    const Outbox* outbox = outbox_of(active);
+    return outbox == nullptr || outbox->ended();
+  });
+  while (static_cast<int32_t>(finishing_.size()) > (stopping ? 0 : options_.finishing_limit)) {
+    Outbox* oldest = outbox_of(finishing_.front());
+    if (stopping) {
+      oldest->Abort(absl::CancelledError("the prefill worker stops"));
+    } else if (!oldest->WaitEnded(absl::Now() + options_.finishing_wait)) {
+      oldest->Abort(absl::DeadlineExceededError(absl::StrCat("decode took too long to take the last batches in, and ",
+                                                             finishing_.size(), " transfers are under way")));
     }
+    // `done` reads the pass. A send under way ends by the outbox's own limits.
+    oldest->WaitEnded(absl::InfiniteFuture());
+    finishing_.pop_front();
   }
 }
 

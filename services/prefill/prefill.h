@@ -34,8 +34,10 @@ struct PrefillCoreOptions {
   int32_t waiting_limit = 16;
   int32_t finishing_limit = 4;  // transfers that may still be under way while the next prompt computes
   absl::Duration fetch_limit = absl::Seconds(5);
+  absl::Duration open_limit = absl::Seconds(5);       // for decode to take a transfer; prompts behind it wait
+  absl::Duration finishing_wait = absl::Seconds(10);  // for the oldest of too many transfers; then it is aborted
   absl::Duration publish_limit = absl::Seconds(60);
-  int64_t publish_bytes = int64_t{256} << 20;  // held by publications at most
+  int64_t publish_bytes = int64_t{64} << 20;  // held by publications at most; a larger one is dropped
   OutboxOptions outbox;
   LayerGate* gate = nullptr;  // for tests
   PrefillMetrics metrics;

@@ -51,8 +51,14 @@ void PrefixFetch::Loop() {
 }
 
 absl::Status PrefixFetch::Take(std::vector<uint8_t> message) {
-  // The vector's bytes do not move with it, so views into them stay valid.
-  const absl::string_view bytes(reinterpret_cast<const char*>(message.data()), message.size());
+  // Kept before anything points into it: a reader may take the frames while later ones are still being checked, and
+  // whatever ends this function early must not take their bytes away.
+  absl::string_view bytes;
+  {
+    absl::MutexLock lock(&mutex_);
+    const std::vector<uint8_t>& kept = messages_.emplace_back(std::move(message));
+    bytes = absl::string_view(reinterpret_cast<const char*>(kept.data()), kept.size());
+  }
   auto parts = SplitBatch(bytes);
   if (!parts.ok()) {
     // Which chunk the damage hit cannot be told: everything that this message was to bring is missing.
@@ -65,8 +71,11 @@ absl::Status PrefixFetch::Take(std::vector<uint8_t> message) {
     const int32_t layer = header.first_layer;
     const int32_t chunk = header.first_position / options_.chunk_tokens;
     if (layer < 0 || layer >= options_.layers || chunk < 0 || chunk >= static_cast<int32_t>(options_.formats.size())) {
-      return absl::FailedPreconditionError(
+      const absl::Status unasked = absl::FailedPreconditionError(
           absl::StrCat("the pool sent a frame of layer ", layer, " and chunk ", chunk, ", which nobody asked for"));
+      absl::MutexLock lock(&mutex_);
+      Cut(0, std::string(unasked.message()));  // a pool that answers another question is not to be trusted at all
+      return unasked;
     }
     const StoredFrame frame(reinterpret_cast<const uint8_t*>(part.frame.bytes.data()), part.frame.bytes.size());
     absl::Status good = checker_.Check(layer, chunk, frame);
@@ -74,6 +83,7 @@ absl::Status PrefixFetch::Take(std::vector<uint8_t> message) {
       good = absl::FailedPreconditionError("the stored frame is in another format than the plan says");
     }
     absl::MutexLock lock(&mutex_);
+    if (layer < closed_layers_) continue;  // too late: what a reader has taken may not change
     CloseLayersBefore(layer);
     if (!good.ok()) {
       Cut(chunk, std::string(good.message()));
@@ -85,7 +95,6 @@ absl::Status PrefixFetch::Take(std::vector<uint8_t> message) {
     if (chunk + 1 == usable_) CloseLayersBefore(layer + 1);
   }
   absl::MutexLock lock(&mutex_);
-  messages_.push_back(std::move(message));
   return usable_ > 0 ? absl::OkStatus() : absl::NotFoundError("no stored chunk is usable");
 }
 

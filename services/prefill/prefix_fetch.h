@@ -4,6 +4,7 @@
 #define DECANT_SERVICES_PREFILL_PREFIX_FETCH_H_
 
 #include <cstdint>
+#include <deque>
 #include <memory>
 #include <string>
 #include <thread>
@@ -59,7 +60,7 @@ class PrefixFetch {
   const PrefixLoader& checker_;
   std::unique_ptr<ChunkStream> stream_;
   mutable absl::Mutex mutex_;
-  std::vector<std::vector<uint8_t>> messages_ ABSL_GUARDED_BY(mutex_);    // own the bytes of frames_
+  std::deque<std::vector<uint8_t>> messages_ ABSL_GUARDED_BY(mutex_);     // own the bytes of frames_
   std::vector<std::vector<StoredFrame>> frames_ ABSL_GUARDED_BY(mutex_);  // [layers, chunks]
   int32_t closed_layers_ ABSL_GUARDED_BY(mutex_) = 0;                     // of these no more frames will come
   int32_t usable_ ABSL_GUARDED_BY(mutex_) = 0;

@@ -253,6 +253,23 @@ TEST_F(DecodeTest, ProgressRenewsATransferAndSilenceEndsIt) {
   EXPECT_EQ(SendBatch(ticket, 2, "x").code(), absl::StatusCode::kNotFound);
 }
 
+TEST_F(DecodeTest, AskingForRoomInAFullLandingAreaIsASignOfLife) {
+  Make(100);
+  const uint64_t first = ReserveNow(10, 5);
+  const uint64_t second = ReserveNow(10, 5);
+  ASSERT_TRUE(Open(first).ok());
+  const BatchHeader whole{0, 0, 4 * LandingArea::kSlotBytes, 0};
+  ASSERT_TRUE(core_->Grant(first, whole).ok());
+  ASSERT_TRUE(Open(second).ok());
+  for (int i = 0; i < 3; ++i) {
+    now_ += absl::Seconds(4);
+    core_->RunOnce();
+    EXPECT_EQ(core_->Grant(second, whole).status().code(), absl::StatusCode::kResourceExhausted) << i;
+  }
+  core_->Aborted(first, absl::CancelledError(""));
+  EXPECT_TRUE(core_->Grant(second, whole).ok());
+}
+
 TEST_F(DecodeTest, ADamagedBatchEndsTheTransferBeforeItCommits) {
   Make(20);
   const uint64_t ticket = ReserveNow(10, 5);

@@ -18,6 +18,7 @@ struct Wire {
   absl::Mutex mutex;
   std::vector<std::pair<uint32_t, std::string>> batches;
   bool committed = false;
+  absl::Duration commit_left;  // until the deadline of the commit
   absl::Status aborted;
   absl::Status answer;  // to every Send
   bool blocked = false;
@@ -48,8 +49,9 @@ class FakeSender final : public FrameSender {
     return wire_.answer;
   }
   absl::Status Flush(absl::Time /*deadline*/) override { return absl::OkStatus(); }
-  absl::Status Commit(TransferCommit /*commit*/, absl::Time /*deadline*/) override {
+  absl::Status Commit(TransferCommit /*commit*/, absl::Time deadline) override {
     absl::MutexLock lock(&wire_.mutex);
+    wire_.commit_left = deadline - absl::Now();
     wire_.committed = true;
     return absl::OkStatus();
   }
@@ -124,13 +126,22 @@ TEST(OutboxTest, CommitsAfterTheLastBatchAndSaysWhatItTook) {
     done.Notify();
   });
   done.WaitForNotification();
-  outbox->WaitEnded();
+  EXPECT_TRUE(outbox->WaitEnded(absl::InfiniteFuture()));
   outbox.reset();
   EXPECT_TRUE(end.status.ok());
   EXPECT_EQ(end.wire_bytes, 42);
   EXPECT_TRUE(wire.committed);
+  EXPECT_LE(wire.commit_left, OutboxOptions().commit_limit);  // though the caller would wait for ever
   EXPECT_TRUE(wire.aborted.ok());
   EXPECT_EQ(wire.batches.size(), 1u);
+}
+
+TEST(OutboxTest, WaitingForTheEndHasADeadline) {
+  Wire wire;
+  auto outbox = MakeOutbox(wire);
+  EXPECT_FALSE(outbox->WaitEnded(absl::InfinitePast()));
+  outbox->Abort(absl::CancelledError("no more"));
+  EXPECT_TRUE(outbox->WaitEnded(absl::InfiniteFuture()));
 }
 
 TEST(OutboxTest, ABrokenLinkEndsEverything) {
@@ -140,7 +151,7 @@ TEST(OutboxTest, ABrokenLinkEndsEverything) {
   auto outbox = MakeOutbox(wire);
   ASSERT_TRUE(outbox->Add(PieceOf(0, bytes), nullptr, absl::InfiniteFuture()).ok());
   outbox->Release();
-  outbox->WaitEnded();
+  EXPECT_TRUE(outbox->WaitEnded(absl::InfiniteFuture()));
   EXPECT_EQ(outbox->Add(PieceOf(1, bytes), nullptr, absl::InfiniteFuture()).code(), absl::StatusCode::kUnavailable);
   absl::Status end;
   outbox->Commit(TransferCommit(), absl::InfiniteFuture(), [&](const TransferEnd& e) { end = e.status; });

@@ -152,6 +152,31 @@ TEST_F(PrefixFetchTest, APoolThatDoesNotAnswerMeansRecompute) {
   EXPECT_THAT(fetch.miss_reason(), HasSubstr("no pool at"));
 }
 
+TEST_F(PrefixFetchTest, AFrameNobodyAskedForBehindTheLastOneMeansRecomputeAndLeavesTheReadersBytes) {
+  auto messages = Messages(2);
+  const auto stray = Frame(2, 7);
+  messages.back().insert(messages.back().end(), stray.begin(), stray.end());
+  auto fetch = Fetch(std::move(messages), 2);
+  while (!fetch->complete()) absl::SleepFor(absl::Milliseconds(1));
+  EXPECT_EQ(fetch->WaitAll(), 0);
+  EXPECT_THAT(fetch->miss_reason(), HasSubstr("nobody asked for"));
+  // A reader that came before the stray frame holds views of the same message.
+  const auto frames = fetch->Frames(2, 2);
+  for (int32_t chunk = 0; chunk < 2; ++chunk) {
+    const StoredFrame& frame = frames[static_cast<size_t>(chunk)];
+    EXPECT_EQ(std::vector<uint8_t>(frame.begin(), frame.end()), Frame(2, chunk));
+  }
+}
+
+TEST_F(PrefixFetchTest, AFrameThatComesTwiceChangesNothing) {
+  auto messages = Messages(1);
+  messages.insert(messages.begin() + 1, Frame(0, 0, FormatId::kK8V4, "other"));
+  auto fetch = Fetch(std::move(messages), 1);
+  EXPECT_EQ(fetch->WaitAll(), 1);
+  const StoredFrame frame = fetch->Frames(0, 1)[0];
+  EXPECT_EQ(std::vector<uint8_t>(frame.begin(), frame.end()), Frame(0, 0));
+}
+
 TEST_F(PrefixFetchTest, FramesNobodyAskedForMeanRecompute) {
   auto messages = Messages(2);
   messages.push_front(Frame(0, 7));
