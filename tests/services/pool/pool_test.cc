@@ -174,6 +174,40 @@ TEST(PoolTest, ContextProvesTheQualityOfWhatWasComputedOver) {
   EXPECT_EQ(pool.index().Find(prompt.keys[4])[0].quality, 0);
 }
 
+// Into a full pool comes chunk 3 of a prompt. Its parent a is stored at chunk `place`, b at chunk 1, and they name each
+// other as parent. True when room is made by a younger bystander's leaving, so that a and b counted as in use.
+bool CycleOutlivesABystander(size_t place) {
+  const Prompt prompt = PromptOf(1, 4);
+  const Prompt bystander = PromptOf(2, 1);
+  PoolLimits limits;
+  {
+    Pool sizing = MakePool();
+    EXPECT_TRUE(PublishAll(sizing, kStart, StartOf(prompt, "full", 0, 3), prompt).ok());
+    limits.capacity_bytes = sizing.tier().bytes() + 100;
+  }
+  Pool pool = MakePool(limits);
+  Prompt a = prompt;
+  Prompt b = prompt;
+  a.keys[place] = Sha256("a");
+  b.keys[1] = Sha256("b");
+  PublishStart of_a = StartOf(a, "full", place, 1);
+  of_a.chunks[0].parent = Sha256("b");
+  PublishStart of_b = StartOf(b, "full", 1, 1);
+  of_b.chunks[0].parent = Sha256("a");
+  EXPECT_EQ(PublishAll(pool, kStart, of_b, b)->stored, 1);
+  EXPECT_EQ(PublishAll(pool, kStart, of_a, a)->stored, 1);
+  EXPECT_EQ(PublishAll(pool, kStart, bystander, "full")->stored, 1);
+  PublishStart last = StartOf(prompt, "full", 3, 1);
+  last.chunks[0].parent = Sha256("a");
+  EXPECT_EQ(PublishAll(pool, kStart, last, prompt)->stored, 1);
+  return pool.index().Find(bystander.keys[0]).empty() && !pool.index().Find(Sha256("b")).empty();
+}
+
+TEST(PoolTest, ParentsThatFormACycleAreFollowedOnlyTowardsTokenZero) {
+  EXPECT_TRUE(CycleOutlivesABystander(2));   // a at chunk 2, b at chunk 1: in place until b names a again
+  EXPECT_FALSE(CycleOutlivesABystander(1));  // both at chunk 1: neither can stand right before chunk 3
+}
+
 TEST(PoolTest, WhatWasComputedOverSomethingLossyIsNeverExact) {
   Pool pool = MakePool();
   const Prompt prompt = PromptOf(1, 1);
