@@ -31,7 +31,6 @@ struct PairCandidate {
   WorkerLoad decode_load;
   int64_t prefill_queued_tokens = 0;  // prompt tokens that stand before this request
   int64_t decode_page_bytes = 0;      // 0 = unknown
-  int64_t prefix_tokens = 0;          // of the prompt, that this prefill worker need not compute; 0 = unknown or none
 };
 
 }  // namespace decant

@@ -20,11 +20,6 @@ constexpr double kToleranceShare = 0.05;
 constexpr double kToleranceMs = 1;
 constexpr double kScarceShare = 0.25;  // of decode's pages
 
-// The queue is the same for every profile: a long one must not make them look alike.
-double WithTolerance(double ms, double queue_ms) {
-  return queue_ms + (ms - queue_ms) * (1 + kToleranceShare) + kToleranceMs;
-}
-
 struct Priced {
   const ProfileFacts* facts = nullptr;
   bool reuse = false;
@@ -211,6 +206,11 @@ const Priced& WinnerOf(const Contest& contest, const std::vector<Priced>& finali
 
 }  // namespace
 
+// The queue is not the profile's doing: a long one must not make all look alike.
+double WithTolerance(double ttft_ms, double queue_ms) {
+  return queue_ms + (ttft_ms - queue_ms) * (1 + kToleranceShare) + kToleranceMs;
+}
+
 absl::Status CheckFloor(const ProfileQuestion& question, absl::Span<const ProfileFacts> profiles) {
   if (!(question.floor >= 0 && question.floor <= 1)) {
     return absl::InvalidArgumentError(
@@ -255,6 +255,7 @@ absl::StatusOr<ProfileChoice> ChooseProfile(const ProfileQuestion& question, abs
   choice.profile = winner.facts->name;
   choice.reason = ReasonFor(winner, finalists, question, contest.scarce);
   choice.predicted_ttft_ms = winner.ttft_ms;
+  choice.queue_ms = winner.queue_ms;
   choice.quality = winner.quality;
   choice.reused_tokens = winner.reuse ? winner.facts->offer.tokens : 0;
   choice.has_room = winner.has_room;

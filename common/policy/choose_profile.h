@@ -7,8 +7,7 @@
 //  3. Room: a profile whose worst case fits into decode's free pages beats one that would have to wait.
 //  4. Pace: one that keeps the stated time per output token beats one that does not.
 //  5. Speed: of those, all that are quick enough are equal: within 5 % + 1 ms of the fastest (time in the queue aside),
-//  or
-//     within the stated time to first token.
+//     or within the stated time to first token.
 //  6. Among equals the highest quality wins; when the request would leave decode less than a quarter of its pages, the
 //     smallest resident one does instead. Then the faster.
 #ifndef DECANT_COMMON_POLICY_CHOOSE_PROFILE_H_
@@ -51,12 +50,16 @@ struct ProfileChoice {
   std::string profile;
   std::string reason;
   double predicted_ttft_ms = 0;
+  double queue_ms = 0;  // of it, behind other requests
   double quality = 0;
   int64_t reused_tokens = 0;                    // 0 = recompute
   bool has_room = true;                         // rule 3
   bool keeps_pace = true;                       // rule 4
   std::vector<PricedAlternative> alternatives;  // profiles in the order given, each with reuse first
 };
+
+// The longest time to first token that counts as equal to `ttft_ms`, of which `queue_ms` pass in the queue: rule 5.
+double WithTolerance(double ttft_ms, double queue_ms);
 
 // INVALID_ARGUMENT for a floor outside [0, 1] or a named profile that does not meet it or is not among `profiles`;
 // FAILED_PRECONDITION when none of `profiles` meets the floor. Both say the values. Does not depend on the pair.

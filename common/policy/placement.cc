@@ -33,7 +33,7 @@ std::vector<RankedPair> RankPairs(const PlacementNeed& need, absl::Span<const Pa
     if (pair.prefill_load.draining || pair.decode_load.draining) continue;
     const double stated = pair.prefill_load.prefill_tokens_per_s;
     const double rate = std::isfinite(stated) && stated > 0 ? stated : kPriorPrefillTokensPerS;
-    const int64_t own = std::max<int64_t>(1, need.prompt_tokens - std::max<int64_t>(0, pair.prefix_tokens));
+    const int64_t own = std::max<int64_t>(1, need.prompt_tokens);
     const double compute_s = static_cast<double>(std::max<int64_t>(0, pair.prefill_queued_tokens) + own) / rate;
     const double bits = 8.0 * static_cast<double>(need.prompt_tokens) * static_cast<double>(need.full_bytes_per_token);
     ranking.push_back(RankedPair{static_cast<int32_t>(i), 1000 * (compute_s + bits / LinkRateOrPrior(pair))});

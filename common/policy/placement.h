@@ -1,8 +1,8 @@
-// Which pair of workers a request should use: by load, by link and by where its prefix is.
+// Which pair of workers a request should use: by load and by link.
 //
-// A pair's score is a rough time to first token with full precision: queued and own tokens (less the prefix) over the
-// worker's speed, then the bytes over the link. That is enough to order pairs before anybody prices profiles, and to
-// choose one when the pool is down.
+// A pair's score is a rough time to first token with full precision: queued and own tokens over the worker's speed,
+// then the bytes over the link. Where the prefix is does not tell pairs apart: every prefill worker loads it from the
+// pool. That is enough to order pairs before anybody prices profiles, and to choose one when the pool is down.
 #ifndef DECANT_COMMON_POLICY_PLACEMENT_H_
 #define DECANT_COMMON_POLICY_PLACEMENT_H_
 

@@ -56,16 +56,20 @@ absl::StatusOr<uint64_t> Pool::BeginPublish(absl::Time now, std::shared_ptr<cons
   return id;
 }
 
-// The keys before the first chunk as far as they are stored, from its parent towards token 0.
+// The keys before the first chunk as far as they are stored, from its parent towards token 0. Nobody has verified the
+// parents that publishers state, and they may form a cycle: each step has to lead one chunk nearer to token 0.
 std::vector<Digest> Pool::AncestorsOf(const PublishStart& start) const {
   std::vector<Digest> ancestors;
-  Digest parent = start.chunks.front().parent;
-  const auto most = static_cast<size_t>(start.chunks.front().first_token / start.chunks.front().tokens);
-  while (!parent.IsZero() && ancestors.size() < most) {
+  const OfferedChunk& first = start.chunks.front();
+  Digest parent = first.parent;
+  for (int32_t at = first.first_token - first.tokens; at >= 0 && !parent.IsZero(); at -= first.tokens) {
     const absl::Span<const Variant> variants = index_.Find(parent);
-    if (variants.empty()) break;
+    const auto in_place = std::find_if(variants.begin(), variants.end(), [&](const Variant& variant) {
+      return variant.first_token == at && variant.tokens == first.tokens;
+    });
+    if (in_place == variants.end()) break;
     ancestors.push_back(parent);
-    parent = variants.front().parent;
+    parent = in_place->parent;
   }
   return ancestors;
 }

@@ -47,7 +47,7 @@ struct PairOffer {
 };
 
 struct PlanOffer {
-  std::vector<PairOffer> pairs;  // best first
+  std::vector<PairOffer> pairs;  // best first; of equally quick ones the less loaded
   std::vector<Variant> prefix;   // choices with reuse take the first reused_tokens of it
   uint64_t lease = 0;            // 0 = none
   absl::Duration lease_time;

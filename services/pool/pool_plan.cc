@@ -60,11 +60,28 @@ PrefixOffer OfferOf(absl::Span<const Variant> prefix, const ProfileFacts& facts)
   return offer;
 }
 
-bool GoesBefore(const PairOffer& a, const PairOffer& b) {
-  const auto rank = [](const ProfileChoice& c) {
-    return std::make_tuple(!c.has_room, !c.keeps_pace, c.predicted_ttft_ms);
+auto StandingOf(const PairOffer& pair) { return std::make_tuple(!pair.choice.has_room, !pair.choice.keeps_pace); }
+
+// Best first. Learned rates are never quite the same, so "as quick as the quickest" has a tolerance; it is measured
+// from the quickest of each group, because a comparison with a tolerance between any two would be no ordering. Who of a
+// group goes first is a matter of load.
+void SortPairs(absl::Span<const PairCandidate> candidates, absl::Span<PairOffer> pairs) {
+  const auto speed = [](const PairOffer& p) { return std::make_tuple(StandingOf(p), p.choice.predicted_ttft_ms); };
+  const auto burden = [&](const PairOffer& p) {
+    const PairCandidate& pair = candidates[static_cast<size_t>(p.candidate)];
+    return std::make_tuple(int64_t{pair.decode_load.waiting} + pair.decode_load.running, pair.prefill_queued_tokens,
+                           -p.choice.quality, p.choice.predicted_ttft_ms);
   };
-  return rank(a.choice) < rank(b.choice);
+  std::stable_sort(pairs.begin(), pairs.end(),
+                   [&](const PairOffer& a, const PairOffer& b) { return speed(a) < speed(b); });
+  for (auto group = pairs.begin(); group != pairs.end();) {
+    const double quick_ms = WithTolerance(group->choice.predicted_ttft_ms, group->choice.queue_ms);
+    const auto end = std::find_if(group, pairs.end(), [&](const PairOffer& p) {
+      return StandingOf(p) != StandingOf(*group) || p.choice.predicted_ttft_ms > quick_ms;
+    });
+    std::stable_sort(group, end, [&](const PairOffer& a, const PairOffer& b) { return burden(a) < burden(b); });
+    group = end;
+  }
 }
 
 }  // namespace
@@ -133,7 +150,7 @@ absl::StatusOr<PlanOffer> Pool::PriceAndChoose(const PlanDemand& demand) {
     offer.pairs.push_back(PairOffer{static_cast<int32_t>(i), std::move(choice)});
   }
   if (offer.pairs.empty()) return absl::UnavailableError("every candidate pair has a worker that is draining");
-  std::stable_sort(offer.pairs.begin(), offer.pairs.end(), GoesBefore);
+  SortPairs(demand.candidates, absl::MakeSpan(offer.pairs));
 
   const std::string& chosen = offer.pairs.front().choice.profile;
   const auto facts = std::find_if(lineup.facts.begin(), lineup.facts.end(),
@@ -150,7 +167,7 @@ absl::StatusOr<PlanOffer> Pool::PriceAndChoose(const PlanDemand& demand) {
     const PairCandidate& pair = demand.candidates[static_cast<size_t>(offer.pairs[i].candidate)];
     DECANT_ASSIGN_OR_RETURN(offer.pairs[i].choice, ChooseProfile(question, lineup.facts, pair, observations_));
   }
-  std::stable_sort(offer.pairs.begin() + 1, offer.pairs.end(), GoesBefore);
+  SortPairs(demand.candidates, absl::MakeSpan(offer.pairs).subspan(1));
   return offer;
 }
 

@@ -42,15 +42,6 @@ TEST(PlacementTest, PrefersTheFasterWorkerAndLink) {
   EXPECT_THAT(Order(pairs), ElementsAre(1, 2, 0));
 }
 
-TEST(PlacementTest, PrefersTheWorkerThatHasThePrefix) {
-  std::vector<PairCandidate> pairs(2, Pair());
-  pairs[1].prefix_tokens = 640;
-  EXPECT_THAT(Order(pairs), ElementsAre(1, 0));
-  // But not at any price: its queue is longer than what it saves.
-  pairs[1].prefill_queued_tokens = 1000;
-  EXPECT_THAT(Order(pairs), ElementsAre(0, 1));
-}
-
 TEST(PlacementTest, PutsFullDecodeWorkersLastAndDrainingOnesNowhere) {
   std::vector<PairCandidate> pairs(4, Pair());
   pairs[0].decode_load.waiting = 1;
@@ -73,7 +64,7 @@ TEST(PlacementTest, SurvivesNumbersThatAreNone) {
   pairs[0].link_bits_per_s = std::numeric_limits<double>::quiet_NaN();
   pairs[1].prefill_load.prefill_tokens_per_s = -1;
   pairs[2].prefill_queued_tokens = -100;
-  pairs[3].prefix_tokens = 1 << 30;
+  pairs[3].prefill_queued_tokens = std::numeric_limits<int32_t>::max();
   EXPECT_EQ(Order(pairs).size(), 4u);
   EXPECT_THAT(RankPairs(PlacementNeed{}, {}, 10), testing::IsEmpty());
 }

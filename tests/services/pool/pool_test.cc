@@ -8,6 +8,7 @@ namespace decant {
 namespace {
 
 using namespace pool_rig;  // NOLINT: this file is about nothing else
+using testing::ElementsAre;
 using testing::HasSubstr;
 using testing::IsEmpty;
 
@@ -173,6 +174,40 @@ TEST(PoolTest, ContextProvesTheQualityOfWhatWasComputedOver) {
   EXPECT_EQ(pool.index().Find(prompt.keys[4])[0].quality, 0);
 }
 
+// Into a full pool comes chunk 3 of a prompt. Its parent a is stored at chunk `place`, b at chunk 1, and they name each
+// other as parent. True when room is made by a younger bystander's leaving, so that a and b counted as in use.
+bool CycleOutlivesABystander(size_t place) {
+  const Prompt prompt = PromptOf(1, 4);
+  const Prompt bystander = PromptOf(2, 1);
+  PoolLimits limits;
+  {
+    Pool sizing = MakePool();
+    EXPECT_TRUE(PublishAll(sizing, kStart, StartOf(prompt, "full", 0, 3), prompt).ok());
+    limits.capacity_bytes = sizing.tier().bytes() + 100;
+  }
+  Pool pool = MakePool(limits);
+  Prompt a = prompt;
+  Prompt b = prompt;
+  a.keys[place] = Sha256("a");
+  b.keys[1] = Sha256("b");
+  PublishStart of_a = StartOf(a, "full", place, 1);
+  of_a.chunks[0].parent = Sha256("b");
+  PublishStart of_b = StartOf(b, "full", 1, 1);
+  of_b.chunks[0].parent = Sha256("a");
+  EXPECT_EQ(PublishAll(pool, kStart, of_b, b)->stored, 1);
+  EXPECT_EQ(PublishAll(pool, kStart, of_a, a)->stored, 1);
+  EXPECT_EQ(PublishAll(pool, kStart, bystander, "full")->stored, 1);
+  PublishStart last = StartOf(prompt, "full", 3, 1);
+  last.chunks[0].parent = Sha256("a");
+  EXPECT_EQ(PublishAll(pool, kStart, last, prompt)->stored, 1);
+  return pool.index().Find(bystander.keys[0]).empty() && !pool.index().Find(Sha256("b")).empty();
+}
+
+TEST(PoolTest, ParentsThatFormACycleAreFollowedOnlyTowardsTokenZero) {
+  EXPECT_TRUE(CycleOutlivesABystander(2));   // a at chunk 2, b at chunk 1: in place until b names a again
+  EXPECT_FALSE(CycleOutlivesABystander(1));  // both at chunk 1: neither can stand right before chunk 3
+}
+
 TEST(PoolTest, WhatWasComputedOverSomethingLossyIsNeverExact) {
   Pool pool = MakePool();
   const Prompt prompt = PromptOf(1, 1);
@@ -309,6 +344,71 @@ TEST(PoolTest, OnePrefixServesEveryPair) {
   }
   demand.candidates = {drains};
   EXPECT_EQ(pool.Plan(kStart, demand).status().code(), absl::StatusCode::kUnavailable);
+}
+
+void ReportLink(Pool& pool, const std::string& decode, double bits_per_s) {
+  Observation seen;
+  seen.profile = "full";
+  seen.prefill = "p";
+  seen.decode = decode;
+  seen.wire_ms = 1;
+  seen.wire_bytes = static_cast<int64_t>(bits_per_s / 8000);
+  pool.Report(seen);
+}
+
+std::vector<int32_t> OrderOf(Pool& pool, const PlanDemand& demand) {
+  std::vector<int32_t> order;
+  const PlanOffer offer = *pool.Plan(kStart, demand);
+  for (const PairOffer& pair : offer.pairs) order.push_back(pair.candidate);
+  return order;
+}
+
+TEST(PoolTest, OfEquallyQuickPairsTheLessLoadedGoesFirst) {
+  Pool pool = MakePool();
+  ReportLink(pool, "d0", 8.9e9);
+  ReportLink(pool, "d1", 9.1e9);
+  PlanDemand demand = DemandOf(PromptOf(1, 6), 1);
+  demand.candidates.resize(2, demand.candidates[0]);
+  demand.candidates[0].decode = "d0";
+  demand.candidates[1].decode = "d1";
+  EXPECT_THAT(OrderOf(pool, demand), ElementsAre(1, 0));
+  demand.candidates[1].decode_load.running = 3;
+  EXPECT_THAT(OrderOf(pool, demand), ElementsAre(0, 1));
+  demand.candidates[0].decode_load.running = 2;
+  demand.candidates[0].decode_load.waiting = 2;
+  EXPECT_THAT(OrderOf(pool, demand), ElementsAre(1, 0));
+  // Load does not make up for a link that is really slower.
+  ReportLink(pool, "d2", 1e6);
+  demand.candidates.push_back(demand.candidates[0]);
+  demand.candidates[2].decode = "d2";
+  demand.candidates[2].decode_load = {};
+  EXPECT_THAT(OrderOf(pool, demand), ElementsAre(1, 0, 2));
+}
+
+TEST(PoolTest, EquallyLoadedDecodesLeaveItToThePrefillQueue) {
+  Pool pool = MakePool();
+  ReportLink(pool, "d0", 9.1e9);
+  ReportLink(pool, "d1", 8.9e9);
+  PlanDemand demand = DemandOf(PromptOf(1, 60), 1);
+  demand.candidates.resize(2, demand.candidates[0]);
+  demand.candidates[0].decode = "d0";
+  demand.candidates[1].decode = "d1";
+  demand.candidates[0].prefill_queued_tokens = 10;
+  EXPECT_THAT(OrderOf(pool, demand), ElementsAre(1, 0));
+  demand.candidates[1].decode_load.running = 1;
+  EXPECT_THAT(OrderOf(pool, demand), ElementsAre(0, 1));
+}
+
+// Each is as quick as its neighbour, the ends are not: what is compared is the distance to the quickest.
+TEST(PoolTest, ToleranceDoesNotAddUpFromPairToPair) {
+  Pool pool = MakePool();
+  PlanDemand demand = DemandOf(PromptOf(1, 6), 1);
+  demand.candidates.resize(12, demand.candidates[0]);
+  for (size_t i = 0; i < demand.candidates.size(); ++i) {
+    demand.candidates[i].prefill_load.prefill_tokens_per_s = 100 - 3 * static_cast<double>(i);
+    demand.candidates[i].decode_load.running = 12 - static_cast<int32_t>(i);
+  }
+  EXPECT_THAT(OrderOf(pool, demand), ElementsAre(1, 0, 3, 2, 5, 4, 7, 6, 9, 8, 11, 10));
 }
 
 TEST(PoolTest, RefusesDemandsThatMakeNoSense) {
