@@ -34,7 +34,10 @@ void Observations::Average::Add(double seen) { value = value == 0 ? seen : value
 
 void Observations::Add(const Observation& o) {
   const auto per_s = [](double amount, double ms) { return ms > 0 ? 1000 * amount / ms : 0.0; };
-  Learn(prefill_tokens_per_s_, kMostLinks, o.prefill, per_s(o.tokens_computed, o.compute_ms));
+  // A short prompt's rate is that of starting up.
+  if (o.tokens_computed >= kLeastRatioTokens) {
+    Learn(prefill_tokens_per_s_, kMostLinks, o.prefill, per_s(o.tokens_computed, o.compute_ms));
+  }
   Learn(link_bits_per_s_, kMostLinks, std::make_pair(o.profile, Link(o.prefill, o.decode)),
         per_s(8.0 * static_cast<double>(o.wire_bytes), o.wire_ms));
   // Behind a reused prefix, bytes on the wire and bytes encoded are not those of the whole prompt.
