@@ -14,6 +14,7 @@ inline constexpr char kRequestsFinished[] =
     "decant_requests_finished_total";  // outcome: stop, length, cancelled, refused, failed
 inline constexpr char kRequestsRunning[] = "decant_requests_running";
 inline constexpr char kRequestsReplanned[] = "decant_requests_replanned_total";  // cause: prefill, decode
+inline constexpr char kPlansWithoutPool[] = "decant_plans_without_pool_total";   // it is down, late or wrong
 inline constexpr char kTtftSeconds[] = "decant_ttft_seconds";
 inline constexpr char kTpotSeconds[] = "decant_tpot_seconds";
 inline constexpr char kProfileChosen[] = "decant_profile_chosen_total";  // profile

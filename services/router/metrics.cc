@@ -18,6 +18,8 @@ RouterMetrics::RouterMetrics(Metrics& metrics)
       running_(metrics.AddGauge(metric::kRequestsRunning, "requests under way, waiting ones included")),
       prefill_workers_(metrics.AddGauge(metric::kWorkersKnown, kWorkersHelp, {{"kind", "prefill"}})),
       decode_workers_(metrics.AddGauge(metric::kWorkersKnown, kWorkersHelp, {{"kind", "decode"}})),
+      plans_without_pool_(metrics.AddCounter(metric::kPlansWithoutPool,
+                                             "plans that the router made alone: its pool gave no usable one")),
       ttft_seconds_(
           metrics.AddHistogram(metric::kTtftSeconds, "from arrival to the first token", Metrics::SecondsBounds())),
       tpot_seconds_(metrics.AddHistogram(metric::kTpotSeconds, "per token after the first, mean of a request",
@@ -39,6 +41,8 @@ void RouterMetrics::Chosen(absl::string_view profile) const {
 void RouterMetrics::Replanned(absl::string_view cause) const {
   metrics_->AddCounter(metric::kRequestsReplanned, kReplannedHelp, {{"cause", std::string(cause)}}).Increment();
 }
+
+void RouterMetrics::PlannedWithoutPool() const { plans_without_pool_.Increment(); }
 
 void RouterMetrics::Ended(const RequestOutcome& outcome) const {
   metrics_->AddCounter(metric::kRequestsFinished, kFinishedHelp, {{"outcome", std::string(outcome.outcome)}})

@@ -14,6 +14,7 @@ class RouterMetrics {
 
   void Chosen(absl::string_view profile) const;
   void Replanned(absl::string_view cause) const;
+  void PlannedWithoutPool() const;
   void Ended(const RequestOutcome& outcome) const;
   void Now(int running, int prefill_workers, int decode_workers) const;
 
@@ -22,6 +23,7 @@ class RouterMetrics {
   Gauge running_;
   Gauge prefill_workers_;
   Gauge decode_workers_;
+  Counter plans_without_pool_;
   Histogram ttft_seconds_;
   Histogram tpot_seconds_;
 };

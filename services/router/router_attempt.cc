@@ -164,6 +164,7 @@ absl::Status Router::AdoptPlan(Request& request, PlanAnswer answer) {
 void Router::PlanAlone(absl::Time now, Request& request, absl::string_view why) {
   Attempt& attempt = request.attempt;
   GiveLeaseBack(request);
+  if (limits_.has_pool) world_.NotePlannedWithoutPool();
   const RequestTerms& terms = request.terms;
   const bool as_named = !terms.profile.empty() && (terms.fidelity_floor <= 0 || terms.profile == "full");
   PairPlan plan;

@@ -49,6 +49,7 @@ class RouterWorld {
 
   virtual void NoteChosen(absl::string_view profile) = 0;
   virtual void NoteReplanned(absl::string_view cause) = 0;  // prefill, decode
+  virtual void NotePlannedWithoutPool() {}                  // though there should be one
   virtual void NoteEnded(const RequestOutcome& outcome) = 0;
 };
 

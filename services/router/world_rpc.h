@@ -52,6 +52,7 @@ class RpcWorld final : public RouterWorld {
   void EmitError(RequestNumber request, const absl::Status& status) override;
   void NoteChosen(absl::string_view profile) override { metrics_.Chosen(profile); }
   void NoteReplanned(absl::string_view cause) override { metrics_.Replanned(cause); }
+  void NotePlannedWithoutPool() override { metrics_.PlannedWithoutPool(); }
   void NoteEnded(const RequestOutcome& outcome) override { metrics_.Ended(outcome); }
 
  private:

@@ -87,6 +87,7 @@ class NotingWorld final : public RouterWorld {
   }
   void NoteChosen(absl::string_view) override {}
   void NoteReplanned(absl::string_view cause) override { said.push_back(absl::StrCat("replanned ", cause)); }
+  void NotePlannedWithoutPool() override { ++plans_without_pool; }
   void NoteEnded(const RequestOutcome& outcome) override { outcomes.emplace_back(outcome.outcome); }
 
   int Count(absl::string_view what) const {
@@ -102,6 +103,7 @@ class NotingWorld final : public RouterWorld {
   std::vector<std::string> outcomes;
   std::map<RequestNumber, Heard> heard;
   int ends = 0;
+  int plans_without_pool = 0;
 };
 
 inline RouterModel LetterModel() {

@@ -154,6 +154,26 @@ TEST(RouterTest, RecomputesWithFullWhenThePoolIsDown) {
   EXPECT_THAT(rig.world.reports, IsEmpty());
 }
 
+TEST(RouterTest, CountsPlansThatThePoolShouldHaveMade) {
+  RouterRig rig;
+  rig.Ask("a prompt");
+  rig.PlanOk();
+  EXPECT_EQ(rig.world.plans_without_pool, 0);
+  rig.Ask("another");
+  rig.Plan(absl::UnavailableError("down"));
+  EXPECT_EQ(rig.world.plans_without_pool, 1);
+  RouterRig late;
+  late.Ask("a prompt");
+  late.Pass(absl::Milliseconds(250));
+  EXPECT_EQ(late.world.plans_without_pool, 1);
+  RouterLimits limits = RouterRig::SmallLimits();
+  limits.has_pool = false;
+  RouterRig without(limits);
+  without.Ask("a prompt");
+  EXPECT_EQ(without.world.reserves.size(), 1u);
+  EXPECT_EQ(without.world.plans_without_pool, 0);
+}
+
 TEST(RouterTest, TakesANamedProfileWithoutThePoolOnlyWhenNoFloorIsAtStake) {
   struct Case {
     std::string profile;
