@@ -18,9 +18,13 @@ struct LoadedModel {
   std::unique_ptr<Device> device;
   std::unique_ptr<Weights> weights;  // of `device`
 
-  // `dtype`: auto (PreferredRunType), bf16 or f32. `threads`: 0 = one per core. Errors name the folder or the value.
+  // On the host. `dtype`: auto (PreferredRunType), bf16 or f32. `threads`: 0 = one per core. Errors name the folder or
+  // the value.
   static absl::StatusOr<std::shared_ptr<const LoadedModel>> Load(const std::string& folder, absl::string_view dtype,
                                                                  int threads);
+  // On a device of the caller's choice.
+  static absl::StatusOr<std::shared_ptr<const LoadedModel>> Load(const std::string& folder, absl::string_view dtype,
+                                                                 std::unique_ptr<Device> device);
 };
 
 }  // namespace decant

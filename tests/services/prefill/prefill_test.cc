@@ -1,10 +1,13 @@
-// Both workers' cores around the real engine and the bundled model, joined by the loopback link and a pool in a map.
+// Both workers' cores around the real engine and the bundled model, joined by the loopback link and a pool in a map. On
+// the host, and on the test device, whose memory faults when it is touched outside operations and copies.
 #include "services/prefill/prefill.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <array>
 #include <map>
+#include <thread>
 #include <utility>
 
 #include "absl/synchronization/notification.h"
@@ -15,6 +18,7 @@
 #include "gpu/engine/loaded_model.h"
 #include "services/decode/decode.h"
 #include "tests/services/prefill/stored_frames.h"
+#include "tests/support/test_device.h"
 
 namespace decant {
 namespace {
@@ -25,28 +29,26 @@ using ::testing::HasSubstr;
 constexpr char kDecodeAddress[] = "decode";
 constexpr int32_t kChunkTokens = 64;
 
-const LoadedModel& Model() {
-  static const auto model = *LoadedModel::Load(DECANT_SOURCE_DIR "/deploy/models/decant-tiny", "f32", 2);
-  return *model;
-}
+enum class On { kHost, kTestDevice };
 
-std::vector<int32_t> Prompt(int32_t tokens) {
-  std::string text;
-  for (int32_t i = 0; static_cast<int32_t>(text.size()) < 8 * tokens; ++i) {
-    text += "The lamp number " + std::to_string(i * 7919) + " stood in the garden near the old bridge. ";
-  }
-  std::vector<int32_t> ids = *Model().folder.tokenizer->Encode(text);
-  ids.resize(static_cast<size_t>(tokens));
-  return ids;
+const LoadedModel& ModelOn(On device) {
+  const auto load = [](std::unique_ptr<Device> d) {
+    return *LoadedModel::Load(DECANT_SOURCE_DIR "/deploy/models/decant-tiny", "f32", std::move(d));
+  };
+  static const auto host = load(CreateHostDevice(2));
+  static const auto test = load(CreateTestDevice(2));
+  return device == On::kHost ? *host : *test;
 }
 
 // Keeps frames by chunk key; gives them out layer-major.
 class MapPool final : public ChunkSource, public ChunkSink {
  public:
+  explicit MapPool(int32_t layers) : layers_(layers) {}
+
   absl::StatusOr<std::unique_ptr<ChunkStream>> Fetch(const FetchOrder& order, absl::Time /*deadline*/) override {
     absl::MutexLock lock(&mutex_);
     std::deque<std::vector<uint8_t>> messages;
-    for (int32_t layer = 0; layer < Model().weights->config().layers; ++layer) {
+    for (int32_t layer = 0; layer < layers_; ++layer) {
       for (const StoredChunk& chunk : order.chunks) messages.push_back(frames_.at({chunk.key, layer}));
     }
     return std::make_unique<ScriptedStream>(std::move(messages));
@@ -85,6 +87,7 @@ class MapPool final : public ChunkSource, public ChunkSink {
   Digest context() const { return context_; }
 
  private:
+  const int32_t layers_;
   absl::Mutex mutex_;
   std::map<std::pair<Digest, int32_t>, std::vector<uint8_t>> frames_;
   std::map<Digest, StoredChunk> chunks_;
@@ -120,7 +123,13 @@ class WatchingSink final : public FrameSink {
     if (status.ok() && header.bytes > 0) landed_layers_ = static_cast<int32_t>(header.layer) + 1;
     return status;
   }
-  absl::Status Committed(const TransferCommit& commit) override { return decode_.Committed(commit); }
+  absl::Status Committed(const TransferCommit& commit) override {
+    if (hold_commits) {
+      committing.Notify();
+      may_commit.WaitForNotification();
+    }
+    return decode_.Committed(commit);
+  }
   void Aborted(uint64_t ticket, const absl::Status& why) override {
     decode_.Aborted(ticket, why);
     absl::MutexLock lock(&mutex_);
@@ -141,11 +150,71 @@ class WatchingSink final : public FrameSink {
     mutex_.Await(absl::Condition(&aborted_));
   }
 
+  bool hold_commits = false;  // set before the first transfer
+  absl::Notification committing, may_commit;
+
  private:
   Decode& decode_;
   absl::Mutex mutex_;
   int32_t landed_layers_ = 0;
   bool aborted_ = false;
+};
+
+// Tells how long an Open may take at most.
+class WatchingLink final : public FrameLink {
+ public:
+  explicit WatchingLink(FrameLink& link) : link_(link) {}
+  absl::StatusOr<std::unique_ptr<FrameSender>> Open(const std::string& address, const TransferOpen& open,
+                                                    absl::Time deadline) override {
+    open_left = deadline - absl::Now();
+    return link_.Open(address, open, deadline);
+  }
+  absl::Duration open_left;
+
+ private:
+  FrameLink& link_;
+};
+
+// Tells how many tokens of each tier every head held when a sequence joined.
+class WatchingBatch final : public DecodeBatch {
+ public:
+  using TierCounts = std::vector<std::array<int32_t, kTierCount>>;  // [layers x kv_heads]
+
+  explicit WatchingBatch(std::unique_ptr<DecodeBatch> batch) : batch_(std::move(batch)) {}
+  int64_t WorstCasePages(const SequenceOptions& options) const override { return batch_->WorstCasePages(options); }
+  int64_t total_pages() const override { return batch_->total_pages(); }
+  int64_t page_bytes() const override { return batch_->page_bytes(); }
+  int64_t unreserved_pages() const override { return batch_->unreserved_pages(); }
+  absl::StatusOr<SequenceId> Reserve(const SequenceOptions& options) override { return batch_->Reserve(options); }
+  absl::Status Import(SequenceId sequence, absl::Span<const uint8_t> bytes) override {
+    return batch_->Import(sequence, bytes);
+  }
+  absl::Status Join(SequenceId sequence, int32_t first_token) override {
+    const absl::Status joined = batch_->Join(sequence, first_token);
+    const auto copy = batch_->CopyRows(sequence);
+    EXPECT_TRUE(copy.ok()) << copy.status();
+    absl::MutexLock lock(&mutex_);
+    joined_.clear();
+    for (const HeadState& head : copy->heads) joined_.push_back(std::to_array(head.tokens));
+    return joined;
+  }
+  absl::StatusOr<absl::Span<const StepToken>> Step() override { return batch_->Step(); }
+  int32_t running() const override { return batch_->running(); }
+  absl::StatusOr<SequenceUse> Use(SequenceId sequence) override { return batch_->Use(sequence); }
+  void Remove(SequenceId sequence) override { batch_->Remove(sequence); }
+  absl::Status CopyLogits(absl::Span<float> out) override { return batch_->CopyLogits(out); }
+  absl::StatusOr<RowsCopy> CopyRows(SequenceId sequence) override { return batch_->CopyRows(sequence); }
+  MemoryRef pages() override { return batch_->pages(); }
+
+  TierCounts joined() const {
+    absl::MutexLock lock(&mutex_);
+    return joined_;
+  }
+
+ private:
+  const std::unique_ptr<DecodeBatch> batch_;
+  mutable absl::Mutex mutex_;
+  TierCounts joined_;
 };
 
 class AnswerCollector final : public AnswerReceiver {
@@ -169,10 +238,23 @@ struct Answer {
   absl::StatusOr<PrefillOutcome> prefill = absl::UnknownError("");
   std::vector<int32_t> tokens;
   AnswerTokens last;
+  WatchingBatch::TierCounts joined;
 };
 
-class PrefillTest : public ::testing::Test {
+class PrefillTest : public ::testing::TestWithParam<On> {
  protected:
+  static const LoadedModel& Model() { return ModelOn(GetParam()); }
+
+  static std::vector<int32_t> Prompt(int32_t tokens) {
+    std::string text;
+    for (int32_t i = 0; static_cast<int32_t>(text.size()) < 8 * tokens; ++i) {
+      text += "The lamp number " + std::to_string(i * 7919) + " stood in the garden near the old bridge. ";
+    }
+    std::vector<int32_t> ids = *Model().folder.tokenizer->Encode(text);
+    ids.resize(static_cast<size_t>(tokens));
+    return ids;
+  }
+
   void SetUp() override {
     DecodeOptions batch;
     batch.kv_budget_bytes = int64_t{64} << 20;
@@ -185,7 +267,9 @@ class PrefillTest : public ::testing::Test {
     options.frame_version = kFrameVersion;
     options.catalogue = *Catalogue::BuiltIn();
     decode_stream_ = Model().device->NewStream();
-    decode_ = std::make_unique<Decode>(*DecodeBatch::Create(*Model().weights, *decode_stream_, batch), options);
+    auto watching = std::make_unique<WatchingBatch>(*DecodeBatch::Create(*Model().weights, *decode_stream_, batch));
+    batch_ = watching.get();
+    decode_ = std::make_unique<Decode>(std::move(watching), options);
     decode_->Start();
     sink_ = std::make_unique<WatchingSink>(*decode_);
     link_.Add(kDecodeAddress, *sink_);
@@ -208,7 +292,7 @@ class PrefillTest : public ::testing::Test {
     options.catalogue = *Catalogue::BuiltIn();
     options.gate = gate;
     options.waiting_limit = waiting_limit;
-    prefill_ = std::make_unique<Prefill>(*Model().weights, link_, pool_, pool_, options);
+    prefill_ = std::make_unique<Prefill>(*Model().weights, watched_link_, pool_, pool_, options);
     return *prefill_;
   }
 
@@ -270,20 +354,23 @@ class PrefillTest : public ::testing::Test {
     collector->done.WaitForNotification();
     answer.tokens = collector->all;
     answer.last = collector->last;
+    answer.joined = batch_->joined();
     // What was published is what the next request finds.
     prefill_->FlushPublications(absl::Now() + absl::Seconds(20));
     return answer;
   }
 
   LoopbackLink link_{absl::Now, absl::SleepFor};
-  MapPool pool_;
+  WatchingLink watched_link_{link_};
+  MapPool pool_{Model().weights->config().layers};
   std::unique_ptr<Stream> decode_stream_;
   std::unique_ptr<Decode> decode_;
+  const WatchingBatch* batch_ = nullptr;  // of decode_
   std::unique_ptr<WatchingSink> sink_;
   std::unique_ptr<Prefill> prefill_;
 };
 
-TEST_F(PrefillTest, EarlierLayersHaveLandedWhilePrefillIsHeldAtAMiddleLayer) {
+TEST_P(PrefillTest, EarlierLayersHaveLandedWhilePrefillIsHeldAtAMiddleLayer) {
   StopBefore gate(3);
   MakePrefill(&gate);
   const auto tokens = Prompt(150);
@@ -301,7 +388,7 @@ TEST_F(PrefillTest, EarlierLayersHaveLandedWhilePrefillIsHeldAtAMiddleLayer) {
   decode_->Release(ticket);
 }
 
-TEST_F(PrefillTest, EveryProfileAnswers) {
+TEST_P(PrefillTest, EveryProfileAnswers) {
   MakePrefill();
   for (const std::string profile : {"full", "k8v4", "k4v2", "diffkv", "diffkv-release"}) {
     const Answer answer = Generate(profile, Prompt(200), 6, false);
@@ -314,7 +401,7 @@ TEST_F(PrefillTest, EveryProfileAnswers) {
   }
 }
 
-TEST_F(PrefillTest, AHitOnExactChunksGivesTheColdRun) {
+TEST_P(PrefillTest, AHitOnExactChunksGivesTheColdRun) {
   MakePrefill();
   const auto tokens = Prompt(300);
   for (const std::string profile : {"full", "k8v4"}) {
@@ -332,7 +419,30 @@ TEST_F(PrefillTest, AHitOnExactChunksGivesTheColdRun) {
   }
 }
 
-TEST_F(PrefillTest, CompressedChunksAreForwardedToEveryProfileThatTakesThem) {
+TEST_P(PrefillTest, AHitOnExactChunksGivesTheColdRunsTiersWhenAWindowOfNewTokensHasSeenThem) {
+  MakePrefill();
+  const auto tokens = Prompt(192 + 64);  // 64: the profile's window
+  const Answer cold = Generate("diffkv-release", tokens, 8, false);
+  ASSERT_TRUE(cold.prefill.ok()) << cold.prefill.status();
+  ASSERT_GT(cold.prefill->counts.low, 0);  // or there is nothing to compare
+  ASSERT_TRUE(Generate("full", Prompt(192), 1).prefill.ok());
+  const Answer hit = Generate("diffkv-release", tokens, 8);
+  ASSERT_TRUE(hit.prefill.ok()) << hit.prefill.status();
+  EXPECT_EQ(hit.prefill->tokens_reused, 192);
+  EXPECT_THAT(hit.tokens, ElementsAreArray(cold.tokens));
+  EXPECT_EQ(hit.joined, cold.joined);
+  EXPECT_EQ(hit.last.counts.high, cold.last.counts.high);
+  EXPECT_EQ(hit.last.counts.low, cold.last.counts.low);
+  EXPECT_EQ(hit.last.counts.pruned, cold.last.counts.pruned);
+}
+
+TEST_P(PrefillTest, ADecodeThatHangsHoldsTheWorkerForALimitedTime) {
+  MakePrefill();
+  EXPECT_TRUE(Generate("full", Prompt(20), 1, false).prefill.ok());  // the request itself has a minute
+  EXPECT_LE(watched_link_.open_left, PrefillCoreOptions().open_limit);
+}
+
+TEST_P(PrefillTest, CompressedChunksAreForwardedToEveryProfileThatTakesThem) {
   MakePrefill();
   const auto tokens = Prompt(300);
   ASSERT_TRUE(Generate("diffkv", tokens, 1).prefill.ok());  // publishes its shareable form
@@ -348,7 +458,7 @@ TEST_F(PrefillTest, CompressedChunksAreForwardedToEveryProfileThatTakesThem) {
   EXPECT_THAT(exact.prefill->miss_reason, HasSubstr("stored as k8v4"));
 }
 
-TEST_F(PrefillTest, ChunksBehindACompressedPrefixNameTheirContext) {
+TEST_P(PrefillTest, ChunksBehindACompressedPrefixNameTheirContext) {
   MakePrefill();
   ASSERT_TRUE(Generate("k8v4", Prompt(130), 1).prefill.ok());
   EXPECT_TRUE(pool_.context().IsZero());
@@ -356,7 +466,7 @@ TEST_F(PrefillTest, ChunksBehindACompressedPrefixNameTheirContext) {
   EXPECT_FALSE(pool_.context().IsZero());
 }
 
-TEST_F(PrefillTest, AWrongStoredFrameIsAMissAndNeverWrongKv) {
+TEST_P(PrefillTest, AWrongStoredFrameIsAMissAndNeverWrongKv) {
   MakePrefill();
   const auto tokens = Prompt(300);
   const Answer cold = Generate("full", tokens, 8, false);
@@ -371,7 +481,7 @@ TEST_F(PrefillTest, AWrongStoredFrameIsAMissAndNeverWrongKv) {
   EXPECT_THAT(hit.tokens, ElementsAreArray(cold.tokens));
 }
 
-TEST_F(PrefillTest, CancellingStopsAtTheNextLayerAndFreesDecode) {
+TEST_P(PrefillTest, CancellingStopsAtTheNextLayerAndFreesDecode) {
   StopBefore gate(2);
   MakePrefill(&gate);
   const uint64_t ticket = Reserve("k8v4", 100, 4);
@@ -389,7 +499,25 @@ TEST_F(PrefillTest, CancellingStopsAtTheNextLayerAndFreesDecode) {
   sink_->WaitAborted();
 }
 
-TEST_F(PrefillTest, RefusesWhatItCannotDo) {
+TEST_P(PrefillTest, StoppingWaitsForACommitUnderWayWhichStillAnswers) {
+  MakePrefill();
+  sink_->hold_commits = true;
+  const uint64_t ticket = Reserve("full", 150, 4);
+  absl::StatusOr<PrefillOutcome> answer = absl::UnknownError("");
+  prefill_->Submit(Job("full", Prompt(150), ticket),
+                   [&](absl::StatusOr<PrefillOutcome> outcome) { answer = std::move(outcome); });
+  sink_->committing.WaitForNotification();
+  std::thread stopping([this] { prefill_.reset(); });
+  absl::SleepFor(absl::Milliseconds(20));  // the stop is most likely under way; either order must do
+  sink_->may_commit.Notify();
+  stopping.join();
+  ASSERT_TRUE(answer.ok()) << answer.status();
+  EXPECT_EQ(answer->tokens_computed, 150);
+  EXPECT_EQ(answer->chunks_to_publish, 2);
+  decode_->Release(ticket);
+}
+
+TEST_P(PrefillTest, RefusesWhatItCannotDo) {
   StopBefore gate(0);
   MakePrefill(&gate, 1);
   absl::Status status;
@@ -428,6 +556,9 @@ TEST_F(PrefillTest, RefusesWhatItCannotDo) {
   submit(Job("k8v4", Prompt(100), 79));
   EXPECT_EQ(status.code(), absl::StatusCode::kUnavailable);
 }
+
+INSTANTIATE_TEST_SUITE_P(Devices, PrefillTest, ::testing::Values(On::kHost, On::kTestDevice),
+                         [](const auto& device) { return device.param == On::kHost ? "Host" : "TestDevice"; });
 
 }  // namespace
 }  // namespace decant
