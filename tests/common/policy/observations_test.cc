@@ -68,11 +68,20 @@ TEST(ObservationsTest, AveragesWithWeight) {
 TEST(ObservationsTest, LearnsNoRatioBehindAReusedPrefix) {
   Observations seen;
   Observation warm = Cold();
-  warm.tokens_computed = 100;
+  warm.tokens_computed = 600;
   seen.Add(warm);
   EXPECT_EQ(seen.WireRatio("diffkv", 3), 3);
   EXPECT_EQ(seen.EncodeBytesPerS("diffkv", 3e8), 3e8);
-  EXPECT_DOUBLE_EQ(seen.PrefillTokensPerS("p", 0), 200);
+  EXPECT_DOUBLE_EQ(seen.PrefillTokensPerS("p", 0), 1200);
+}
+
+TEST(ObservationsTest, LearnsNoRatesFromAShortPrompt) {
+  Observations seen;
+  Observation brief = Cold();
+  brief.prompt_tokens = brief.tokens_computed = 511;
+  seen.Add(brief);
+  EXPECT_EQ(seen.WireRatio("diffkv", 3), 3);
+  EXPECT_EQ(seen.PrefillTokensPerS("p", 0), 0);
 }
 
 TEST(ObservationsTest, IgnoresNonsense) {

@@ -445,8 +445,8 @@ TEST(PoolTest, ReportsCorrectTheModel) {
   seen.profile = "full";
   seen.prefill = "p";
   seen.decode = "d";
-  seen.prompt_tokens = seen.tokens_computed = 100;
-  seen.compute_ms = 1000;
+  seen.prompt_tokens = seen.tokens_computed = 1000;
+  seen.compute_ms = 10000;
   pool.Report(seen);
   EXPECT_GT(pool.Plan(kStart, demand)->pairs[0].choice.predicted_ttft_ms, 5 * before);
 }
