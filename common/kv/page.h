@@ -52,7 +52,9 @@ DECANT_HOST_DEVICE constexpr PageLayout LayoutFor(FormatId id, int32_t head_dim,
 
 // The layout with the most tokens that fit `page_bytes`.
 DECANT_HOST_DEVICE constexpr PageLayout FitLayout(FormatId id, int32_t head_dim, int64_t page_bytes) {
-  auto tokens = static_cast<int32_t>(page_bytes / TokenBytes(id, head_dim));
+  const int64_t token_bytes = TokenBytes(id, head_dim);
+  if (token_bytes == 0) return PageLayout{};
+  auto tokens = static_cast<int32_t>(page_bytes / token_bytes);
   while (tokens > 0 && LayoutFor(id, head_dim, tokens).end > page_bytes) --tokens;
   return LayoutFor(id, head_dim, tokens);
 }

@@ -71,7 +71,7 @@ absl::Status PrefixFetch::Take(std::vector<uint8_t> message) {
     const int32_t layer = header.first_layer;
     const int32_t chunk = header.first_position / options_.chunk_tokens;
     if (layer < 0 || layer >= options_.layers || chunk < 0 || chunk >= static_cast<int32_t>(options_.formats.size())) {
-      const absl::Status unasked = absl::FailedPreconditionError(
+      absl::Status unasked = absl::FailedPreconditionError(
           absl::StrCat("the pool sent a frame of layer ", layer, " and chunk ", chunk, ", which nobody asked for"));
       absl::MutexLock lock(&mutex_);
       Cut(0, std::string(unasked.message()));  // a pool that answers another question is not to be trusted at all
