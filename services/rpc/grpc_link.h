@@ -18,8 +18,8 @@ namespace decant {
 
 struct GrpcLinkOptions {
   // Batches taken from the caller and not yet acknowledged; one always has room.
-  int window = 16;
-  int64_t window_bytes = int64_t{4} << 20;
+  int window = 64;
+  int64_t window_bytes = int64_t{8} << 20;
   // Off only to measure what checksums cost; both ends must agree.
   bool checksums = true;
   absl::Duration transfer_limit = absl::Seconds(300);  // of a whole transfer
@@ -41,7 +41,7 @@ class GrpcLink final : public FrameLink {
 };
 
 struct TransferServeOptions {
-  int window = 32;                              // batches that may be announced and not landed; more is an error
+  int window = 64;                              // batches that may be announced and not landed; more is an error
   int64_t max_batch_bytes = int64_t{32} << 20;  // a larger announcement is refused
   bool checksums = true;
   absl::Duration idle_limit = absl::Seconds(10);  // without any message from the sender

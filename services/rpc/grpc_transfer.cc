@@ -26,7 +26,7 @@ constexpr absl::Duration kFirstPause = absl::Milliseconds(1);
 constexpr absl::Duration kLongestPause = absl::Milliseconds(20);
 // The sender is told of grants and landings when less than this is on its way: seldom enough to cost little, early
 // enough that its half window (GrpcLinkOptions) does not run dry.
-constexpr int64_t kLowCredit = int64_t{3} << 19;
+constexpr int64_t kLowCredit = int64_t{3} << 20;
 
 BatchHeader ToBatch(const FrameHead& head) {
   return {head.sequence, head.layer, static_cast<int64_t>(head.bytes), head.crc32c};
@@ -188,29 +188,35 @@ class Transfer final : public grpc::ServerBidiReactor<grpc::ByteBuffer, grpc::By
     return absl::OkStatus();
   }
 
+  // The next granted batches, one after another.
   absl::Status Land(const FrameIn& message) {
     const FrameHead& head = message.head();
-    if (granted_.empty() || head.sequence != granted_.front().header.sequence) {
-      return absl::InvalidArgumentError(absl::StrCat("transfer ", ticket_, ": the payload of batch ", head.sequence,
-                                                     " came when ", landed_, " was due",
-                                                     granted_.empty() ? " and not granted" : ""));
+    if (head.batches == 0 || head.batches > granted_.size() || head.sequence != landed_) {
+      return absl::InvalidArgumentError(absl::StrCat("transfer ", ticket_, ": ", head.batches, " batches came from ",
+                                                     head.sequence, " on when ", granted_.size(), " from ", landed_,
+                                                     " on were granted"));
     }
-    const Granted batch = granted_.front();
-    if (message.payload_bytes() != batch.header.bytes) {
-      return absl::DataLossError(absl::StrCat("transfer ", ticket_, ": batch ", head.sequence, " came with ",
-                                              message.payload_bytes(), " bytes instead of ", batch.header.bytes));
+    int64_t at = 0;
+    for (uint64_t i = 0; i < head.batches; ++i) {
+      const Granted batch = granted_.front();
+      if (message.payload_bytes() - at < batch.header.bytes) break;
+      if (!options_.checksums) {
+        message.Copy(at, batch.header.bytes, batch.memory.address);
+      } else if (const uint32_t crc = message.CopyWithCrc(at, batch.header.bytes, batch.memory.address);
+                 crc != batch.header.crc32c) {
+        return absl::DataLossError(absl::StrCat("transfer ", ticket_, ": batch ", landed_, " has CRC-32C ",
+                                                absl::Hex(crc), " instead of ", absl::Hex(batch.header.crc32c)));
+      }
+      DECANT_RETURN_IF_ERROR(sink_.Landed(ticket_, batch.header, batch.memory));
+      granted_.pop_front();
+      ++landed_;
+      landed_bytes_ += batch.header.bytes;
+      at += batch.header.bytes;
     }
-    if (!options_.checksums) {
-      message.Copy(batch.memory.address);
-    } else if (const uint32_t crc = message.CopyWithCrc(batch.memory.address); crc != batch.header.crc32c) {
-      return absl::DataLossError(absl::StrCat("transfer ", ticket_, ": batch ", head.sequence, " has CRC-32C ",
-                                              absl::Hex(crc), " instead of ", absl::Hex(batch.header.crc32c)));
-    }
-    DECANT_RETURN_IF_ERROR(sink_.Landed(ticket_, batch.header, batch.memory));
-    granted_.pop_front();
-    ++landed_;
-    landed_bytes_ += batch.header.bytes;
-    return absl::OkStatus();
+    if (landed_ == head.sequence + head.batches && at == message.payload_bytes()) return absl::OkStatus();
+    return absl::DataLossError(absl::StrCat("transfer ", ticket_, ": ", head.batches, " batches from ", head.sequence,
+                                            " on came with ", message.payload_bytes(),
+                                            " bytes, not those that were announced"));
   }
 
   absl::Status Commit(const FrameIn& message) {

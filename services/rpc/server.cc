@@ -28,11 +28,11 @@
 namespace decant {
 namespace {
 
-// Every server of TunedArguments' tuning; the port is not shared, so that a taken one is an error.
+// Every server of Tune's tuning; the port is not shared, so that a taken one is an error.
 class Tuning final : public grpc::ServerBuilderOption {
  public:
   void UpdateArguments(grpc::ChannelArguments* arguments) override {
-    *arguments = TunedArguments();
+    Tune(*arguments);
     arguments->SetInt(GRPC_ARG_ALLOW_REUSEPORT, 0);
   }
   void UpdatePlugins(std::vector<std::unique_ptr<grpc::ServerBuilderPlugin>>*) override {}
@@ -54,7 +54,7 @@ Server::Server(std::unique_ptr<Parts> parts) : parts_(std::move(parts)) {}
 
 absl::StatusOr<std::unique_ptr<Server>> Server::Start(ServerOptions options) {
   DECANT_RETURN_IF_ERROR(CheckLoopback(options.listen));
-  TuneAllocator();
+  TuneProcess();
   KeepCallbackThreads();
   static std::once_flag plugins;
   std::call_once(plugins, [] {
@@ -114,7 +114,7 @@ void Server::DrainUntil(absl::Time limit) {
   parts_->drained = true;
 }
 
-void TuneAllocator() {
+void TuneProcess() {
   static std::once_flag once;
   std::call_once(once, [] {
     // Buffers of up to 32 MiB (the most glibc accepts) come from the heap and stay there: a fresh mapping per message
@@ -123,6 +123,7 @@ void TuneAllocator() {
     mallopt(M_TRIM_THRESHOLD, 128 << 20);
     mallopt(M_TOP_PAD, 16 << 20);
     mallopt(M_ARENA_MAX, 2);
+    absl::SetMutexDeadlockDetectionMode(absl::OnDeadlockCycle::kIgnore);
   });
 }
 

@@ -35,9 +35,9 @@ class Receiver final : public DecodeService {
 
 class GrpcReach {
  public:
-  explicit GrpcReach(FrameSink& sink, TransferServeOptions options = {}, GrpcLinkOptions link_options = {})
+  explicit GrpcReach(FrameSink& sink, TransferServeOptions options = {}, GrpcLinkOptions link_options = {},
+                     ServerOptions server = {})
       : receiver_(sink, options), link_(channels_, link_options) {
-    ServerOptions server;
     server.services = {&receiver_};
     auto started = Server::Start(std::move(server));
     if (started.ok()) server_ = std::move(*started);
@@ -86,10 +86,12 @@ class RawSender {
     announce.ahead = {HeadOf(FrameKind::kAnnounce, sequence, 0, {&part, 1})};
     return Write(announce);
   }
-  RawSender& Payload(uint64_t sequence, const std::string& bytes) {
+  RawSender& Payload(uint64_t sequence, const std::string& bytes, uint64_t batches = 1) {
     FrameOut payload;
     payload.parts = {Ref(bytes)};
-    payload.head = HeadOf(FrameKind::kPayload, sequence, 0, payload.parts);
+    payload.head.kind = FrameKind::kPayload;
+    payload.head.sequence = sequence;
+    payload.head.batches = batches;
     return Write(payload);
   }
   RawSender& Commit(uint64_t ticket, uint64_t batches, int64_t bytes) {
@@ -179,6 +181,17 @@ INSTANTIATE_TEST_SUITE_P(
                absl::StatusCode::kDataLoss},
         Breach{"PayloadCorrupt", [](RawSender& raw) { raw.Announce(0, "abc").Await(1, 0).Payload(0, "abd"); },
                absl::StatusCode::kDataLoss},
+        Breach{"PayloadOfNoBatch", [](RawSender& raw) { raw.Announce(0, "").Await(1, 0).Payload(0, "", 0); },
+               absl::StatusCode::kInvalidArgument},
+        Breach{"PayloadOfMoreBatchesThanGranted",
+               [](RawSender& raw) { raw.Announce(0, "abc").Await(1, 0).Payload(0, "abcdef", 2); },
+               absl::StatusCode::kInvalidArgument},
+        Breach{"SecondBatchOfAPayloadTruncated",
+               [](RawSender& raw) { raw.Announce(0, "abc").Announce(1, "def").Await(2, 0).Payload(0, "abcde", 2); },
+               absl::StatusCode::kDataLoss},
+        Breach{"SecondBatchOfAPayloadCorrupt",
+               [](RawSender& raw) { raw.Announce(0, "abc").Announce(1, "def").Await(2, 0).Payload(0, "abcdee", 2); },
+               absl::StatusCode::kDataLoss},
         Breach{"BatchTooLarge", [](RawSender& raw) { raw.Announce(0, std::string(1001, 'x')); },
                absl::StatusCode::kInvalidArgument},
         Breach{"WindowOverrun", [](RawSender& raw) { raw.Announce(0, "a").Announce(1, "b").Announce(2, "c"); },
@@ -265,6 +278,46 @@ TEST(GrpcLinkTest, KeepsSeveralBatchesInFlight) {
   const absl::Status committed = (*sender)->Commit({}, Soon());
   EXPECT_TRUE(committed.ok()) << committed;
   EXPECT_EQ(sink.Received(1).batches.size(), 4u);
+}
+
+TEST(GrpcLinkTest, LandsSeveralBatchesOfOneMessage) {
+  RecordingSink sink;
+  GrpcReach reach(sink);
+  RawSender raw(reach);
+  raw.Open(9).Announce(0, "abc").Announce(1, "").Announce(2, "defg").Await(3, 0).Payload(0, "abcdefg", 3);
+  raw.Await(3, 3).Commit(9, 3, 7).Expect(FrameKind::kCommitted);
+  EXPECT_TRUE(raw.End().ok());
+  EXPECT_EQ(sink.Received(9).batches, (std::vector<std::string>{"abc", "", "defg"}));
+}
+
+TEST(GrpcLinkTest, DeliversBatchesAboveTheUsualMessageLimit) {
+  RecordingSink sink;
+  GrpcReach reach(sink);
+  auto sender = reach.link().Open(reach.address(), OpenOf(1), Soon());
+  ASSERT_TRUE(sender.ok()) << sender.status();
+  const std::string bytes = RandomBytes((size_t{5} << 20) + 1, 1);
+  const ConstMemoryRef part = Ref(bytes);
+  ASSERT_TRUE((*sender)->Send(0, {&part, 1}, Soon()).ok());
+  const absl::Status committed = (*sender)->Commit({}, Soon());
+  EXPECT_TRUE(committed.ok()) << committed;
+  EXPECT_TRUE(sink.Received(1).batches == std::vector<std::string>{bytes});
+}
+
+// The receiver's end refuses the message at its head, so that most of it is still held by the sender's end.
+TEST(GrpcLinkTest, LetsGoOfWhatWasNeverSent) {
+  RecordingSink sink;
+  ServerOptions server;
+  server.max_message_bytes = 1 << 20;
+  GrpcReach reach(sink, {}, {}, std::move(server));
+  auto sender = reach.link().Open(reach.address(), OpenOf(1), Soon());
+  ASSERT_TRUE(sender.ok()) << sender.status();
+  const std::string bytes(size_t{20} << 20, 'x');
+  const ConstMemoryRef part = Ref(bytes);
+  ASSERT_TRUE((*sender)->Send(0, {&part, 1}, Soon()).ok());
+  EXPECT_EQ((*sender)->Commit({}, Soon()).code(), absl::StatusCode::kResourceExhausted);
+  sender->reset();
+  ASSERT_TRUE(sink.AwaitEnd(1));
+  EXPECT_EQ(sink.Received(1).aborted, 1);
 }
 
 TEST(GrpcLinkTest, ReportsAReceiverThatIsNotThere) {
