@@ -16,23 +16,55 @@ namespace decant {
 
 enum class RunType : uint8_t { kF32 = 1, kBf16 = 2 };
 
+// The words of the stages stand in profile_names.h; what they mean, in recipe.h.
 struct Profile {
   std::string name;
   int32_t version = 1;
-  std::string score = "none";         // none | all_later_queries | last_window
-  std::string allocate = "all_high";  // all_high | threshold_by_position | threshold_by_length
-  std::string online = "none";        // none | diffkv_paper | diffkv_code
-  std::string high;                   // full | k8v4 | k4v2
-  std::string low;                    // empty, or a format smaller than high
+  // Score.
+  std::string score = "none";
+  int32_t score_queries = 64;  // of score last_window
+  std::string reduce = "max";
+  std::string pool = "none";
+  int32_t pool_width = 1;  // odd
+  // Allocate.
+  std::string allocate = "all_high";
+  double budget = 1;  // in (0, 1]; a request or the lab may set another one
+  double high_share = 0;
+  double beta = 20;
+  std::vector<double> layer_shares;
   double alpha_high = 0;
   double alpha_low = 0;
   int32_t window = 64;
+  int32_t sinks = 0;
+  // Transform.
+  std::string rope = "post";     // post | pre
+  int32_t hadamard = 0;          // order of the blocks: 0 or a power of two
+  std::string balance = "none";  // none | channel
+  int32_t group_layers = 0;      // layers over one basis
+  double key_rank = 0;           // of the group's width
+  double value_rank = 0;
+  // Quantise and pack.
+  std::string high;        // a format
+  std::string low;         // empty, or a format smaller than high
+  int32_t key_levels = 0;  // codes in use; 0: all of the bits
+  int32_t value_levels = 0;
+  // Code.
+  std::string code = "raw";
+  // Hooks.
+  std::string online = "none";
+  int32_t read_tokens = 0;  // a step reads per head; 0: all
+  int32_t dense_layers = 0;
+  double propagation_depth = 0;  // share of the layers after which tokens are left behind; 0: none are
+  double propagation_share = 1;
   std::string shareable;  // profile name; empty = itself
   Digest digest;          // of the canonical bytes; filled in by ParseProfile
 };
 
 // INVALID_ARGUMENT with the field and its value.
 absl::StatusOr<Profile> ParseProfile(absl::string_view json);
+
+// Whether `budget` changes what Compile makes of the profile.
+bool HasBudget(const Profile& profile);
 
 // What was measured for one model: by profile name the two alphas that replace the profile's own.
 struct Calibration {

@@ -95,7 +95,9 @@ absl::Status PublishRules::CheckHeader(const FrameHeader& header, const OfferedC
   if (header.explicit_positions || header.formats[kHigh] != recipe_.high || header.formats[kLow] != FormatId::kNone) {
     return absl::FailedPreconditionError(absl::StrCat("a frame does not hold every token as ", recipe_.profile));
   }
-  if (!header.rope_applied) return absl::FailedPreconditionError("a frame of a prefix holds keys before rope");
+  if (header.key_form != KeyForm{}) {
+    return absl::FailedPreconditionError("a frame of a prefix holds keys that are not plain keys after rope");
+  }
   if (IsTainted(header.provenance) || (header.provenance == Provenance::kExact && !recipe_.exact())) {
     return absl::FailedPreconditionError(absl::StrCat("a frame of ", recipe_.profile, " has provenance ",
                                                       static_cast<int>(header.provenance), "; such are not kept"));
