@@ -44,10 +44,10 @@ class Stack {
   absl::Status StartAll(const StackOptions& options);
 
   std::shared_ptr<const LoadedModel> model_;
-  std::unique_ptr<PoolApp> pool_;
-  std::vector<std::unique_ptr<DecodeApp>> decodes_;
-  std::vector<std::unique_ptr<PrefillApp>> prefills_;
-  std::unique_ptr<RouterApp> router_;
+  std::unique_ptr<ServiceApp> pool_;
+  std::vector<std::unique_ptr<WorkerApp>> decodes_;
+  std::vector<std::unique_ptr<WorkerApp>> prefills_;
+  std::unique_ptr<ServiceApp> router_;
 };
 
 }  // namespace decant

@@ -48,7 +48,7 @@ class Expirer {
   std::thread thread_;
 };
 
-class ServingPool final : public PoolApp {
+class ServingPool final : public ServiceApp {
  public:
   ServingPool(PoolOptions options, const PoolLimits& limits, Catalogue catalogue, ProfileTables tables)
       : options_(std::move(options)),
@@ -84,7 +84,7 @@ class ServingPool final : public PoolApp {
 
 }  // namespace
 
-absl::StatusOr<std::unique_ptr<PoolApp>> PoolApp::Create(PoolOptions options) {
+absl::StatusOr<std::unique_ptr<ServiceApp>> CreatePoolApp(PoolOptions options) {
   if (options.pool_bytes < 0) {
     return absl::InvalidArgumentError(absl::StrCat("pool_bytes is ", options.pool_bytes, "; it must not be negative"));
   }
