@@ -5,6 +5,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "common/base/status_macros.h"
+#include "services/rpc/service_main.h"
 
 namespace decant {
 namespace {
@@ -35,8 +36,10 @@ Stack::~Stack() {
 absl::Status Stack::StartAll(const StackOptions& options) {
   const std::string metrics = options.metrics ? "127.0.0.1:0" : "";
   DECANT_ASSIGN_OR_RETURN(model_, LoadedModel::Load(options.model_folder, options.dtype, options.threads));
+  DECANT_RETURN_IF_ERROR(TellMissingMeasurements(options.tables, model_->folder));
   PoolOptions pool;
   pool.metrics = metrics;
+  pool.tables = options.tables;
   pool.pool_bytes = options.pool_bytes;
   DECANT_ASSIGN_OR_RETURN(pool_, CreatePoolApp(pool));
   DECANT_RETURN_IF_ERROR(pool_->Start());
@@ -50,6 +53,7 @@ absl::Status Stack::StartAll(const StackOptions& options) {
   for (int i = 0; i < options.decode_workers; ++i) {
     DecodeAppOptions decode;
     decode.metrics = metrics;
+    decode.tables = options.tables;
     decode.router = router_->address();
     decode.kv_budget_bytes = options.kv_budget_bytes;
     DECANT_ASSIGN_OR_RETURN(auto app, CreateDecodeApp(model_, decode));
@@ -59,6 +63,7 @@ absl::Status Stack::StartAll(const StackOptions& options) {
   for (int i = 0; i < options.prefill_workers; ++i) {
     PrefillAppOptions prefill;
     prefill.metrics = metrics;
+    prefill.tables = options.tables;
     prefill.router = router_->address();
     DECANT_ASSIGN_OR_RETURN(auto app, CreatePrefillApp(model_, prefill));
     prefills_.push_back(std::move(app));

@@ -5,6 +5,7 @@
 
 #include "common/base/status_macros.h"
 #include "common/kv/frame.h"
+#include "common/policy/measurements.h"
 #include "services/decode/decode.h"
 #include "services/decode/decode_rpc.h"
 #include "services/rpc/metrics.h"
@@ -32,12 +33,12 @@ class DecodeRole final : public WorkerRole {
     DECANT_ASSIGN_OR_RETURN(auto batch, DecodeBatch::Create(weights, *stream_, batch_options));
     DecodeCoreOptions core;
     core.model = model_->folder.fingerprint;
-    core.model_name = weights.config().name;
     core.geometry = weights.config().geometry();
     core.run_type = weights.run_type();
     core.max_positions = weights.config().max_positions;
     core.frame_version = kFrameVersion;
-    DECANT_ASSIGN_OR_RETURN(core.catalogue, Catalogue::BuiltIn());
+    DECANT_ASSIGN_OR_RETURN(Measurements measurements, LoadMeasurements(options.tables));
+    core.catalogue = std::move(measurements.catalogue);
     core.waiting_limit = options.waiting_limit;
     core.open_limit = options.open_limit;
     core.progress_limit = options.progress_limit;

@@ -4,6 +4,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <string>
 
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
@@ -12,6 +13,7 @@
 namespace decant {
 
 struct PoolOptions : ServiceOptions {
+  std::string tables;                               // folder for LoadMeasurements; empty: what is compiled in
   int64_t pool_bytes = int64_t{1} << 30;            // true bytes of stored chunks and their index
   absl::Duration lease = absl::Seconds(30);         // renewed by use
   absl::Duration publish_idle = absl::Seconds(10);  // a publish with no frame for so long is dropped

@@ -10,6 +10,7 @@ int main(int argc, char** argv) {
       "profile it travels. Routers name it with --pool. Ends on SIGTERM or Ctrl-C, after running calls.",
       "decant_pool");
   decant::AddServiceFlags(cli, options);
+  decant::AddTablesFlag(cli, options.tables);
   cli.add_option("--pool-bytes", options.pool_bytes,
                  "memory for stored chunks, their index included; units as in 512MB or 4GiB (both of 1024)")
       ->transform(CLI::AsSizeValue(false))

@@ -4,6 +4,7 @@
 
 #include "common/base/status_macros.h"
 #include "common/kv/frame.h"
+#include "common/policy/measurements.h"
 #include "services/prefill/pool_rpc.h"
 #include "services/prefill/prefill.h"
 #include "services/prefill/prefill_rpc.h"
@@ -22,10 +23,10 @@ class PrefillRole final : public WorkerRole {
   absl::Status Make(const PrefillAppOptions& options) {
     PrefillCoreOptions core;
     core.model = model_->folder.fingerprint;
-    core.model_name = model_->weights->config().name;
     core.sender = HostName();
     core.frame_version = kFrameVersion;
-    DECANT_ASSIGN_OR_RETURN(core.catalogue, Catalogue::BuiltIn());
+    DECANT_ASSIGN_OR_RETURN(Measurements measurements, LoadMeasurements(options.tables));
+    core.catalogue = std::move(measurements.catalogue);
     core.waiting_limit = options.waiting_limit;
     core.gate = options.gate;
     core.metrics = PrefillMetrics::In(metrics_);

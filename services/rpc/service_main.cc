@@ -5,6 +5,8 @@
 
 #include "absl/strings/str_cat.h"
 #include "common/base/status_macros.h"
+#include "common/model/model_folder.h"
+#include "common/policy/measurements.h"
 #include "services/rpc/stop_signal.h"
 
 namespace decant {
@@ -42,9 +44,24 @@ void AddWorkerFlags(CLI::App& cli, WorkerOptions& options, ModelFlags& model) {
       ->capture_default_str();
   cli.add_option("--threads", model.threads, "threads that compute; 0 for one per core")->capture_default_str();
   cli.add_option("--router", options.router, "router to register with")->type_name("HOST:PORT");
+  AddTablesFlag(cli, options.tables);
   cli.add_option("--link-bps", options.link_bits_per_s, "bits/s of this machine's network; 0 for unknown")
       ->capture_default_str();
   AddServiceFlags(cli, options);
+}
+
+void AddTablesFlag(CLI::App& cli, std::string& tables) {
+  cli.add_option("--tables", tables,
+                 "folder of your own measurements, *.json as `decant calibrate` writes them; the same everywhere")
+      ->type_name("DIR");
+}
+
+absl::Status TellMissingMeasurements(const std::string& tables, const ModelFolder& model) {
+  DECANT_ASSIGN_OR_RETURN(const Measurements measurements, LoadMeasurements(tables));
+  const std::string missing =
+      MissingMeasurements(measurements, model.fingerprint, model.config.name, model.path, tables);
+  if (!missing.empty()) std::fprintf(stderr, "%s\n", missing.c_str());
+  return absl::OkStatus();
 }
 
 void AddSecondsFlag(CLI::App& cli, const std::string& flag, absl::Duration& value, const std::string& description) {

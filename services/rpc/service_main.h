@@ -18,6 +18,8 @@ class App;
 
 namespace decant {
 
+struct ModelFolder;
+
 // Where a worker finds its model and how it runs it.
 struct ModelFlags {
   std::string folder;
@@ -29,8 +31,12 @@ struct ModelFlags {
 
 // --listen, --metrics and --drain-seconds.
 void AddServiceFlags(CLI::App& cli, ServiceOptions& options);
-// Those, and --model, --dtype, --threads, --router and --link-bps.
+// Those, and --model, --dtype, --threads, --router, --tables and --link-bps.
 void AddWorkerFlags(CLI::App& cli, WorkerOptions& options, ModelFlags& model);
+// --tables.
+void AddTablesFlag(CLI::App& cli, std::string& tables);
+// Says on stderr what nobody measured of a model, when anything is missing; errors of LoadMeasurements.
+absl::Status TellMissingMeasurements(const std::string& tables, const ModelFolder& model);
 // `flag` in seconds.
 void AddSecondsFlag(CLI::App& cli, const std::string& flag, absl::Duration& value, const std::string& description);
 
