@@ -36,7 +36,6 @@ namespace decant {
 
 struct DecodeCoreOptions {
   Digest model;  // fingerprint; KV of any other is refused
-  std::string model_name;
   Geometry geometry;
   RunType run_type = RunType::kBf16;
   int32_t max_positions = 0;

@@ -32,12 +32,12 @@ absl::Status Pass::Prepare() {
   if (job_.chunk_tokens < 1) {
     return absl::InvalidArgumentError(absl::StrCat("chunks of ", job_.chunk_tokens, " tokens cannot be"));
   }
-  DECANT_ASSIGN_OR_RETURN(const Profile profile, world_.catalogue.FindFor(job_.profile, world_.model_name));
+  DECANT_ASSIGN_OR_RETURN(const Profile profile, world_.catalogue.FindFor(job_.profile, world_.model));
   DECANT_ASSIGN_OR_RETURN(recipe_, Compile(profile, geometry, run_type));
   plan_ = PlanPrefix(job_, recipe_, world_.catalogue, geometry);
   usable_ = plan_.chunks();
   if (job_.publish && !job_.pool_address.empty()) {
-    DECANT_ASSIGN_OR_RETURN(const Profile form, world_.catalogue.FindFor(recipe_.shareable, world_.model_name));
+    DECANT_ASSIGN_OR_RETURN(const Profile form, world_.catalogue.FindFor(recipe_.shareable, world_.model));
     DECANT_ASSIGN_OR_RETURN(shareable_, Compile(form, geometry, run_type));
   }
   if (usable_ == 0) return absl::OkStatus();

@@ -38,7 +38,7 @@ struct PassWorld {
   FrameLink& link;
   ChunkSource& source;
   const Catalogue& catalogue;
-  std::string model_name;
+  Digest model;        // fingerprint
   std::string sender;  // how this worker names itself to decode
   uint32_t frame_version = 0;
   absl::Duration fetch_limit;

@@ -124,7 +124,7 @@ void Prefill::Compute(Active& active) {
                         link_,
                         source_,
                         options_.catalogue,
-                        options_.model_name,
+                        options_.model,
                         options_.sender,
                         options_.frame_version,
                         options_.fetch_limit,

@@ -26,8 +26,7 @@
 namespace decant {
 
 struct PrefillCoreOptions {
-  Digest model;  // fingerprint; prompts for any other are refused
-  std::string model_name;
+  Digest model;        // fingerprint; prompts for any other are refused
   std::string sender;  // how this worker names itself to decode
   uint32_t frame_version = 0;
   Catalogue catalogue;

@@ -41,7 +41,6 @@ class DecodeTest : public ::testing::Test {
     record_.pages = pages;
     DecodeCoreOptions options;
     options.model = Sha256("model");
-    options.model_name = "tiny";
     options.geometry = Geometry{2, 4, 2, 64};
     options.run_type = RunType::kF32;
     options.max_positions = 1000;

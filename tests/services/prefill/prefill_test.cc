@@ -260,7 +260,6 @@ class PrefillTest : public ::testing::TestWithParam<On> {
     batch.kv_budget_bytes = int64_t{64} << 20;
     DecodeCoreOptions options;
     options.model = Model().folder.fingerprint;
-    options.model_name = Model().weights->config().name;
     options.geometry = Model().weights->config().geometry();
     options.run_type = RunType::kF32;
     options.max_positions = Model().weights->config().max_positions;
@@ -287,7 +286,6 @@ class PrefillTest : public ::testing::TestWithParam<On> {
   Prefill& MakePrefill(LayerGate* gate = nullptr, int32_t waiting_limit = 16) {
     PrefillCoreOptions options;
     options.model = Model().folder.fingerprint;
-    options.model_name = Model().weights->config().name;
     options.frame_version = kFrameVersion;
     options.catalogue = *Catalogue::BuiltIn();
     options.gate = gate;
