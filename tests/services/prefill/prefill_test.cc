@@ -123,12 +123,12 @@ class WatchingSink final : public FrameSink {
     if (status.ok() && header.bytes > 0) landed_layers_ = static_cast<int32_t>(header.layer) + 1;
     return status;
   }
-  absl::Status Committed(const TransferCommit& commit) override {
+  void Committed(const TransferCommit& commit, std::function<void(const absl::Status&)> done) override {
     if (hold_commits) {
       committing.Notify();
       may_commit.WaitForNotification();
     }
-    return decode_.Committed(commit);
+    decode_.Committed(commit, std::move(done));
   }
   void Aborted(uint64_t ticket, const absl::Status& why) override {
     decode_.Aborted(ticket, why);
