@@ -4,12 +4,15 @@
 #include <string>
 
 #include "services/pool/app.h"
+#include "services/rpc/exit_limit.h"
+#include "services/rpc/log.h"
 #include "services/rpc/stop_signal.h"
 
 namespace decant {
 namespace {
 
-absl::Status Run(const PoolOptions& options) {
+absl::Status Run(const PoolOptions& options, const std::string& log_level) {
+  if (absl::Status log = StartLog("decant_pool", log_level); !log.ok()) return log;
   auto stop = StopSignal::Create();
   if (!stop.ok()) return stop.status();
   auto app = PoolApp::Create(options);
@@ -18,12 +21,15 @@ absl::Status Run(const PoolOptions& options) {
   std::printf("ready pool=%s metrics=%s\n", (*app)->address().c_str(), (*app)->metrics_address().c_str());
   std::fflush(stdout);
   (*stop)->Wait();
+  const ExitLimit limit(options.drain_limit + kExitGrace);
   (*app)->Drain();
+  app->reset();
   return absl::OkStatus();
 }
 
 int Main(int argc, char** argv) {
   PoolOptions options;
+  std::string log_level = "info";
   double lease_s = absl::ToDoubleSeconds(options.lease);
   double publish_idle_s = absl::ToDoubleSeconds(options.publish_idle);
   double drain_s = absl::ToDoubleSeconds(options.drain_limit);
@@ -50,11 +56,14 @@ int Main(int argc, char** argv) {
       ->capture_default_str();
   cli.add_option("--drain-seconds", drain_s, "how long running calls may take to end on SIGTERM")
       ->capture_default_str();
+  cli.add_option("--log-level", log_level, "least level of the lines on stderr")
+      ->check(CLI::IsMember(LogLevelNames()))
+      ->capture_default_str();
   CLI11_PARSE(cli, argc, argv);
   options.lease = absl::Seconds(lease_s);
   options.publish_idle = absl::Seconds(publish_idle_s);
   options.drain_limit = absl::Seconds(drain_s);
-  const absl::Status status = Run(options);
+  const absl::Status status = Run(options, log_level);
   if (status.ok()) return 0;
   std::fprintf(stderr, "decant_pool: %s\n", std::string(status.message()).c_str());
   return 1;

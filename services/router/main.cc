@@ -4,12 +4,15 @@
 #include <string>
 
 #include "services/router/app.h"
+#include "services/rpc/exit_limit.h"
+#include "services/rpc/log.h"
 #include "services/rpc/stop_signal.h"
 
 namespace decant {
 namespace {
 
-absl::Status Run(const RouterOptions& options) {
+absl::Status Run(const RouterOptions& options, const std::string& log_level) {
+  if (absl::Status log = StartLog("decant_router", log_level); !log.ok()) return log;
   auto stop = StopSignal::Create();
   if (!stop.ok()) return stop.status();
   auto app = RouterApp::Create(options);
@@ -18,12 +21,15 @@ absl::Status Run(const RouterOptions& options) {
   std::printf("ready router=%s metrics=%s\n", (*app)->address().c_str(), (*app)->metrics_address().c_str());
   std::fflush(stdout);
   (*stop)->Wait();
+  const ExitLimit limit(options.drain_limit + kExitGrace);
   (*app)->Drain();
+  app->reset();
   return absl::OkStatus();
 }
 
 int Main(int argc, char** argv) {
   RouterOptions options;
+  std::string log_level = "info";
   double request_s = absl::ToDoubleSeconds(options.request_limit);
   double reserve_wait_s = absl::ToDoubleSeconds(options.reserve_wait);
   double drain_s = absl::ToDoubleSeconds(options.drain_limit);
@@ -53,11 +59,14 @@ int Main(int argc, char** argv) {
       ->capture_default_str();
   cli.add_option("--drain-seconds", drain_s, "how long running requests may take to end on SIGTERM")
       ->capture_default_str();
+  cli.add_option("--log-level", log_level, "least level of the lines on stderr")
+      ->check(CLI::IsMember(LogLevelNames()))
+      ->capture_default_str();
   CLI11_PARSE(cli, argc, argv);
   options.request_limit = absl::Seconds(request_s);
   options.reserve_wait = absl::Seconds(reserve_wait_s);
   options.drain_limit = absl::Seconds(drain_s);
-  const absl::Status status = Run(options);
+  const absl::Status status = Run(options, log_level);
   if (status.ok()) return 0;
   std::fprintf(stderr, "decant_router: %s\n", std::string(status.message()).c_str());
   return 1;
