@@ -87,6 +87,9 @@ class FrameSender {
   // sender.
   virtual absl::Status Commit(TransferCommit commit, absl::Time deadline) = 0;
   virtual void Abort(const absl::Status& why) = 0;
+  // From any thread, at any time: a call that waits for the receiver returns soon with CANCELLED. For a receiver that
+  // hangs; Abort is kinder. Does nothing in links that never wait long.
+  virtual void Cancel() {}
   // Bytes of batches and of the link's own messages written so far.
   virtual int64_t wire_bytes() const = 0;
 };
