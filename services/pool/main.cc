@@ -22,5 +22,5 @@ int main(int argc, char** argv) {
                          "a publish that brings no frame for so long is dropped");
   cli.add_option("--fetch-bits-per-s", options.fetch_bits_per_s, "what to expect of the network to prefill workers")
       ->capture_default_str();
-  return decant::RunService(cli, argc, argv, "pool", [&] { return decant::CreatePoolApp(options); });
+  return decant::RunService(cli, argc, argv, "pool", options, [&] { return decant::CreatePoolApp(options); });
 }

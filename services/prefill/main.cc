@@ -14,7 +14,7 @@ int main(int argc, char** argv) {
       "decant_prefill");
   decant::AddWorkerFlags(cli, options, model);
   cli.add_option("--waiting-limit", options.waiting_limit, "prompts that may queue")->capture_default_str();
-  return decant::RunService(cli, argc, argv, "prefill", [&]() -> absl::StatusOr<std::unique_ptr<decant::ServiceApp>> {
+  return decant::RunService(cli, argc, argv, "prefill", options, [&]() -> absl::StatusOr<std::unique_ptr<decant::ServiceApp>> {
     DECANT_ASSIGN_OR_RETURN(auto loaded, decant::LoadedModel::Load(model.folder, model.dtype, model.threads));
     DECANT_RETURN_IF_ERROR(decant::TellMissingMeasurements(options.tables, loaded->folder));
     return decant::CreatePrefillApp(std::move(loaded), options);

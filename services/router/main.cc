@@ -24,5 +24,5 @@ int main(int argc, char** argv) {
   decant::AddSecondsFlag(cli, "--request-seconds", options.request_limit, "how long a request may take in all");
   decant::AddSecondsFlag(cli, "--reserve-wait-seconds", options.reserve_wait,
                          "how long a request waits for pages when decode is full");
-  return decant::RunService(cli, argc, argv, "router", [&] { return decant::CreateRouterApp(options); });
+  return decant::RunService(cli, argc, argv, "router", options, [&] { return decant::CreateRouterApp(options); });
 }

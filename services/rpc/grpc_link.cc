@@ -157,6 +157,7 @@ class TransferCall final : public grpc::ClientBidiReactor<grpc::ByteBuffer, grpc
     loans_->AwaitNone(absl::InfiniteFuture());
   }
 
+  void Cancel() { context_.TryCancel(); }
   bool committed() {
     absl::MutexLock lock(&mutex_);
     return committed_;
@@ -358,6 +359,7 @@ class GrpcSender final : public FrameSender {
     call_->End(why);
     if (end_.ok()) end_ = why.ok() ? absl::AbortedError("the sender gave up") : why;
   }
+  void Cancel() override { call_->Cancel(); }
   int64_t wire_bytes() const override { return call_->wire_bytes(); }
 
  private:

@@ -13,6 +13,7 @@ struct ServiceOptions {
   std::string listen = "127.0.0.1:0";   // port 0: the system chooses
   std::string metrics = "127.0.0.1:0";  // of the HTTP endpoint /metrics; empty: none
   absl::Duration drain_limit = absl::Seconds(20);
+  std::string log_level = "info";  // of the lines on stderr, see LogLevelNames
 };
 
 class ServiceApp {

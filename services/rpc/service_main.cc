@@ -7,21 +7,27 @@
 #include "common/base/status_macros.h"
 #include "common/model/model_folder.h"
 #include "common/policy/measurements.h"
+#include "services/rpc/exit_limit.h"
+#include "services/rpc/log.h"
 #include "services/rpc/stop_signal.h"
 
 namespace decant {
 namespace {
 
-absl::Status Serve(absl::string_view name, const std::function<absl::StatusOr<std::unique_ptr<ServiceApp>>()>& create) {
+absl::Status Serve(absl::string_view name, const ServiceOptions& options,
+                   const std::function<absl::StatusOr<std::unique_ptr<ServiceApp>>()>& create) {
+  DECANT_RETURN_IF_ERROR(StartLog(absl::StrCat("decant_", name), options.log_level));
   // First of all, so that a signal during a long start is not lost.
   DECANT_ASSIGN_OR_RETURN(const auto stop, StopSignal::Create());
-  DECANT_ASSIGN_OR_RETURN(const auto app, create());
+  DECANT_ASSIGN_OR_RETURN(auto app, create());
   DECANT_RETURN_IF_ERROR(app->Start());
   std::printf("ready %s=%s metrics=%s\n", std::string(name).c_str(), app->address().c_str(),
               app->metrics_address().c_str());
   std::fflush(stdout);
   stop->Wait();
+  const ExitLimit limit(options.drain_limit + kExitGrace);
   app->Drain();
+  app.reset();
   return absl::OkStatus();
 }
 
@@ -35,6 +41,9 @@ void AddServiceFlags(CLI::App& cli, ServiceOptions& options) {
       ->type_name("HOST:PORT")
       ->capture_default_str();
   AddSecondsFlag(cli, "--drain-seconds", options.drain_limit, "how long running work may take to end on SIGTERM");
+  cli.add_option("--log-level", options.log_level, "least level of the lines on stderr")
+      ->check(CLI::IsMember(LogLevelNames()))
+      ->capture_default_str();
 }
 
 void AddWorkerFlags(CLI::App& cli, WorkerOptions& options, ModelFlags& model) {
@@ -72,10 +81,10 @@ void AddSecondsFlag(CLI::App& cli, const std::string& flag, absl::Duration& valu
       ->default_str(absl::StrCat(absl::ToDoubleSeconds(value)));
 }
 
-int RunService(CLI::App& cli, int argc, char** argv, absl::string_view name,
+int RunService(CLI::App& cli, int argc, char** argv, absl::string_view name, const ServiceOptions& options,
                const std::function<absl::StatusOr<std::unique_ptr<ServiceApp>>()>& create) {
   CLI11_PARSE(cli, argc, argv);
-  const absl::Status status = Serve(name, create);
+  const absl::Status status = Serve(name, options, create);
   if (status.ok()) return 0;
   std::fprintf(stderr, "decant_%s: %s\n", std::string(name).c_str(), std::string(status.message()).c_str());
   return 1;

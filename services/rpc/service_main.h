@@ -29,7 +29,7 @@ struct ModelFlags {
 
 // What is bound here is written by parsing and must outlive it; what stands in it before is the default.
 
-// --listen, --metrics and --drain-seconds.
+// --listen, --metrics, --drain-seconds and --log-level.
 void AddServiceFlags(CLI::App& cli, ServiceOptions& options);
 // Those, and --model, --dtype, --threads, --router, --tables and --link-bps.
 void AddWorkerFlags(CLI::App& cli, WorkerOptions& options, ModelFlags& model);
@@ -42,7 +42,7 @@ void AddSecondsFlag(CLI::App& cli, const std::string& flag, absl::Duration& valu
 
 // Parses, creates, starts, prints `ready <name>=HOST:PORT metrics=HOST:PORT`, and drains on SIGTERM or Ctrl-C. Returns
 // the exit status of the process; an error stands on stderr.
-int RunService(CLI::App& cli, int argc, char** argv, absl::string_view name,
+int RunService(CLI::App& cli, int argc, char** argv, absl::string_view name, const ServiceOptions& options,
                const std::function<absl::StatusOr<std::unique_ptr<ServiceApp>>()>& create);
 
 }  // namespace decant
