@@ -94,6 +94,65 @@ absl::Status CheckPolicy(const Profile& profile, const Recipe& recipe) {
   return absl::OkStatus();
 }
 
+// Full precision is that of the run type.
+FormatId InRunType(FormatId id, RunType run_type) {
+  if (run_type != RunType::kF32) return id;
+  switch (id) {
+    case FormatId::kFullBf16:
+      return FormatId::kFullF32;
+    case FormatId::kTrackedBf16:
+      return FormatId::kTrackedF32;
+    case FormatId::kIndexedBf16:
+      return FormatId::kIndexedF32;
+    case FormatId::kFullK16:
+      return FormatId::kFullK32;
+    case FormatId::kFullV16:
+      return FormatId::kFullV32;
+    default:
+      return id;
+  }
+}
+
+absl::Status SetFormats(const Profile& profile, RunType run_type, Recipe& recipe) {
+  DECANT_RETURN_IF_ERROR(SetStage(profile, "high", profile.high, kFormatNames, recipe.high));
+  if (!profile.low.empty()) DECANT_RETURN_IF_ERROR(SetStage(profile, "low", profile.low, kFormatNames, recipe.low));
+  if (recipe.split()) {
+    recipe.window_keys = FormatId::kFullK16;
+    recipe.window_values = FormatId::kFullV16;
+  }
+  for (FormatId* format : {&recipe.high, &recipe.low, &recipe.window_keys, &recipe.window_values}) {
+    *format = InRunType(*format, run_type);
+  }
+  return absl::OkStatus();
+}
+
+void SetNumbers(const Profile& profile, const Geometry& geometry, Recipe& recipe) {
+  recipe.score_queries = profile.score_queries;
+  recipe.pool_width = profile.pool_width;
+  recipe.budget = static_cast<float>(profile.budget);
+  recipe.high_share = static_cast<float>(profile.high_share);
+  recipe.beta = static_cast<float>(profile.beta);
+  recipe.layer_shares.assign(profile.layer_shares.begin(), profile.layer_shares.end());
+  recipe.alpha_high = static_cast<float>(profile.alpha_high);
+  recipe.alpha_low = static_cast<float>(profile.alpha_low);
+  recipe.window = profile.window;
+  recipe.sinks = profile.sinks;
+  recipe.key_levels = profile.key_levels;
+  recipe.value_levels = profile.value_levels;
+  recipe.read = {profile.read_tokens, profile.dense_layers};
+  for (int32_t order = profile.hadamard; order > 1; order /= 2) ++recipe.key_form.hadamard;
+  if (profile.propagation_depth > 0) {
+    recipe.propagation.layer = static_cast<int32_t>(profile.propagation_depth * geometry.layers);
+    recipe.propagation.share = static_cast<float>(profile.propagation_share);
+  }
+  if (profile.group_layers > 0) {
+    const double width = double{1} * profile.group_layers * geometry.kv_heads * geometry.head_dim;
+    recipe.low_rank = {profile.group_layers, static_cast<int32_t>(profile.key_rank * width),
+                       static_cast<int32_t>(profile.value_rank * width)};
+    recipe.code = WireCode::kLowRank;
+  }
+}
+
 }  // namespace
 
 absl::StatusOr<Recipe> Compile(const Profile& profile, const Geometry& geometry, RunType run_type) {
@@ -101,19 +160,17 @@ absl::StatusOr<Recipe> Compile(const Profile& profile, const Geometry& geometry,
   Recipe recipe;
   recipe.profile = profile.name;
   recipe.digest = ProfileDigest(profile);
-  DECANT_RETURN_IF_ERROR(SetStage(profile, "high", profile.high, kFormatNames, recipe.high));
-  if (!profile.low.empty()) DECANT_RETURN_IF_ERROR(SetStage(profile, "low", profile.low, kFormatNames, recipe.low));
+  recipe.shareable = profile.shareable.empty() ? profile.name : profile.shareable;
   DECANT_RETURN_IF_ERROR(SetStage(profile, "score", profile.score, kScoreNames, recipe.score));
+  DECANT_RETURN_IF_ERROR(SetStage(profile, "reduce", profile.reduce, kReduceNames, recipe.reduce));
+  DECANT_RETURN_IF_ERROR(SetStage(profile, "pool", profile.pool, kPoolNames, recipe.pooling));
   DECANT_RETURN_IF_ERROR(SetStage(profile, "allocate", profile.allocate, kAllocateNames, recipe.allocation));
   DECANT_RETURN_IF_ERROR(SetStage(profile, "online", profile.online, kOnlineNames, recipe.online));
-  recipe.alpha_high = static_cast<float>(profile.alpha_high);
-  recipe.alpha_low = static_cast<float>(profile.alpha_low);
-  recipe.window = profile.window;
-  recipe.shareable = profile.shareable.empty() ? profile.name : profile.shareable;
-  if (run_type == RunType::kF32) {
-    if (recipe.high == FormatId::kFullBf16) recipe.high = FormatId::kFullF32;
-    if (recipe.low == FormatId::kFullBf16) recipe.low = FormatId::kFullF32;
-  }
+  DECANT_RETURN_IF_ERROR(SetStage(profile, "rope", profile.rope, kRopeNames, recipe.key_form.rope));
+  DECANT_RETURN_IF_ERROR(SetStage(profile, "balance", profile.balance, kBalanceNames, recipe.key_form.balanced));
+  DECANT_RETURN_IF_ERROR(SetStage(profile, "code", profile.code, kCodeNames, recipe.code));
+  DECANT_RETURN_IF_ERROR(SetFormats(profile, run_type, recipe));
+  SetNumbers(profile, geometry, recipe);
   DECANT_RETURN_IF_ERROR(CheckFormats(profile, recipe, geometry.head_dim));
   DECANT_RETURN_IF_ERROR(CheckPolicy(profile, recipe));
   return recipe;

@@ -1,6 +1,8 @@
 #include "common/compress/profile.h"
 
+#include <algorithm>
 #include <cmath>
+#include <iterator>
 #include <nlohmann/json.hpp>
 #include <string>
 
@@ -43,7 +45,7 @@ absl::Status ReadName(const Json& value, absl::string_view field, std::string& o
   return absl::OkStatus();
 }
 
-absl::Status ReadAlpha(const Json& value, absl::string_view field, double& out) {
+absl::Status ReadNumber(const Json& value, absl::string_view field, double& out) {
   if (!value.is_number() || !std::isfinite(value.get<double>()) || value.get<double>() < 0) {
     return FieldError(field, value, "a number that is not negative");
   }
@@ -59,42 +61,133 @@ absl::Status ReadCount(const Json& value, absl::string_view field, int32_t& out)
   return absl::OkStatus();
 }
 
-absl::Status ReadField(const std::string& field, const Json& value, Profile& profile) {
-  if (field == "name") return ReadName(value, field, profile.name);
-  if (field == "version") return ReadCount(value, field, profile.version);
-  if (field == "score") return ReadStage(value, field, kScoreNames, profile.score);
-  if (field == "allocate") return ReadStage(value, field, kAllocateNames, profile.allocate);
-  if (field == "online") return ReadStage(value, field, kOnlineNames, profile.online);
-  if (field == "high") return ReadStage(value, field, kFormatNames, profile.high);
-  if (field == "low") return ReadStage(value, field, kFormatNames, profile.low);
-  if (field == "alpha_high") return ReadAlpha(value, field, profile.alpha_high);
-  if (field == "alpha_low") return ReadAlpha(value, field, profile.alpha_low);
-  if (field == "window") return ReadCount(value, field, profile.window);
-  if (field == "shareable") return ReadName(value, field, profile.shareable);
-  return absl::InvalidArgumentError(absl::StrCat("field '", field, "' is unknown; remove it"));
+absl::Status ReadNumbers(const Json& value, absl::string_view field, std::vector<double>& out) {
+  if (!value.is_array()) return FieldError(field, value, "a list of numbers that are not negative");
+  out.clear();
+  for (const Json& number : value) DECANT_RETURN_IF_ERROR(ReadNumber(number, field, out.emplace_back()));
+  return absl::OkStatus();
+}
+
+// Shows every field of a profile but its digest to one of the visitor's four functions: its name and its value.
+template <typename AnyProfile, typename Visitor>
+void VisitFields(AnyProfile& p, Visitor&& visit) {
+  visit.Name("name", p.name);
+  visit.Count("version", p.version);
+  visit.Stage("score", p.score, kScoreNames);
+  visit.Count("score_queries", p.score_queries);
+  visit.Stage("reduce", p.reduce, kReduceNames);
+  visit.Stage("pool", p.pool, kPoolNames);
+  visit.Count("pool_width", p.pool_width);
+  visit.Stage("allocate", p.allocate, kAllocateNames);
+  visit.Number("budget", p.budget);
+  visit.Number("high_share", p.high_share);
+  visit.Number("beta", p.beta);
+  visit.Numbers("layer_shares", p.layer_shares);
+  visit.Number("alpha_high", p.alpha_high);
+  visit.Number("alpha_low", p.alpha_low);
+  visit.Count("window", p.window);
+  visit.Count("sinks", p.sinks);
+  visit.Stage("rope", p.rope, kRopeNames);
+  visit.Count("hadamard", p.hadamard);
+  visit.Stage("balance", p.balance, kBalanceNames);
+  visit.Count("group_layers", p.group_layers);
+  visit.Number("key_rank", p.key_rank);
+  visit.Number("value_rank", p.value_rank);
+  visit.Stage("high", p.high, kFormatNames);
+  visit.Stage("low", p.low, kFormatNames);
+  visit.Count("key_levels", p.key_levels);
+  visit.Count("value_levels", p.value_levels);
+  visit.Stage("code", p.code, kCodeNames);
+  visit.Stage("online", p.online, kOnlineNames);
+  visit.Count("read_tokens", p.read_tokens);
+  visit.Count("dense_layers", p.dense_layers);
+  visit.Number("propagation_depth", p.propagation_depth);
+  visit.Number("propagation_share", p.propagation_share);
+  visit.Name("shareable", p.shareable);
+}
+
+// Fills the one field that a JSON member names.
+struct FieldReader {
+  absl::string_view field;
+  const Json& value;
+  bool known = false;
+  absl::Status status;
+
+  void Name(absl::string_view name, std::string& out) {
+    if (Knows(name)) status = ReadName(value, field, out);
+  }
+  void Count(absl::string_view name, int32_t& out) {
+    if (Knows(name)) status = ReadCount(value, field, out);
+  }
+  void Number(absl::string_view name, double& out) {
+    if (Knows(name)) status = ReadNumber(value, field, out);
+  }
+  void Numbers(absl::string_view name, std::vector<double>& out) {
+    if (Knows(name)) status = ReadNumbers(value, field, out);
+  }
+  template <typename T, size_t kCount>
+  void Stage(absl::string_view name, std::string& out, const StageName<T> (&names)[kCount]) {
+    if (Knows(name)) status = ReadStage(value, field, names, out);
+  }
+
+ private:
+  bool Knows(absl::string_view name) {
+    if (name != field) return false;
+    known = true;
+    return true;
+  }
+};
+
+// Collects the fields that make the canonical bytes.
+struct FieldWriter {
+  Json fields = Json::object();
+
+  void Name(const char* name, const std::string& value) { fields[name] = value; }
+  void Count(const char* name, int32_t value) { fields[name] = value; }
+  void Number(const char* name, double value) { fields[name] = value; }
+  void Numbers(const char* name, const std::vector<double>& value) { fields[name] = value; }
+  template <typename T, size_t kCount>
+  void Stage(const char* name, const std::string& value, const StageName<T> (&)[kCount]) {
+    fields[name] = value;
+  }
+};
+
+Json FieldsOf(const Profile& profile) {
+  FieldWriter writer;
+  VisitFields(profile, writer);
+  return writer.fields;
+}
+
+// Fields of the first catalogue are always part of the digest; later ones only where they say something, so that a new
+// field changes no digest.
+bool IsOldField(const std::string& field) {
+  static constexpr const char* kOld[] = {"name", "version", "score",      "allocate",  "online",
+                                         "high", "low",     "alpha_high", "alpha_low", "window"};
+  return std::find(std::begin(kOld), std::end(kOld), field) != std::end(kOld);
 }
 
 }  // namespace
 
 Digest ProfileDigest(const Profile& profile) {
-  const Json canonical = {{"name", profile.name},
-                          {"version", profile.version},
-                          {"score", profile.score},
-                          {"allocate", profile.allocate},
-                          {"online", profile.online},
-                          {"high", profile.high},
-                          {"low", profile.low},
-                          {"alpha_high", profile.alpha_high},
-                          {"alpha_low", profile.alpha_low},
-                          {"window", profile.window},
-                          {"shareable", profile.shareable.empty() ? profile.name : profile.shareable}};
+  static const Json* const defaults = new Json(FieldsOf(Profile{}));
+  const Json fields = FieldsOf(profile);
+  Json canonical = Json::object();
+  for (const auto& [field, value] : fields.items()) {
+    if (IsOldField(field) || value != (*defaults)[field]) canonical[field] = value;
+  }
+  canonical["shareable"] = profile.shareable.empty() ? profile.name : profile.shareable;
   return Sha256(canonical.dump());
 }
 
 absl::StatusOr<Profile> ParseProfile(absl::string_view json) {
   DECANT_ASSIGN_OR_RETURN(const Json object, ParseObject(json));
   Profile profile;
-  for (const auto& [field, value] : object.items()) DECANT_RETURN_IF_ERROR(ReadField(field, value, profile));
+  for (const auto& [field, value] : object.items()) {
+    FieldReader reader{field, value, false, absl::OkStatus()};
+    VisitFields(profile, reader);
+    if (!reader.known) return absl::InvalidArgumentError(absl::StrCat("field '", field, "' is unknown; remove it"));
+    DECANT_RETURN_IF_ERROR(reader.status);
+  }
   if (profile.name.empty()) return absl::InvalidArgumentError("field 'name' is missing; give the profile a name");
   if (profile.high.empty()) {
     return absl::InvalidArgumentError(
@@ -104,11 +197,24 @@ absl::StatusOr<Profile> ParseProfile(absl::string_view json) {
   return profile;
 }
 
+bool HasBudget(const Profile& profile) {
+  const std::optional<Allocation> allocation = FindStage(kAllocateNames, profile.allocate);
+  return allocation.has_value() && *allocation >= Allocation::kTop && *allocation != Allocation::kWindowSplit;
+}
+
 absl::StatusOr<Calibration> ParseCalibration(absl::string_view json) {
   DECANT_ASSIGN_OR_RETURN(const Json object, ParseObject(json));
   Calibration calibration;
   for (const auto& [field, value] : object.items()) {
     if (field == "measured") continue;
+    if (field == "format" && value == "decant calibration v1") continue;
+    if (field == "format") return FieldError(field, value, "'decant calibration v1'; run `decant calibrate` again");
+    if (field == "fingerprint") {
+      const auto digest = Digest::FromHex(value.is_string() ? value.get<std::string>() : "");
+      if (!digest.has_value()) return FieldError(field, value, "64 hexadecimal digits, as `decant inspect` shows them");
+      calibration.fingerprint = *digest;
+      continue;
+    }
     if (field == "model") {
       DECANT_RETURN_IF_ERROR(ReadName(value, field, calibration.model));
       continue;
@@ -120,12 +226,16 @@ absl::StatusOr<Calibration> ParseCalibration(absl::string_view json) {
         return FieldError(absl::StrCat("profiles.", name), alphas, "an object of alpha_high and alpha_low");
       }
       Calibration::Alphas& read = calibration.profiles[name];
-      DECANT_RETURN_IF_ERROR(ReadAlpha(alphas["alpha_high"], absl::StrCat(name, ".alpha_high"), read.high));
-      DECANT_RETURN_IF_ERROR(ReadAlpha(alphas["alpha_low"], absl::StrCat(name, ".alpha_low"), read.low));
+      DECANT_RETURN_IF_ERROR(ReadNumber(alphas["alpha_high"], absl::StrCat(name, ".alpha_high"), read.high));
+      DECANT_RETURN_IF_ERROR(ReadNumber(alphas["alpha_low"], absl::StrCat(name, ".alpha_low"), read.low));
       if (read.low > read.high) return FieldError(name, alphas, "alpha_low at most alpha_high");
     }
   }
+  if (!object.contains("format")) return absl::InvalidArgumentError("field 'format' is missing");
   if (calibration.model.empty()) return absl::InvalidArgumentError("field 'model' is missing; name the model");
+  if (calibration.fingerprint.IsZero()) {
+    return absl::InvalidArgumentError("field 'fingerprint' is missing; `decant inspect` shows the model's");
+  }
   return calibration;
 }
 

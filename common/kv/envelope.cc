@@ -37,6 +37,14 @@ void SealEnvelope(uint8_t* part, int64_t bytes) {
   std::memcpy(part + kCrcOffset, &crc, sizeof(crc));
 }
 
+uint16_t EnvelopeVersion(absl::string_view batch, int64_t offset) {
+  if (offset < 0 || static_cast<uint64_t>(offset) > batch.size()) return 0;
+  ByteReader reader(batch.substr(static_cast<size_t>(offset)));
+  reader.Get<uint32_t>();
+  const auto version = reader.Get<uint16_t>();
+  return reader.ok() ? version : uint16_t{0};
+}
+
 absl::StatusOr<absl::string_view> OpenEnvelope(absl::string_view batch, int64_t offset, const Envelope& expected,
                                                absl::string_view what) {
   const auto lost = [&](const auto&... parts) {

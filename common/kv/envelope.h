@@ -31,6 +31,9 @@ void PutEnvelope(const Envelope& envelope, std::string& out);
 // Sets the checksum of a finished part.
 void SealEnvelope(uint8_t* part, int64_t bytes);
 
+// The version that the envelope at `offset` names, 0 where there is none.
+uint16_t EnvelopeVersion(absl::string_view batch, int64_t offset);
+
 // The bytes of the part at `offset`, after magic, version, sizes and checksum were verified. `what` names the part in
 // messages.
 absl::StatusOr<absl::string_view> OpenEnvelope(absl::string_view batch, int64_t offset, const Envelope& expected,

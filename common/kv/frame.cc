@@ -29,8 +29,10 @@ class SegmentCursor {
   int64_t end_;
 };
 
+int64_t BalanceBytes(const FrameHeader& header) { return int64_t{4} * header.layers * header.heads * header.head_dim; }
+
 void ZeroPadding(const FrameHeader& header, const FrameLayout& layout, uint8_t* batch) {
-  int64_t end = layout.offset + kFrameHeaderBytes + DirectoryBytes(header.layers, header.heads);
+  int64_t end = layout.offset + kFrameHeaderBytes + DirectoryBytes(header.version, header.layers, header.heads);
   const auto skip = [&](int64_t start, int64_t bytes) {
     std::memset(batch + end, 0, static_cast<size_t>(start - end));
     end = start + bytes;
@@ -39,11 +41,13 @@ void ZeroPadding(const FrameHeader& header, const FrameLayout& layout, uint8_t* 
     const FrameRun& run = layout.runs[i];
     const Format format = FormatOf(header.formats[i % kFrameTiers]);
     skip(run.keys, run.tokens * VectorBytes(format.k, header.head_dim));
-    skip(run.key_meta, run.tokens * MetaBytes(format.k));
+    skip(run.key_meta, MetaSegmentBytes(format.k, header.head_dim, run.tokens));
     skip(run.values, run.tokens * VectorBytes(format.v, header.head_dim));
-    skip(run.value_meta, run.tokens * MetaBytes(format.v));
+    skip(run.value_meta, MetaSegmentBytes(format.v, header.head_dim, run.tokens));
     if (run.positions >= 0) skip(run.positions, int64_t{2} * run.tokens);
+    skip(run.statistics, StatisticsBytes(header.formats[i % kFrameTiers], header.head_dim, run.tokens));
   }
+  if (layout.balance >= 0) skip(layout.balance, BalanceBytes(header));
   skip(layout.offset + layout.bytes, 0);
 }
 
@@ -54,17 +58,20 @@ FrameLayout PlaceFrame(const FrameHeader& header, absl::Span<const int32_t> coun
   layout.offset = offset;
   layout.heads = header.heads;
   layout.runs.resize(counts.size());
-  SegmentCursor cursor(offset, kFrameHeaderBytes + DirectoryBytes(header.layers, header.heads));
+  SegmentCursor cursor(offset,
+                       FrameHeaderBytes(header.version) + DirectoryBytes(header.version, header.layers, header.heads));
   for (size_t i = 0; i < counts.size(); ++i) {
     const Format format = FormatOf(header.formats[i % kFrameTiers]);
     FrameRun& run = layout.runs[i];
     run.tokens = counts[i];
     run.keys = cursor.Place(run.tokens * VectorBytes(format.k, header.head_dim));
-    run.key_meta = cursor.Place(run.tokens * MetaBytes(format.k));
+    run.key_meta = cursor.Place(MetaSegmentBytes(format.k, header.head_dim, run.tokens));
     run.values = cursor.Place(run.tokens * VectorBytes(format.v, header.head_dim));
-    run.value_meta = cursor.Place(run.tokens * MetaBytes(format.v));
+    run.value_meta = cursor.Place(MetaSegmentBytes(format.v, header.head_dim, run.tokens));
     if (header.explicit_positions) run.positions = cursor.Place(int64_t{2} * run.tokens);
+    run.statistics = cursor.Place(StatisticsBytes(header.formats[i % kFrameTiers], header.head_dim, run.tokens));
   }
+  if (header.key_form.balanced != 0) layout.balance = cursor.Place(BalanceBytes(header));
   layout.bytes = cursor.end();
   return layout;
 }
@@ -72,6 +79,7 @@ FrameLayout PlaceFrame(const FrameHeader& header, absl::Span<const int32_t> coun
 FrameLayout LayOutFrame(const FrameHeader& header, absl::Span<const int32_t> counts, int64_t offset) {
   const std::string mistake = FrameMistake(header, counts);
   DECANT_CHECK_MSG(mistake.empty(), "%s", mistake.c_str());
+  DECANT_CHECK(header.version == kFrameVersion);
   DECANT_CHECK(offset >= 0 && offset % kFrameAlignment == 0);
   FrameLayout layout = PlaceFrame(header, counts, offset);
   DECANT_CHECK(layout.bytes <= int64_t{std::numeric_limits<int32_t>::max()});
@@ -89,7 +97,8 @@ void SealFrame(const FrameHeader& header, const FrameLayout& layout, uint8_t* ba
   DECANT_CHECK(head.size() == kFrameHeaderBytes);
   ByteWriter directory(head);
   for (const FrameRun& run : layout.runs) directory.Put(static_cast<uint16_t>(run.tokens));
-  head.resize(static_cast<size_t>(kFrameHeaderBytes + DirectoryBytes(header.layers, header.heads)), '\0');
+  head.resize(static_cast<size_t>(kFrameHeaderBytes + DirectoryBytes(header.version, header.layers, header.heads)),
+              '\0');
   std::memcpy(batch + layout.offset, head.data(), head.size());
   ZeroPadding(header, layout, batch);
   SealEnvelope(batch + layout.offset, layout.bytes);

@@ -18,18 +18,21 @@
 
 namespace decant {
 
-inline constexpr uint16_t kFrameVersion = 1;
-inline constexpr int32_t kFrameTiers = 2;        // high (TierIndex kHigh) and low (kLow); pruned tokens are absent
+inline constexpr uint16_t kFrameVersion = 2;     // written; version 1 is read too
+inline constexpr int32_t kFrameTiers = 4;        // those of TierIndex; pruned tokens are absent
 inline constexpr int64_t kFrameAlignment = 16;   // of every segment from the frame's first byte, and of its size
 inline constexpr int32_t kMaxFrameSpan = 65535;  // position offsets are 16 bits
 
 // What a frame says about itself.
 struct FrameHeader {
-  FormatId formats[kFrameTiers] = {FormatId::kNone, FormatId::kNone};  // kNone: no token of this frame is in the tier
+  uint16_t version = kFrameVersion;  // read from the frame; only kFrameVersion is written
+  // kNone: no token of this frame is in the tier.
+  FormatId formats[kFrameTiers] = {FormatId::kNone, FormatId::kNone, FormatId::kNone, FormatId::kNone};
   Provenance provenance = Provenance::kUnspecified;
-  bool rope_applied = true;         // K after rope
-  bool k_norm_applied = false;      // K after the model's k-norm (Qwen3)
-  bool explicit_positions = false;  // every run lists its positions; else every head holds the whole span in one tier
+  KeyForm key_form;             // of every tier
+  bool k_norm_applied = false;  // K after the model's k-norm (Qwen3)
+  // Every run lists its positions; else every run holds the whole span.
+  bool explicit_positions = false;
   int32_t first_layer = 0;
   int32_t layers = 1;
   int32_t first_head = 0;  // of the whole model, not of a shard
@@ -48,10 +51,11 @@ struct FrameHeader {
 struct FrameRun {
   int32_t tokens = 0;
   int64_t keys = 0;        // [tokens, VectorBytes(k)]
-  int64_t key_meta = 0;    // [tokens, 2] fp16: scale, zero
+  int64_t key_meta = 0;    // [tokens, pairs, 2] fp16: scale, zero; of channel elements [groups, head_dim, 2]
   int64_t values = 0;      // [tokens, VectorBytes(v)]
-  int64_t value_meta = 0;  // [tokens, 2] fp16
+  int64_t value_meta = 0;  // the same
   int64_t positions = -1;  // [tokens] u16 offsets from first_position; -1: consecutive from first_position
+  int64_t statistics = 0;  // [blocks, 2, head_dim] bf16, of formats that have them
 };
 
 struct FrameLayout {
@@ -59,6 +63,7 @@ struct FrameLayout {
   int64_t bytes = 0;   // multiple of kFrameAlignment
   int32_t heads = 0;
   std::vector<FrameRun> runs;  // [layers, heads, kFrameTiers]
+  int64_t balance = -1;        // f32 [layers, heads, head_dim] of balanced keys, else -1
 
   // `layer` and `head` count from the frame's first ones.
   const FrameRun& run(int32_t layer, int32_t head, int32_t tier) const {
@@ -85,8 +90,8 @@ struct FrameView {
 };
 
 // Verifies and describes the frame at `offset` of `batch`: sizes, ranges, counts <= span, positions ascending, in range
-// and in one tier only, checksum. FAILED_PRECONDITION for a version that this build does not read, DATA_LOSS for
-// everything else that is wrong: both mean a miss. Never reads outside `batch`.
+// no half of a token in two tiers, checksum. FAILED_PRECONDITION for a version that this build does not read, DATA_LOSS
+// for everything else that is wrong: both mean a miss. Never reads outside `batch`.
 absl::StatusOr<FrameView> ParseFrame(absl::string_view batch, int64_t offset = 0);
 
 }  // namespace decant

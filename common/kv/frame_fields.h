@@ -4,6 +4,7 @@
 
 #include <cstdint>
 #include <string>
+#include <vector>
 
 #include "absl/strings/string_view.h"
 #include "absl/types/span.h"
@@ -12,15 +13,25 @@
 
 namespace decant {
 
-inline constexpr int64_t kFrameHeaderBytes = 144;
+inline constexpr int64_t kFrameHeaderBytes = 160;
+inline constexpr int64_t kFrameHeaderBytesV1 = 144;
+inline constexpr int32_t kFrameTiersV1 = 2;
 
-// Bytes of the counts u16 [layers, heads, kFrameTiers], padded.
-inline int64_t DirectoryBytes(int64_t layers, int64_t heads) { return AlignFrame(layers * heads * kFrameTiers * 2); }
+inline int64_t FrameHeaderBytes(uint16_t version) { return version == 1 ? kFrameHeaderBytesV1 : kFrameHeaderBytes; }
+inline int32_t FrameTiers(uint16_t version) { return version == 1 ? kFrameTiersV1 : kFrameTiers; }
 
-// Bytes 16..143.
+// Bytes of the counts u16 [layers, heads, tiers], padded.
+inline int64_t DirectoryBytes(uint16_t version, int64_t layers, int64_t heads) {
+  return AlignFrame(2 * layers * heads * FrameTiers(version));
+}
+// Reads them as [layers, heads, kFrameTiers] from the beginning of `bytes`; nothing when they end early.
+std::vector<int32_t> GetCounts(uint16_t version, int64_t layers, int64_t heads, absl::string_view bytes);
+
+// Bytes 16..159.
 void PutFrameFields(const FrameHeader& header, std::string& out);
 
-// Reads them; returns what is wrong with bits that no version-1 writer sets, or nothing. REQUIRES: kFrameHeaderBytes.
+// Reads them; returns what is wrong with bits that no writer of its version sets, or nothing.
+// REQUIRES: header.version and its FrameHeaderBytes.
 std::string GetFrameFields(absl::string_view frame, FrameHeader& header);
 
 // What is wrong with a header and its counts, or nothing. `counts` may be empty while they are not known yet.

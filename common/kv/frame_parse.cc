@@ -18,24 +18,28 @@ uint16_t OffsetAt(absl::string_view batch, int64_t positions, int32_t token) {
   return offset;
 }
 
-// Merges the two ascending lists of a head: every offset below the span, none twice.
-bool PositionsAreSound(absl::string_view batch, const FrameRun& high, const FrameRun& low, int32_t span) {
+// Whether the ascending lists of the tiers that hold one half, K or V, of a head have every offset below the span and
+// none twice.
+bool PositionsAreSound(absl::string_view batch, const FrameHeader& header, const FrameRun* runs, bool keys) {
+  int32_t next[kFrameTiers] = {0, 0, 0, 0};
   int32_t last = -1;
-  int32_t h = 0;
-  int32_t l = 0;
-  while (h < high.tokens || l < low.tokens) {
-    const int32_t from_high = h < high.tokens ? OffsetAt(batch, high.positions, h) : span;
-    const int32_t from_low = l < low.tokens ? OffsetAt(batch, low.positions, l) : span;
-    const int32_t next = from_high < from_low ? from_high : from_low;
-    if (next <= last || next >= span || from_high == from_low) return false;
-    if (from_high == next) {
-      ++h;
-    } else {
-      ++l;
+  while (true) {
+    int32_t from = -1;
+    int32_t offset = 0;
+    for (int32_t tier = 0; tier < kFrameTiers; ++tier) {
+      const Format format = FormatOf(header.formats[tier]);
+      if ((keys ? format.k : format.v) == Element::kNone || next[tier] == runs[tier].tokens) continue;
+      const int32_t candidate = OffsetAt(batch, runs[tier].positions, next[tier]);
+      if (from < 0 || candidate < offset) {
+        from = tier;
+        offset = candidate;
+      }
     }
-    last = next;
+    if (from < 0) return true;
+    if (offset <= last || offset >= header.span) return false;
+    last = offset;
+    ++next[from];
   }
-  return true;
 }
 
 }  // namespace
@@ -45,17 +49,17 @@ absl::StatusOr<FrameView> ParseFrame(absl::string_view batch, int64_t offset) {
     return absl::DataLossError(absl::StrCat("frame at byte ", offset, ": ", what, "; treat it as a miss"));
   };
   FrameView view;
-  DECANT_ASSIGN_OR_RETURN(view.bytes,
-                          OpenEnvelope(batch, offset, {kFrameMagic, kFrameVersion, kFrameHeaderBytes, 0, 0}, "frame"));
   FrameHeader& header = view.header;
+  header.version = EnvelopeVersion(batch, offset) == 1 ? 1 : kFrameVersion;
+  const auto header_bytes = static_cast<uint16_t>(FrameHeaderBytes(header.version));
+  DECANT_ASSIGN_OR_RETURN(view.bytes,
+                          OpenEnvelope(batch, offset, {kFrameMagic, header.version, header_bytes, 0, 0}, "frame"));
   if (const std::string mistake = GetFrameFields(view.bytes, header); !mistake.empty()) return lost(mistake);
   if (const std::string mistake = FrameMistake(header, {}); !mistake.empty()) return lost(mistake);
 
-  const uint64_t entries = uint64_t{1} * static_cast<uint64_t>(header.layers) * static_cast<uint64_t>(header.heads) * 2;
-  ByteReader directory(view.bytes.substr(kFrameHeaderBytes));
-  if (entries * sizeof(uint16_t) > directory.rest().size()) return lost("directory ends early");
-  std::vector<int32_t> counts(entries);
-  for (int32_t& count : counts) count = directory.Get<uint16_t>();
+  const std::vector<int32_t> counts =
+      GetCounts(header.version, header.layers, header.heads, view.bytes.substr(header_bytes));
+  if (counts.empty()) return lost("directory ends early");
   if (const std::string mistake = FrameMistake(header, counts); !mistake.empty()) return lost(mistake);
 
   view.layout = PlaceFrame(header, counts, offset);
@@ -64,7 +68,8 @@ absl::StatusOr<FrameView> ParseFrame(absl::string_view batch, int64_t offset) {
   }
   if (header.explicit_positions) {
     for (size_t i = 0; i < counts.size(); i += kFrameTiers) {
-      if (!PositionsAreSound(batch, view.layout.runs[i], view.layout.runs[i + 1], header.span)) {
+      const FrameRun* const runs = view.layout.runs.data() + i;
+      if (!PositionsAreSound(batch, header, runs, true) || !PositionsAreSound(batch, header, runs, false)) {
         return lost(absl::StrCat("positions of head ", i / kFrameTiers));
       }
     }

@@ -61,7 +61,7 @@ OverlayLayout PlaceOverlay(const OverlayHeader& header, std::vector<int32_t> tok
   layout.offset = offset;
   layout.heads = header.heads;
   layout.tokens = std::move(tokens);
-  int64_t end = kOverlayHeaderBytes + DirectoryBytes(header.layers, header.heads);
+  int64_t end = kOverlayHeaderBytes + DirectoryBytes(header.version, header.layers, header.heads);
   for (const int32_t count : layout.tokens) {
     layout.scores.push_back(offset + end);
     end += int64_t{4} * count;
@@ -97,16 +97,18 @@ OverlayLayout LayOutOverlay(const OverlayHeader& header, const FrameLayout& fram
 
 void SealOverlay(const OverlayHeader& header, const OverlayLayout& layout, uint8_t* batch) {
   std::string head;
+  DECANT_CHECK(header.version == kOverlayVersion);
   PutEnvelope({kOverlayMagic, kOverlayVersion, kOverlayHeaderBytes, static_cast<uint32_t>(layout.bytes), 0}, head);
   PutOverlayFields(header, head);
   DECANT_CHECK(head.size() == kOverlayHeaderBytes);
   ByteWriter directory(head);
-  int64_t end = kOverlayHeaderBytes + DirectoryBytes(header.layers, header.heads);
+  int64_t end = kOverlayHeaderBytes + DirectoryBytes(header.version, header.layers, header.heads);
   for (const int32_t count : layout.tokens) {
     directory.Put(static_cast<uint16_t>(count));
     end += int64_t{4} * count;
   }
-  head.resize(static_cast<size_t>(kOverlayHeaderBytes + DirectoryBytes(header.layers, header.heads)), '\0');
+  head.resize(static_cast<size_t>(kOverlayHeaderBytes + DirectoryBytes(header.version, header.layers, header.heads)),
+              '\0');
   uint8_t* part = batch + layout.offset;
   std::memcpy(part, head.data(), head.size());
   std::memset(part + end, 0, static_cast<size_t>(layout.bytes - end));
@@ -118,16 +120,15 @@ absl::StatusOr<OverlayView> ParseOverlay(absl::string_view batch, int64_t offset
     return absl::DataLossError(absl::StrCat("overlay at byte ", offset, ": ", parts..., "; treat it as a miss"));
   };
   OverlayView view;
-  DECANT_ASSIGN_OR_RETURN(
-      view.bytes, OpenEnvelope(batch, offset, {kOverlayMagic, kOverlayVersion, kOverlayHeaderBytes, 0, 0}, "overlay"));
   OverlayHeader& header = view.header;
+  header.version = EnvelopeVersion(batch, offset) == 1 ? 1 : kOverlayVersion;
+  DECANT_ASSIGN_OR_RETURN(
+      view.bytes, OpenEnvelope(batch, offset, {kOverlayMagic, header.version, kOverlayHeaderBytes, 0, 0}, "overlay"));
   if (const std::string mistake = GetOverlayFields(view.bytes, header); !mistake.empty()) return lost(mistake);
 
-  const uint64_t entries = uint64_t{1} * static_cast<uint64_t>(header.layers) * static_cast<uint64_t>(header.heads) * 2;
-  ByteReader directory(view.bytes.substr(kOverlayHeaderBytes));
-  if (entries * sizeof(uint16_t) > directory.rest().size()) return lost("directory ends early");
-  std::vector<int32_t> tokens(entries);
-  for (int32_t& count : tokens) count = directory.Get<uint16_t>();
+  std::vector<int32_t> tokens =
+      GetCounts(header.version, header.layers, header.heads, view.bytes.substr(kOverlayHeaderBytes));
+  if (tokens.empty()) return lost("directory ends early");
   view.layout = PlaceOverlay(header, std::move(tokens), offset);
   if (view.layout.bytes != static_cast<int64_t>(view.bytes.size())) {
     return lost("counts need ", view.layout.bytes, " bytes, not ", view.bytes.size());

@@ -12,9 +12,10 @@
 
 namespace decant {
 
-inline constexpr uint16_t kOverlayVersion = 1;
+inline constexpr uint16_t kOverlayVersion = 2;  // written; version 1 is read too
 
 struct OverlayHeader {
+  uint16_t version = kOverlayVersion;  // read from the overlay; only kOverlayVersion is written
   int32_t first_layer = 0;
   int32_t layers = 1;
   int32_t first_head = 0;

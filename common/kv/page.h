@@ -16,11 +16,12 @@ inline constexpr int64_t kSegmentAlignment = 16;  // what the widest vector load
 struct PageLayout {
   int32_t tokens = 0;
   int32_t keys = 0;        // [tokens, VectorBytes(k)]
-  int32_t key_meta = 0;    // [tokens, 2] fp16: scale, zero
+  int32_t key_meta = 0;    // [tokens, pairs, 2] fp16: scale, zero; of channel elements [groups, head_dim, 2]
   int32_t values = 0;      // [tokens, VectorBytes(v)]
-  int32_t value_meta = 0;  // [tokens, 2] fp16
+  int32_t value_meta = 0;  // the same
   int32_t scores = 0;      // [tokens] f32: sum of attention received
   int32_t positions = 0;   // [tokens] i32: true positions
+  int32_t statistics = 0;  // [blocks, 2, head_dim] bf16
   int32_t end = 0;         // <= page bytes; the rest is waste
 };
 
@@ -37,15 +38,17 @@ DECANT_HOST_DEVICE constexpr PageLayout LayoutFor(FormatId id, int32_t head_dim,
   layout.keys = 0;
   offset = AlignSegment(offset + tokens * VectorBytes(format.k, head_dim));
   layout.key_meta = static_cast<int32_t>(offset);
-  offset = AlignSegment(offset + tokens * MetaBytes(format.k));
+  offset = AlignSegment(offset + MetaSegmentBytes(format.k, head_dim, tokens));
   layout.values = static_cast<int32_t>(offset);
   offset = AlignSegment(offset + tokens * VectorBytes(format.v, head_dim));
   layout.value_meta = static_cast<int32_t>(offset);
-  offset = AlignSegment(offset + tokens * MetaBytes(format.v));
+  offset = AlignSegment(offset + MetaSegmentBytes(format.v, head_dim, tokens));
   layout.scores = static_cast<int32_t>(offset);
   offset = AlignSegment(offset + (format.tracked ? 4 * tokens : 0));
   layout.positions = static_cast<int32_t>(offset);
   offset = AlignSegment(offset + (format.tracked ? 4 * tokens : 0));
+  layout.statistics = static_cast<int32_t>(offset);
+  offset = AlignSegment(offset + StatisticsBytes(id, head_dim, tokens));
   layout.end = static_cast<int32_t>(offset);
   return layout;
 }
@@ -54,8 +57,9 @@ DECANT_HOST_DEVICE constexpr PageLayout LayoutFor(FormatId id, int32_t head_dim,
 DECANT_HOST_DEVICE constexpr PageLayout FitLayout(FormatId id, int32_t head_dim, int64_t page_bytes) {
   const int64_t token_bytes = TokenBytes(id, head_dim);
   if (token_bytes == 0) return PageLayout{};
-  auto tokens = static_cast<int32_t>(page_bytes / token_bytes);
-  while (tokens > 0 && LayoutFor(id, head_dim, tokens).end > page_bytes) --tokens;
+  const int32_t step = TokenMultiple(id);
+  auto tokens = static_cast<int32_t>(page_bytes / token_bytes) / step * step;
+  while (tokens > 0 && LayoutFor(id, head_dim, tokens).end > page_bytes) tokens -= step;
   return LayoutFor(id, head_dim, tokens);
 }
 

@@ -9,6 +9,7 @@
 #define DECANT_COMMON_LINK_FRAME_LINK_H_
 
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <string>
 #include <vector>
@@ -62,9 +63,11 @@ class FrameSink {
   virtual absl::StatusOr<MemoryRef> Grant(uint64_t ticket, const BatchHeader& header) = 0;
   // The bytes are in the granted memory and their CRC is right. An error aborts the transfer.
   virtual absl::Status Landed(uint64_t ticket, const BatchHeader& header, MemoryRef memory) = 0;
-  // Every batch has landed. After OK the transfer is committed; an error aborts it.
-  virtual absl::Status Committed(const TransferCommit& commit) = 0;
-  // Called once for every opened transfer that did not commit.
+  // Every batch has landed. `done` runs once, on any thread, perhaps before this returns, and does not block; after OK
+  // the transfer is committed, an error aborts it. It need not run any more once Aborted was called.
+  virtual void Committed(const TransferCommit& commit, std::function<void(const absl::Status&)> done) = 0;
+  // Called once for every opened transfer that did not commit, perhaps while the answer to a commit is outstanding:
+  // that answer then counts for nothing.
   virtual void Aborted(uint64_t ticket, const absl::Status& why) = 0;
 };
 
@@ -84,6 +87,9 @@ class FrameSender {
   // sender.
   virtual absl::Status Commit(TransferCommit commit, absl::Time deadline) = 0;
   virtual void Abort(const absl::Status& why) = 0;
+  // From any thread, at any time: a call that waits for the receiver returns soon with CANCELLED. For a receiver that
+  // hangs; Abort is kinder. Does nothing in links that never wait long.
+  virtual void Cancel() {}
   // Bytes of batches and of the link's own messages written so far.
   virtual int64_t wire_bytes() const = 0;
 };

@@ -189,7 +189,8 @@ class DecodeBatchOnPages final : public DecodeBatch {
     use.tokens = sequence->counts();
     use.tokens.high = counts[kHigh] + counts[kFixed];
     use.tokens.low = counts[kLow];
-    use.pages = counts[kTierCount + kHigh] + counts[kTierCount + kLow] + counts[kTierCount + kFixed];
+    use.pages = counts[kTierCount + kHigh] + counts[kTierCount + kLow] + counts[kTierCount + kFixed] +
+                counts[kTierCount + kTail];
     use.resident_bytes = use.pages * arena_.page_bytes;
     return use;
   }

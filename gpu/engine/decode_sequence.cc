@@ -33,6 +33,11 @@ void DecodeSequence::Formats(const SequenceOptions& options, FormatId (&formats)
   formats[kLow] = options.recipe.low;
   const bool known = options.fixed == options.recipe.high || options.fixed == options.recipe.low;
   formats[kFixed] = known ? FormatId::kNone : options.fixed;
+  formats[kTail] = FormatId::kNone;
+  if (options.recipe.split()) {
+    formats[kFixed] = options.recipe.window_keys;
+    formats[kTail] = options.recipe.window_values;
+  }
 }
 
 int64_t DecodeSequence::WorstCaseHeadPages(const SequenceOptions& options, const PageArena& arena) {
@@ -77,7 +82,7 @@ void DecodeSequence::ShrinkPromise(int32_t layer) {
   for (int32_t head = 0; head < geometry_.kv_heads; ++head) {
     const std::array<int32_t, kTierCount>& held = plan_.tokens(layer, head);
     const int32_t movable = Settles() ? held[kHigh] : 0;
-    pages += GrownHeadPages(pages_, {held[kHigh], held[kLow], held[kFixed]}, movable, Growth(options_));
+    pages += GrownHeadPages(pages_, {held[kHigh], held[kLow], held[kFixed], held[kTail]}, movable, Growth(options_));
   }
   LowerPromise(layer, pages);
 }

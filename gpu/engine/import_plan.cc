@@ -36,9 +36,8 @@ absl::Status ImportPlan::CheckFrame(const BatchPart& part) const {
   if (header.first_layer + header.layers > geometry.layers) {
     return Refused("frame of layers ", header.first_layer, " + ", header.layers, " of a model with ", geometry.layers);
   }
-  if (!header.rope_applied || header.k_norm_applied != expect_.k_norm) {
-    return Refused("frame whose keys are ", header.rope_applied ? "after" : "before", " rope and ",
-                   header.k_norm_applied ? "after" : "before", " the key norm");
+  if (header.k_norm_applied != expect_.k_norm) {
+    return Refused("frame whose keys are ", header.k_norm_applied ? "after" : "before", " the key norm");
   }
   for (int32_t layer = header.first_layer; layer < header.first_layer + header.layers; ++layer) {
     const int32_t next = next_position_[static_cast<size_t>(layer)];

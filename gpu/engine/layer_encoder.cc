@@ -141,6 +141,7 @@ class FrameLayerEncoder final : public LayerEncoder {
         // A stored chunk holds every token in its first tier.
         counts.push_back(reused ? span(chunk) : count(head, chunk, kHigh));
         counts.push_back(reused ? 0 : count(head, chunk, kLow));
+        counts.insert(counts.end(), kFrameTiers - 2, 0);
         layer.counts.high += reused ? 0 : count(head, chunk, kHigh);
         layer.counts.low += reused ? 0 : count(head, chunk, kLow);
         layer.counts.pruned += reused ? 0 : count(head, chunk, 2);

@@ -24,7 +24,7 @@ int64_t WorstCaseHeadPages(const TierPages& pages, int64_t total) {
 }
 
 int64_t GrownHeadPages(const TierPages& pages, const int32_t (&tokens)[kTierCount], int64_t movable, int64_t growth) {
-  const int64_t fixed = PagesOf(tokens[kFixed], pages.tokens[kFixed]);
+  const int64_t fixed = PagesOf(tokens[kFixed], pages.tokens[kFixed]) + PagesOf(tokens[kTail], pages.tokens[kTail]);
   const auto with_low_growth = [&](int64_t low) {
     return PagesOf(tokens[kHigh] + growth - low, pages.tokens[kHigh]) + PagesOf(tokens[kLow] + low, pages.tokens[kLow]);
   };

@@ -78,7 +78,8 @@ class FramePrefixLoader final : public PrefixLoader {
     if (header.model_fingerprint != options_.model.Prefix64()) {
       return refused("model ", absl::Hex(header.model_fingerprint), ", not ", absl::Hex(options_.model.Prefix64()));
     }
-    if (!header.rope_applied || header.k_norm_applied != options_.k_norm) return refused("another state of its keys");
+    if (header.key_form != KeyForm{} || header.k_norm_applied != options_.k_norm)
+      return refused("another state of its keys");
     if (header.layers != 1 || header.first_head != 0 || header.heads != options_.geometry.kv_heads ||
         header.head_dim != options_.geometry.head_dim) {
       return refused(header.layers, " layers, heads ", header.first_head, " + ", header.heads, " of ", header.head_dim);

@@ -61,11 +61,11 @@ struct ProfileBytes {
   int64_t low = 0;
 };
 
-absl::StatusOr<std::vector<ProfileBytes>> BytesOfProfiles(const ModelConfig& config) {
+absl::StatusOr<std::vector<ProfileBytes>> BytesOfProfiles(const ModelConfig& config, const Digest& fingerprint) {
   DECANT_ASSIGN_OR_RETURN(const Catalogue catalogue, Catalogue::BuiltIn());
   std::vector<ProfileBytes> all;
   for (const std::string& name : catalogue.Names()) {
-    DECANT_ASSIGN_OR_RETURN(const Profile profile, catalogue.FindFor(name, config.name));
+    DECANT_ASSIGN_OR_RETURN(const Profile profile, catalogue.FindFor(name, fingerprint));
     DECANT_ASSIGN_OR_RETURN(const Recipe recipe, Compile(profile, config.geometry(), RunType::kBf16));
     const int64_t rows = int64_t{config.layers} * config.kv_heads;
     const auto bytes = [&](FormatId format) {
@@ -126,7 +126,7 @@ void PrintJson(const ModelFolder& folder, const std::vector<ProfileBytes>& profi
 
 absl::Status Inspect(const InspectOptions& options) {
   DECANT_ASSIGN_OR_RETURN(const ModelFolder folder, OpenModelFolder(options.folder));
-  DECANT_ASSIGN_OR_RETURN(const auto profiles, BytesOfProfiles(folder.config));
+  DECANT_ASSIGN_OR_RETURN(const auto profiles, BytesOfProfiles(folder.config, folder.fingerprint));
   if (options.json) {
     PrintJson(folder, profiles);
   } else {

@@ -30,11 +30,11 @@ struct Lineup {
 absl::StatusOr<Lineup> LineUp(const PoolModel& model, const Catalogue& catalogue, const ProfileTable* table) {
   Lineup lineup;
   for (const std::string& name : catalogue.Names()) {
-    DECANT_ASSIGN_OR_RETURN(const Profile profile, catalogue.FindFor(name, model.name));
-    absl::StatusOr<ProfileFacts> facts = FactsOf(profile, model.geometry, model.run_type, model.name, table);
+    DECANT_ASSIGN_OR_RETURN(const Profile profile, catalogue.FindFor(name, model.fingerprint));
+    absl::StatusOr<ProfileFacts> facts = FactsOf(profile, model.geometry, model.run_type, model.fingerprint, table);
     if (!facts.ok()) continue;  // e.g. a head_dim that its format does not allow
     DECANT_ASSIGN_OR_RETURN(const Profile form,
-                            catalogue.FindFor(profile.shareable.empty() ? name : profile.shareable, model.name));
+                            catalogue.FindFor(profile.shareable.empty() ? name : profile.shareable, model.fingerprint));
     lineup.facts.push_back(*std::move(facts));
     lineup.forms.push_back(form.digest);
   }
@@ -111,7 +111,7 @@ absl::Status Pool::CheckDemand(const PlanDemand& demand) const {
 }
 
 absl::StatusOr<PlanOffer> Pool::PriceAndChoose(const PlanDemand& demand) {
-  DECANT_ASSIGN_OR_RETURN(Lineup lineup, LineUp(demand.model, catalogue_, tables_.For(demand.model.name)));
+  DECANT_ASSIGN_OR_RETURN(Lineup lineup, LineUp(demand.model, catalogue_, tables_.For(demand.model.fingerprint)));
   std::map<std::pair<Digest, bool>, PrefixMatch> matches;  // by form, and whether only exact chunks will do
   std::vector<const PrefixMatch*> match_of;
   for (size_t i = 0; i < lineup.facts.size(); ++i) {

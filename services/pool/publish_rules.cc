@@ -53,7 +53,7 @@ absl::StatusOr<std::shared_ptr<const PublishRules>> PublishRules::Create(Publish
     return absl::InvalidArgumentError(absl::StrCat("model '", start.model.name, "' with ", geometry.layers,
                                                    " layers and ", geometry.kv_heads, " kv heads cannot be stored"));
   }
-  const absl::StatusOr<Profile> profile = catalogue.FindFor(start.profile, start.model.name);
+  const absl::StatusOr<Profile> profile = catalogue.FindFor(start.profile, start.model.fingerprint);
   if (!profile.ok()) return absl::InvalidArgumentError(profile.status().message());
   DECANT_ASSIGN_OR_RETURN(Recipe recipe, Compile(*profile, geometry, start.model.run_type));
   if (recipe.allocation != Allocation::kAllHigh || recipe.shareable != profile->name) {
@@ -95,7 +95,9 @@ absl::Status PublishRules::CheckHeader(const FrameHeader& header, const OfferedC
   if (header.explicit_positions || header.formats[kHigh] != recipe_.high || header.formats[kLow] != FormatId::kNone) {
     return absl::FailedPreconditionError(absl::StrCat("a frame does not hold every token as ", recipe_.profile));
   }
-  if (!header.rope_applied) return absl::FailedPreconditionError("a frame of a prefix holds keys before rope");
+  if (header.key_form != KeyForm{}) {
+    return absl::FailedPreconditionError("a frame of a prefix holds keys that are not plain keys after rope");
+  }
   if (IsTainted(header.provenance) || (header.provenance == Provenance::kExact && !recipe_.exact())) {
     return absl::FailedPreconditionError(absl::StrCat("a frame of ", recipe_.profile, " has provenance ",
                                                       static_cast<int>(header.provenance), "; such are not kept"));

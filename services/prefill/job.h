@@ -52,6 +52,7 @@ struct PrefillOutcome {
   absl::Duration encode;   // both forms
   absl::Duration wire;     // inside the link
   int32_t chunks_to_publish = 0;
+  int32_t chunks_without_room = 0;  // that would have been published, too
 };
 
 }  // namespace decant

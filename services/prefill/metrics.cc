@@ -15,6 +15,12 @@ PrefillMetrics PrefillMetrics::In(Metrics& metrics) {
   m.encoded_high = metrics.AddCounter(metric::kEncodedTokens, kEncodedHelp, {{"tier", "high"}});
   m.encoded_low = metrics.AddCounter(metric::kEncodedTokens, kEncodedHelp, {{"tier", "low"}});
   m.encoded_pruned = metrics.AddCounter(metric::kEncodedTokens, kEncodedHelp, {{"tier", "pruned"}});
+  constexpr char kPublicationsHelp[] = "Publications to the pool by how they ended.";
+  m.published = metrics.AddCounter(metric::kPublications, kPublicationsHelp, {{"outcome", "ok"}});
+  m.publish_failed = metrics.AddCounter(metric::kPublications, kPublicationsHelp, {{"outcome", "failed"}});
+  constexpr char kUnpublishedHelp[] = "Chunks worth publishing that the pool did not get, by why.";
+  m.unpublished_room = metrics.AddCounter(metric::kChunksUnpublished, kUnpublishedHelp, {{"reason", "room"}});
+  m.unpublished_failed = metrics.AddCounter(metric::kChunksUnpublished, kUnpublishedHelp, {{"reason", "failed"}});
   m.chunks_rejected =
       metrics.AddCounter(metric::kChunksRejected, "Planned chunks that were not used.", {{"reason", "frame"}});
   m.sent_bytes = metrics.AddCounter(metric::kLinkBytes, "Bytes of batches moved over links.",

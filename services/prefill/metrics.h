@@ -16,6 +16,10 @@ struct PrefillMetrics {
   Counter encoded_high;
   Counter encoded_low;
   Counter encoded_pruned;
+  Counter published;
+  Counter publish_failed;
+  Counter unpublished_room;
+  Counter unpublished_failed;
   Counter chunks_rejected;
   Counter sent_bytes;
   Counter committed;

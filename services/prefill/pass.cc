@@ -14,8 +14,24 @@ namespace decant {
 namespace {
 
 // Adds the time until the end of the scope to `total`.
-auto Timed(absl::Duration& total) {
-  return absl::MakeCleanup([&total, start = absl::Now()] { total += absl::Now() - start; });
+auto Timed(absl::Duration& total, const std::function<absl::Time()>& now) {
+  return absl::MakeCleanup([&total, &now, start = now()] { total += now() - start; });
+}
+
+// A layer of `frames` alone, without what stands between and behind them.
+Publication::Layer CopyOf(uint32_t layer, absl::Span<const ConstMemoryRef> frames) {
+  auto bytes = std::make_shared<std::vector<uint8_t>>();
+  for (const ConstMemoryRef& frame : frames) {
+    const auto* from = static_cast<const uint8_t*>(frame.address);
+    bytes->insert(bytes->end(), from, from + frame.bytes);
+  }
+  Publication::Layer copy{layer, {}, bytes};
+  int64_t offset = 0;
+  for (const ConstMemoryRef& frame : frames) {
+    copy.frames.push_back(ConstMemoryRef{MemorySpace::kHost, bytes->data() + offset, frame.bytes});
+    offset += frame.bytes;
+  }
+  return copy;
 }
 
 }  // namespace
@@ -32,12 +48,12 @@ absl::Status Pass::Prepare() {
   if (job_.chunk_tokens < 1) {
     return absl::InvalidArgumentError(absl::StrCat("chunks of ", job_.chunk_tokens, " tokens cannot be"));
   }
-  DECANT_ASSIGN_OR_RETURN(const Profile profile, world_.catalogue.FindFor(job_.profile, world_.model_name));
+  DECANT_ASSIGN_OR_RETURN(const Profile profile, world_.catalogue.FindFor(job_.profile, world_.model));
   DECANT_ASSIGN_OR_RETURN(recipe_, Compile(profile, geometry, run_type));
   plan_ = PlanPrefix(job_, recipe_, world_.catalogue, geometry);
   usable_ = plan_.chunks();
   if (job_.publish && !job_.pool_address.empty()) {
-    DECANT_ASSIGN_OR_RETURN(const Profile form, world_.catalogue.FindFor(recipe_.shareable, world_.model_name));
+    DECANT_ASSIGN_OR_RETURN(const Profile form, world_.catalogue.FindFor(recipe_.shareable, world_.model));
     DECANT_ASSIGN_OR_RETURN(shareable_, Compile(form, geometry, run_type));
   }
   if (usable_ == 0) return absl::OkStatus();
@@ -52,12 +68,13 @@ absl::Status Pass::Prepare() {
   order.tenant = job_.tenant;
   order.lease = job_.lease;
   order.chunks.assign(job_.prefix.begin(), job_.prefix.begin() + usable_);
-  const absl::Time deadline = std::min(job_.deadline, absl::Now() + world_.fetch_limit);
+  const absl::Time deadline = std::min(job_.deadline, world_.now() + world_.fetch_limit);
   PrefixFetch::Options fetching;
   fetching.layers = geometry.layers;
   fetching.chunk_tokens = job_.chunk_tokens;
   fetching.formats = plan_.formats;
-  fetching.limit = deadline - absl::Now();
+  fetching.limit = deadline - world_.now();
+  fetching.now = world_.now;
   fetch_ = std::make_unique<PrefixFetch>(world_.source.Fetch(order, deadline), *loader_, std::move(fetching));
   return absl::OkStatus();
 }
@@ -70,7 +87,7 @@ absl::Status Pass::Run() {
   open.model_fingerprint = job_.model;
   open.frame_version = world_.frame_version;
   // Every other prompt of this worker waits meanwhile.
-  const absl::Time deadline = std::min(job_.deadline, absl::Now() + world_.open_limit);
+  const absl::Time deadline = std::min(job_.deadline, world_.now() + world_.open_limit);
   DECANT_ASSIGN_OR_RETURN(auto sender, world_.link.Open(job_.decode_address, open, deadline));
   outbox_ = std::make_unique<Outbox>(std::move(sender), world_.outbox);
 
@@ -124,11 +141,11 @@ absl::StatusOr<Pass::Layers> Pass::ComputeLayers() {
   for (int32_t layer = 0; layer < layers; ++layer) {
     if (world_.gate != nullptr) world_.gate->BeforeLayer(job_.request_id, layer);
     if (cancelled_) return absl::CancelledError("the request was cancelled");
-    if (absl::Now() > job_.deadline) {
+    if (world_.now() > job_.deadline) {
       return absl::DeadlineExceededError(absl::StrCat("prefill reached layer ", layer, " of ", layers, " in time"));
     }
     if (usable_ > 0) {
-      auto loading = Timed(outcome_.load);
+      auto loading = Timed(outcome_.load, world_.now);
       // A full outbox can only drain once all stored frames have been checked.
       const int32_t usable = outbox_->full() ? fetch_->WaitAll() : fetch_->WaitLayer(layer);
       if (usable < usable_) {
@@ -138,12 +155,12 @@ absl::StatusOr<Pass::Layers> Pass::ComputeLayers() {
       DECANT_RETURN_IF_ERROR(
           loader_->Load(world_.stream, layer, fetch_->Frames(layer, usable_), run_->PrefixTarget(layer)));
     }
-    absl::Time start = absl::Now();
+    absl::Time start = world_.now();
     DECANT_ASSIGN_OR_RETURN(const LayerTap tap, run_->ComputeLayer(layer));
-    outcome_.compute += absl::Now() - start;
-    start = absl::Now();
+    outcome_.compute += world_.now() - start;
+    start = world_.now();
     DECANT_RETURN_IF_ERROR(EncodeAndQueue(tap));
-    outcome_.encode += absl::Now() - start;
+    outcome_.encode += world_.now() - start;
     if (usable_ == 0 || (fetch_->complete() && fetch_->WaitAll() == usable_)) outbox_->Release();
   }
   if (usable_ > 0) {
@@ -210,6 +227,7 @@ std::vector<OutboxPiece> Pass::PiecesOf(const EncodedLayer& layer) const {
 
 void Pass::PlanPublication() {
   publication_ = Publication();
+  outcome_.chunks_without_room = 0;
   if (shareable_.profile.empty()) return;
   publication_.pool_address = job_.pool_address;
   publication_.tenant = job_.tenant;
@@ -229,24 +247,39 @@ absl::Status Pass::KeepForPublication(const LayerTap& tap, const std::shared_ptr
     DECANT_ASSIGN_OR_RETURN(EncodedLayer encoded, share_encoder_->Encode(world_.stream, tap, usable_));
     layer = std::make_shared<const EncodedLayer>(std::move(encoded));
   }
-  const auto held = static_cast<int64_t>(layer->batch.size());
-  if (tap.layer == 0 && held * world_.weights.config().layers > world_.publish_room_bytes) {
-    publication_.chunks.clear();  // a miss later costs less than memory now
-    return absl::OkStatus();
-  }
-  Publication::Layer kept;
-  kept.layer = static_cast<uint32_t>(tap.layer);
+  std::vector<ConstMemoryRef> frames;
   const int32_t first = publication_.chunks.front().first_token;
   const int32_t end = publication_.chunks.back().first_token + job_.chunk_tokens;
   for (const EncodedChunk& chunk : layer->chunks) {
     if (chunk.first_token < first || chunk.first_token >= end) continue;
-    kept.frames.push_back(
-        ConstMemoryRef{MemorySpace::kHost, layer->batch.data() + chunk.frame_offset, chunk.frame_bytes});
+    frames.push_back(ConstMemoryRef{MemorySpace::kHost, layer->batch.data() + chunk.frame_offset, chunk.frame_bytes});
   }
-  kept.keep = layer;
-  publication_.bytes += held;
-  publication_.layers.push_back(std::move(kept));
+  // The layers to come are taken to be like this one; should one be larger, it cuts again.
+  const int64_t room = (world_.publish_room_bytes - publication_.bytes) / (world_.weights.config().layers - tap.layer);
+  const auto held = static_cast<int64_t>(layer->batch.size());
+  if (held <= room) {
+    publication_.bytes += held;
+    publication_.layers.push_back({static_cast<uint32_t>(tap.layer), std::move(frames), layer});
+    return absl::OkStatus();
+  }
+  CutPublication(frames, room);
+  if (frames.empty()) return absl::OkStatus();
+  publication_.layers.push_back(CopyOf(static_cast<uint32_t>(tap.layer), frames));
+  for (const ConstMemoryRef& frame : frames) publication_.bytes += frame.bytes;
   return absl::OkStatus();
+}
+
+// Keeps as many leading chunks as have `room` bytes in this layer: a shorter prefix is of use, too.
+void Pass::CutPublication(std::vector<ConstMemoryRef>& frames, int64_t room) {
+  size_t fit = 0;
+  for (int64_t bytes = 0; fit < frames.size() && bytes + frames[fit].bytes <= room; ++fit) bytes += frames[fit].bytes;
+  outcome_.chunks_without_room += static_cast<int32_t>(publication_.chunks.size() - fit);
+  frames.resize(fit);
+  publication_.chunks.resize(fit);
+  for (Publication::Layer& layer : publication_.layers) layer.frames.resize(fit);
+  if (fit > 0) return;
+  publication_.layers.clear();
+  publication_.bytes = 0;
 }
 
 std::optional<Publication> Pass::TakePublication() {

@@ -6,12 +6,14 @@
 #include <algorithm>
 #include <atomic>
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <string>
 #include <vector>
 
 #include "absl/status/status.h"
+#include "absl/time/clock.h"
 #include "common/compress/profile.h"
 #include "common/link/frame_link.h"
 #include "gpu/engine/layer_encoder.h"
@@ -38,7 +40,7 @@ struct PassWorld {
   FrameLink& link;
   ChunkSource& source;
   const Catalogue& catalogue;
-  std::string model_name;
+  Digest model;        // fingerprint
   std::string sender;  // how this worker names itself to decode
   uint32_t frame_version = 0;
   absl::Duration fetch_limit;
@@ -46,6 +48,7 @@ struct PassWorld {
   int64_t publish_room_bytes = 0;  // what a publication may hold at most
   OutboxOptions outbox;
   LayerGate* gate = nullptr;  // may be null
+  std::function<absl::Time()> now = absl::Now;
 };
 
 class Pass {
@@ -73,6 +76,7 @@ class Pass {
   std::vector<OutboxPiece> PiecesOf(const EncodedLayer& layer) const;
   absl::Status KeepForPublication(const LayerTap& tap, const std::shared_ptr<const EncodedLayer>& sent);
   void PlanPublication();
+  void CutPublication(std::vector<ConstMemoryRef>& frames, int64_t room);
 
   int32_t reused_tokens() const { return usable_ * job_.chunk_tokens; }
   int32_t forwarded() const { return std::min(usable_, plan_.forwarded); }

@@ -11,7 +11,7 @@ namespace decant {
 
 PrefixFetch::PrefixFetch(absl::StatusOr<std::unique_ptr<ChunkStream>> stream, const PrefixLoader& checker,
                          Options options)
-    : options_(std::move(options)), checker_(checker), deadline_(absl::Now() + options_.limit) {
+    : options_(std::move(options)), checker_(checker), deadline_(options_.now() + options_.limit) {
   absl::MutexLock lock(&mutex_);
   if (!stream.ok()) {
     closed_layers_ = options_.layers;
@@ -120,7 +120,7 @@ int32_t PrefixFetch::WaitLayer(int32_t layer) {
   const int32_t before = usable_;
   const auto ready = [this, layer, before]()
                          ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) { return closed_layers_ > layer || usable_ < before; };
-  if (!mutex_.AwaitWithDeadline(absl::Condition(&ready), deadline_)) {
+  if (!mutex_.AwaitWithTimeout(absl::Condition(&ready), deadline_ - options_.now())) {
     Cut(0, absl::StrCat("not all frames came within ", absl::FormatDuration(options_.limit)));
     stream_->Cancel();
   }

@@ -5,6 +5,7 @@
 
 #include <cstdint>
 #include <deque>
+#include <functional>
 #include <memory>
 #include <string>
 #include <thread>
@@ -14,6 +15,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/synchronization/mutex.h"
+#include "absl/time/clock.h"
 #include "absl/time/time.h"
 #include "common/kv/format.h"
 #include "common/kv/receipt.h"
@@ -29,6 +31,7 @@ class PrefixFetch {
     int32_t chunk_tokens = 64;
     std::vector<FormatId> formats;  // of the chunks, by the plan; others are a miss
     absl::Duration limit;           // for all of it
+    std::function<absl::Time()> now = absl::Now;
   };
 
   // `stream` may be an error: then nothing is usable. `checker` must outlive it; only Check is called, on its thread.

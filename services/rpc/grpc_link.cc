@@ -163,6 +163,10 @@ class TransferCall final : public grpc::ClientBidiReactor<grpc::ByteBuffer, grpc
     loans_->AwaitNone(absl::InfiniteFuture());
   }
 
+  void Cancel() {
+    absl::MutexLock lock(&mutex_);
+    if (!done_) context_->TryCancel();
+  }
   bool committed() {
     absl::MutexLock lock(&mutex_);
     return committed_;
@@ -315,7 +319,7 @@ class TransferCall final : public grpc::ClientBidiReactor<grpc::ByteBuffer, grpc
   const GrpcLinkOptions options_;
   const uint64_t ticket_;
   grpc::GenericStub stub_;
-  std::optional<grpc::ClientContext> context_;  // holds the call, and so what the call has not sent
+  std::optional<grpc::ClientContext> context_;  // holds the call and what it has not sent; End lets it go
   grpc::ByteBuffer in_;
   const std::shared_ptr<Loans> loans_ = std::make_shared<Loans>();
 
@@ -370,6 +374,7 @@ class GrpcSender final : public FrameSender {
     call_->End(why);
     if (end_.ok()) end_ = why.ok() ? absl::AbortedError("the sender gave up") : why;
   }
+  void Cancel() override { call_->Cancel(); }
   int64_t wire_bytes() const override { return call_->wire_bytes(); }
 
  private:

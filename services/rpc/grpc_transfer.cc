@@ -50,6 +50,12 @@ class Transfer final : public grpc::ServerBidiReactor<grpc::ByteBuffer, grpc::By
   void OnWriteDone(bool ok) override {
     Post([this, ok] { Written(ok); });
   }
+  // While a commit waits for its answer no read is under way that would end with the call.
+  void OnCancel() override {
+    Post([this] {
+      if (committing_ && !ended_) End(absl::CancelledError("the sender went away before its commit was answered"));
+    });
+  }
   void OnDone() override { self_.reset(); }
 
  private:
@@ -90,7 +96,7 @@ class Transfer final : public grpc::ServerBidiReactor<grpc::ByteBuffer, grpc::By
     in_.Clear();
     const absl::Status taken = message.ok() ? Take(*message) : message.status();
     if (!taken.ok()) return End(taken);
-    if (!ended_) StartRead(&in_);
+    if (!ended_ && !committing_) StartRead(&in_);
   }
 
   absl::Status Take(const FrameIn& message) {
@@ -239,11 +245,18 @@ class Transfer final : public grpc::ServerBidiReactor<grpc::ByteBuffer, grpc::By
     commit.tokens_computed = proto.tokens_computed();
     commit.payload_bytes = landed_bytes_;
     commit.finished = proto.finished();
-    DECANT_RETURN_IF_ERROR(sink_.Committed(commit));
+    committing_ = true;  // the sink may answer later; the idle limit bounds the wait
+    sink_.Committed(commit, [self = shared_from_this()](const absl::Status& status) {
+      self->Post([t = self.get(), status] { t->CommitAnswered(status); });
+    });
+    return absl::OkStatus();
+  }
+  void CommitAnswered(const absl::Status& status) {
+    if (ended_) return;
+    if (!status.ok()) return End(status);
     ended_ = true;
     StopAlarms();
     Queue(FrameKind::kCommitted);
-    return absl::OkStatus();
   }
 
   absl::Status Abandoned(const FrameIn& message) {
@@ -320,6 +333,11 @@ class Transfer final : public grpc::ServerBidiReactor<grpc::ByteBuffer, grpc::By
   void CheckIdle() {
     if (ended_) return;
     if (absl::Now() < progress_ + options_.idle_limit) return ArmIdle();
+    if (committing_) {
+      return End(
+          absl::DeadlineExceededError(absl::StrCat("transfer ", ticket_, ": the last batches were not taken in within ",
+                                                   absl::FormatDuration(options_.idle_limit))));
+    }
     End(absl::DeadlineExceededError(absl::StrCat("transfer ", ticket_, ": nothing came from the sender for ",
                                                  absl::FormatDuration(options_.idle_limit))));
   }
@@ -356,8 +374,9 @@ class Transfer final : public grpc::ServerBidiReactor<grpc::ByteBuffer, grpc::By
   std::deque<grpc::ByteBuffer> out_;
   bool writing_ = false;
   bool opened_ = false;
-  bool ended_ = false;     // committed or aborted
-  bool finished_ = false;  // gRPC has the status
+  bool committing_ = false;  // the sink's answer to the commit is outstanding
+  bool ended_ = false;       // committed or aborted
+  bool finished_ = false;    // gRPC has the status
   uint64_t ticket_ = 0;
   uint64_t announced_ = 0;
   uint64_t granted_count_ = 0;

@@ -36,7 +36,8 @@
 
 namespace decant {
 
-// Runs a callback when the client is gone, once, even if that was before the callback was set. Thread-safe.
+// Runs a callback when the client is gone, once, even if that was before the callback was set and the call is over by
+// then. Thread-safe.
 class CancelNotice {
  public:
   void OnCancel(std::function<void()> callback);
@@ -63,7 +64,8 @@ class UnaryAnswer {
   }
 
   grpc::ServerUnaryReactor* reactor() const { return reactor_; }
-  // `callback` runs when the client has cancelled or its deadline has passed, unless the call was finished before.
+  // `callback` runs when the client has cancelled or its deadline has passed before it had the answer: also after
+  // Finish, so that what an undelivered answer promised can be taken back.
   void OnCancel(std::function<void()> callback) { cancel_.OnCancel(std::move(callback)); }
   bool cancelled() const { return cancel_.cancelled(); }
 
@@ -74,7 +76,6 @@ class UnaryAnswer {
       if (finished_) return;
       finished_ = true;
     }
-    cancel_.Forget();
     if (result.ok()) *reply_ = std::move(result).value();
     reactor_->Finish(ToGrpc(result.status()));
   }

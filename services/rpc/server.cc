@@ -8,6 +8,7 @@
 #include <grpcpp/server_builder.h>
 #include <malloc.h>
 
+#include <algorithm>
 #include <atomic>
 #include <mutex>
 #include <utility>
@@ -22,6 +23,7 @@
 #include "common/metrics/names.h"
 #include "services/rpc/call_counter.h"
 #include "services/rpc/channel.h"
+#include "services/rpc/log.h"
 #include "services/rpc/metrics.h"
 #include "services/rpc/status_edge.h"
 
@@ -92,6 +94,8 @@ absl::StatusOr<std::unique_ptr<Server>> Server::Start(ServerOptions options) {
   auto server = std::unique_ptr<Server>(new Server(std::move(parts)));
   server->address_ = absl::StrCat(host, ":", port);
   server->metrics_address_ = std::move(metrics_address);
+  Log(LogLevel::kInfo, absl::StrCat("serves on ", server->address_, ", metrics on ",
+                                    server->metrics_address_.empty() ? "nothing" : server->metrics_address_));
   return server;
 }
 
@@ -108,10 +112,13 @@ void Server::DrainUntil(absl::Time limit) {
   if (parts_->drained) return;
   parts_->draining = true;
   parts_->draining_gauge.Set(1);
+  Log(LogLevel::kInfo, absl::StrCat("drain begins, at most ",
+                                    absl::FormatDuration(std::max(absl::ZeroDuration(), limit - absl::Now()))));
   parts_->server->GetHealthCheckService()->SetServingStatus(false);
   if (parts_->options.on_drain) parts_->options.on_drain(limit);
   parts_->server->Shutdown(ToGrpc(limit));
   parts_->drained = true;
+  Log(LogLevel::kInfo, "drain ended");
 }
 
 void TuneProcess() {

@@ -10,6 +10,7 @@
 #include "absl/strings/str_cat.h"
 #include "common/base/status_macros.h"
 #include "decant/v1/generation.grpc.pb.h"
+#include "services/rpc/log.h"
 #include "services/rpc/status_edge.h"
 
 namespace decant {
@@ -176,10 +177,16 @@ absl::Duration Registration::RegisterOnce() {
   request.set_kind(kind_);
   v1::RegisterReply reply;
   const absl::Status status = FromGrpc(stub->Register(&context, request, &reply));
+  bool changed = false;
   {
     absl::MutexLock lock(&mutex_);
+    changed = last_.code() != status.code() || registered_ != status.ok();
     last_ = status;
     registered_ = status.ok();
+  }
+  if (changed && status.ok()) Log(LogLevel::kInfo, absl::StrCat("registered with the router at ", router_));
+  if (changed && !status.ok()) {
+    Log(LogLevel::kWarning, absl::StrCat("not registered with the router at ", router_, ": ", status.message()));
   }
   // A router that is not there yet, or no more, is normal: it is asked again.
   if (!status.ok()) return kRetryPause;

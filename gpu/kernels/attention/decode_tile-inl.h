@@ -140,7 +140,7 @@ void DecodeTile(Element element, const uint8_t* vectors, int32_t head_dim, int32
       return DecodeAffine<4>(vectors, bytes, order.words, count, stride, tile);
     case Element::kAffine2:
       return DecodeAffine<2>(vectors, bytes, order.words, count, stride, tile);
-    case Element::kNone:
+    default:
       break;
   }
 }

@@ -170,7 +170,7 @@ inline void DotOne(Element element, const uint8_t* vectors, int32_t head_dim, in
       return DotAffine<4>(vectors, bytes, order.words, count, work.vectors, dots);
     case Element::kAffine2:
       return DotAffine<2>(vectors, bytes, order.words, count, work.vectors, dots);
-    case Element::kNone:
+    default:
       break;
   }
 }

@@ -65,7 +65,7 @@ class TileCursor {
   }
 
  private:
-  static constexpr int32_t kOrder[kTierCount] = {kFixed, kHigh, kLow};
+  static constexpr int32_t kOrder[kTierCount] = {kFixed, kTail, kHigh, kLow};
 
   const AttentionRange& range_;
   int64_t left_;

@@ -135,7 +135,7 @@ inline void AddOne(Element element, const uint8_t* vectors, int32_t head_dim, in
       return AddAffine<4>(vectors, bytes, order.words, count, weights, work.vectors);
     case Element::kAffine2:
       return AddAffine<2>(vectors, bytes, order.words, count, weights, work.vectors);
-    case Element::kNone:
+    default:
       break;
   }
 }

@@ -26,10 +26,10 @@ void EncodeOneRun(const EncodeFramesArgs& args, int64_t index) {
     if (tier != run.tier) continue;
     EncodeVector(args.run_type, k + t * stride, args.head_dim, format.k,
                  args.out + run.keys + written * VectorBytes(format.k, args.head_dim),
-                 args.out + run.key_meta + written * MetaBytes(format.k), &key_error);
+                 args.out + run.key_meta + written * MetaBytes(format.k, args.head_dim), &key_error);
     EncodeVector(args.run_type, v + t * stride, args.head_dim, format.v,
                  args.out + run.values + written * VectorBytes(format.v, args.head_dim),
-                 args.out + run.value_meta + written * MetaBytes(format.v), &value_error);
+                 args.out + run.value_meta + written * MetaBytes(format.v, args.head_dim), &value_error);
     const auto position = static_cast<uint16_t>(t);
     if (run.positions >= 0) std::memcpy(args.out + run.positions + 2 * written, &position, sizeof(position));
     if (run.scores >= 0) {
@@ -49,11 +49,11 @@ void ExpandOneRun(const ExpandFramesArgs& args, const ExpandRun& run) {
   auto* v = static_cast<uint8_t*>(args.v) + (run.head * args.capacity + run.first_token) * stride;
   for (int32_t t = 0; t < run.tokens; ++t) {
     DecodeVector(args.frames + run.keys + t * VectorBytes(format.k, args.head_dim),
-                 args.frames + run.key_meta + t * MetaBytes(format.k), args.head_dim, format.k, args.run_type,
-                 k + t * stride);
+                 args.frames + run.key_meta + t * MetaBytes(format.k, args.head_dim), args.head_dim, format.k,
+                 args.run_type, k + t * stride);
     DecodeVector(args.frames + run.values + t * VectorBytes(format.v, args.head_dim),
-                 args.frames + run.value_meta + t * MetaBytes(format.v), args.head_dim, format.v, args.run_type,
-                 v + t * stride);
+                 args.frames + run.value_meta + t * MetaBytes(format.v, args.head_dim), args.head_dim, format.v,
+                 args.run_type, v + t * stride);
   }
 }
 

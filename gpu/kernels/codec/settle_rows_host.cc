@@ -20,8 +20,8 @@ struct Move {
 // A staged token: score, position, then the vectors with their metas, rounded up so that the next score is aligned.
 int64_t StagedBytes(FormatId id, int32_t head_dim) {
   const Format format = FormatOf(id);
-  const int64_t bytes =
-      8 + VectorBytes(format.k, head_dim) + MetaBytes(format.k) + VectorBytes(format.v, head_dim) + MetaBytes(format.v);
+  const int64_t bytes = 8 + VectorBytes(format.k, head_dim) + MetaBytes(format.k, head_dim) +
+                        VectorBytes(format.v, head_dim) + MetaBytes(format.v, head_dim);
   return (bytes + 7) / 8 * 8;
 }
 
@@ -78,7 +78,7 @@ class Settlement {
       const int32_t high = HighPagesAfter(row, moves_[head]);
       const int32_t low = LowPagesAfter(row, moves_[head]);
       const int64_t left = free + row.state->pages[kHigh] - high - (low - row.state->pages[kLow]);
-      if (left < 0 || row.state->pages[kFixed] + high + low > row.capacity) {
+      if (left < 0 || row.state->pages[kFixed] + row.state->pages[kTail] + high + low > row.capacity) {
         *args_.error = 1;
         moves_[head] = Move{};
         continue;
@@ -151,7 +151,7 @@ class Settlement {
     uint8_t* at = staging_ + (int64_t{place} * args_.most_high_tokens + index) * StagedBytes(args_.low, head_dim_);
     uint8_t* const keys = at + 8;
     uint8_t* const key_meta = keys + VectorBytes(format.k, head_dim_);
-    uint8_t* const values = key_meta + MetaBytes(format.k);
+    uint8_t* const values = key_meta + MetaBytes(format.k, head_dim_);
     uint8_t* const value_meta = values + VectorBytes(format.v, head_dim_);
     return TokenSlot{
         keys, key_meta, values, value_meta, reinterpret_cast<float*>(at), reinterpret_cast<int32_t*>(at + 4)};

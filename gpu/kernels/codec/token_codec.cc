@@ -21,9 +21,9 @@ void ReencodeToken(const TokenSlot& from, FormatId from_id, const TokenSlot& to,
 void CopyToken(const TokenSlot& from, const TokenSlot& to, FormatId id, int32_t head_dim) {
   const Format format = FormatOf(id);
   std::memcpy(to.keys, from.keys, static_cast<size_t>(VectorBytes(format.k, head_dim)));
-  std::memcpy(to.key_meta, from.key_meta, static_cast<size_t>(MetaBytes(format.k)));
+  std::memcpy(to.key_meta, from.key_meta, static_cast<size_t>(MetaBytes(format.k, head_dim)));
   std::memcpy(to.values, from.values, static_cast<size_t>(VectorBytes(format.v, head_dim)));
-  std::memcpy(to.value_meta, from.value_meta, static_cast<size_t>(MetaBytes(format.v)));
+  std::memcpy(to.value_meta, from.value_meta, static_cast<size_t>(MetaBytes(format.v, head_dim)));
   *to.score = *from.score;
   *to.position = *from.position;
 }

@@ -20,23 +20,24 @@ int32_t LackingPages(const GrowRowsArgs& args, const HeadState& state, int32_t h
   return lacking > 0 ? lacking : 0;
 }
 
-int32_t PagesHeld(const HeadState& state) { return state.pages[kHigh] + state.pages[kLow] + state.pages[kFixed]; }
-
 void CommitHead(const PageRing& ring, const HeadRow& row, const int32_t* offsets) {
-  // The high tier stands behind the fixed run and moves to make room for it.
-  const int32_t fixed_growth = offsets[kFixed + 1] - offsets[kFixed];
-  int32_t* high = row.page_ids + row.state->pages[kFixed];
-  std::memmove(high + fixed_growth, high, static_cast<size_t>(row.state->pages[kHigh]) * sizeof(int32_t));
-  const int32_t first_fixed = row.state->pages[kFixed];
-  row.state->pages[kFixed] += fixed_growth;
-  for (int32_t i = 0; i < fixed_growth; ++i) {
-    row.page_ids[first_fixed + i] = FreePageAt(ring, static_cast<uint64_t>(offsets[kFixed] + i));
+  HeadState& state = *row.state;
+  // What stands behind a run at the front moves to make room for it.
+  for (const int32_t tier : {kFixed, kTail}) {
+    const int32_t growth = offsets[tier + 1] - offsets[tier];
+    const int32_t end = RowPlace(state, row.capacity, tier, state.pages[tier]);
+    const int32_t behind = state.pages[kFixed] + state.pages[kTail] + state.pages[kHigh] - end;
+    std::memmove(row.page_ids + end + growth, row.page_ids + end, static_cast<size_t>(behind) * sizeof(int32_t));
+    for (int32_t i = 0; i < growth; ++i) {
+      row.page_ids[end + i] = FreePageAt(ring, static_cast<uint64_t>(offsets[tier] + i));
+    }
+    state.pages[tier] += growth;
   }
   for (const int32_t tier : {kHigh, kLow}) {
     for (int32_t at = offsets[tier]; at < offsets[tier + 1]; ++at) {
-      const int32_t place = RowPlace(*row.state, row.capacity, tier, row.state->pages[tier]);
+      const int32_t place = RowPlace(state, row.capacity, tier, state.pages[tier]);
       row.page_ids[place] = FreePageAt(ring, static_cast<uint64_t>(at));
-      ++row.state->pages[tier];
+      ++state.pages[tier];
     }
   }
 }

@@ -21,9 +21,9 @@ void ImportPart(const ImportFramesArgs& args, const ImportRun& run, FormatId id,
     CopyTokens(to, args.frames + offset + first * token_bytes, token_bytes, count);
   };
   copy(slot.keys, run.keys, VectorBytes(format.k, head_dim));
-  copy(slot.key_meta, run.key_meta, MetaBytes(format.k));
+  copy(slot.key_meta, run.key_meta, MetaBytes(format.k, head_dim));
   copy(slot.values, run.values, VectorBytes(format.v, head_dim));
-  copy(slot.value_meta, run.value_meta, MetaBytes(format.v));
+  copy(slot.value_meta, run.value_meta, MetaBytes(format.v, head_dim));
   if (!format.tracked) return;
   for (int32_t i = 0; i < count; ++i) {
     uint16_t offset = static_cast<uint16_t>(first + i);

@@ -78,7 +78,7 @@ void AdvanceLengths(Stream& stream, const SequenceRows* rows, int32_t sequences)
 void ReleaseRows(Stream& stream, const PageArena& arena, const PageRing& ring, const SequenceRows* rows,
                  int32_t sequences);
 
-// out[3]: tokens high, low, fixed, and out[3..6]: pages high, low, fixed, summed over layers and heads of one sequence.
+// out[kTierCount]: tokens by tier, and behind them pages by tier, summed over layers and heads of one sequence.
 void CountRows(Stream& stream, const PageArena& arena, const SequenceRows* rows, int64_t* out);
 
 }  // namespace decant

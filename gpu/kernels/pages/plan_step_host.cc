@@ -88,7 +88,7 @@ void PlanStepHost(Stream& stream, const PlanStepArgs& args) {
     const HeadRow row = RowOf(rows, args.arena.geometry, 0, static_cast<int32_t>(index % heads));
     const int32_t* offsets = args.scratch + index * 2;
     const int32_t needed = offsets[2] - offsets[0];
-    const int32_t held = row.state->pages[kHigh] + row.state->pages[kLow] + row.state->pages[kFixed];
+    const int32_t held = PagesHeld(*row.state);
     // A head that got nothing leaves no gap: pages behind it in the ring stay free too.
     if (needed > 0 && (offsets[2] > free || offsets[0] != taken || held + needed > row.capacity)) {
       *args.error = 1;

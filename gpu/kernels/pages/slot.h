@@ -51,9 +51,9 @@ DECANT_HOST_DEVICE TokenSlot SlotAt(const PageArena& arena, const HeadRow& row, 
   uint8_t* page = PageAt(arena, row, tier, slot / layout.tokens);
   const int32_t token = slot % layout.tokens;
   return TokenSlot{page + layout.keys + token * VectorBytes(format.k, head_dim),
-                   page + layout.key_meta + token * MetaBytes(format.k),
+                   page + layout.key_meta + token * MetaBytes(format.k, head_dim),
                    page + layout.values + token * VectorBytes(format.v, head_dim),
-                   page + layout.value_meta + token * MetaBytes(format.v),
+                   page + layout.value_meta + token * MetaBytes(format.v, head_dim),
                    reinterpret_cast<float*>(page + layout.scores) + token,
                    reinterpret_cast<int32_t*>(page + layout.positions) + token};
 }

@@ -37,7 +37,16 @@ FrameHeader SampleHeader(FormatId high, FormatId low, int32_t span) {
   return header;
 }
 
-std::string SampleFrame(const FrameHeader& header, const std::vector<int32_t>& counts) {
+std::vector<int32_t> TierCounts(const std::vector<int32_t>& high_and_low) {
+  std::vector<int32_t> counts;
+  for (size_t i = 0; i < high_and_low.size(); i += 2) {
+    counts.insert(counts.end(), {high_and_low[i], high_and_low[i + 1], 0, 0});
+  }
+  return counts;
+}
+
+std::string SampleFrame(const FrameHeader& header, const std::vector<int32_t>& high_and_low) {
+  const std::vector<int32_t> counts = TierCounts(high_and_low);
   const FrameLayout layout = LayOutFrame(header, counts);
   std::string bytes(static_cast<size_t>(layout.bytes), '\0');
   auto* batch = reinterpret_cast<uint8_t*>(bytes.data());
@@ -77,9 +86,13 @@ std::vector<NamedBatch> SampleBatches() {
   const std::string tiers = SampleFrame(SampleHeader(FormatId::kK8V4, FormatId::kK4V2, 8), {2, 3, 0, 0});
   FrameHeader layers = SampleHeader(FormatId::kK8V4, FormatId::kK4V2, 6);
   layers.layers = 2;
-  layers.rope_applied = false;
+  layers.key_form.rope = 0;
   const std::string two_layers = SampleFrame(layers, {1, 0, 0, 2, 3, 3, 2, 1});
-  return {{"k8v4", k8v4},
+  FrameHeader rich = SampleHeader(FormatId::kIndexedBf16, FormatId::kNone, 17);
+  rich.key_form = {1, 3, 1};
+  const std::string indexed = SampleFrame(rich, {17, 0, 17, 0});
+  return {{"indexed", indexed},
+          {"k8v4", k8v4},
           {"k4v2", k4v2},
           {"full_bf16", bf16},
           {"full_f32", f32},

@@ -13,7 +13,10 @@ namespace decant {
 
 // Lays out, fills and seals one frame; payload bytes are a function of their place, positions are the first `count`
 // offsets that fit the tier (high takes even offsets first, low the odd ones).
-std::string SampleFrame(const FrameHeader& header, const std::vector<int32_t>& counts);
+std::string SampleFrame(const FrameHeader& header, const std::vector<int32_t>& high_and_low);
+
+// Counts of every tier from those of the high and the low one, head by head.
+std::vector<int32_t> TierCounts(const std::vector<int32_t>& high_and_low);
 
 // The frame of `batch` at its start, followed by its overlay with scores 0.5, 1.0, 1.5, ...
 std::string WithSampleOverlay(const std::string& frame, int32_t first_query);

@@ -12,6 +12,7 @@
 #include "common/base/random.h"
 #include "common/kv/batch.h"
 #include "common/kv/envelope.h"
+#include "common/kv/frame_fields.h"
 #include "tests/common/kv/frame_samples.h"
 
 namespace decant {
@@ -32,14 +33,14 @@ void Reseal(std::string& frame) {
 
 TEST(FrameTest, TellsEverythingItsHeaderWasGiven) {
   FrameHeader header = SampleHeader(FormatId::kK8V4, FormatId::kK4V2, 8);
-  header.rope_applied = false;
+  header.key_form.rope = 0;
   const std::string bytes = SampleFrame(header, {2, 3, 0, 4});
   const auto frame = ParseFrame(bytes);
   ASSERT_TRUE(frame.ok()) << frame.status();
   EXPECT_EQ(frame->header.formats[kHigh], FormatId::kK8V4);
   EXPECT_EQ(frame->header.formats[kLow], FormatId::kK4V2);
   EXPECT_EQ(frame->header.provenance, Provenance::kPruned);
-  EXPECT_FALSE(frame->header.rope_applied);
+  EXPECT_EQ(frame->header.key_form.rope, 0);
   EXPECT_TRUE(frame->header.k_norm_applied);
   EXPECT_TRUE(frame->header.explicit_positions);
   EXPECT_EQ(frame->header.first_layer, 3);
@@ -59,15 +60,15 @@ TEST(FrameTest, TellsEverythingItsHeaderWasGiven) {
   EXPECT_EQ(frame->layout.run(0, 1, kHigh).tokens, 0);
   EXPECT_EQ(frame->layout.run(0, 1, kLow).tokens, 4);
   EXPECT_EQ(frame->bytes.size(), bytes.size());
-  EXPECT_EQ(WireBytes(header, {2, 3, 0, 4}), static_cast<int64_t>(bytes.size()));
+  EXPECT_EQ(WireBytes(header, TierCounts({2, 3, 0, 4})), static_cast<int64_t>(bytes.size()));
 }
 
 TEST(FrameTest, PlacesAlignedSegmentsBehindEachOther) {
   FrameHeader header = SampleHeader(FormatId::kK8V4, FormatId::kNone, 5);
   header.heads = 1;
-  const FrameLayout layout = LayOutFrame(header, {5, 0}, 64);
+  const FrameLayout layout = LayOutFrame(header, TierCounts({5, 0}), 64);
   const FrameRun& run = layout.run(0, 0, kHigh);
-  EXPECT_EQ(run.keys, 64 + 144 + 16);
+  EXPECT_EQ(run.keys, 64 + 160 + 16);
   EXPECT_EQ(run.key_meta, run.keys + 48);      // 5 x 8 bytes
   EXPECT_EQ(run.values, run.key_meta + 32);    // 5 x 4
   EXPECT_EQ(run.value_meta, run.values + 32);  // 5 x 4
@@ -115,11 +116,11 @@ TEST(FrameTest, OverlayOfAnotherFrameIsLost) {
 
 TEST(FrameTest, AnotherVersionIsAPreconditionNotALoss) {
   std::string bytes = SampleFrame(SampleHeader(FormatId::kK8V4, FormatId::kNone, 5), {5, 0, 5, 0});
-  bytes[4] = 2;
+  bytes[4] = 3;
   Reseal(bytes);
   const absl::Status status = ParseFrame(bytes).status();
   EXPECT_EQ(status.code(), absl::StatusCode::kFailedPrecondition);
-  EXPECT_THAT(std::string(status.message()), HasSubstr("version 2"));
+  EXPECT_THAT(std::string(status.message()), HasSubstr("version 3"));
 }
 
 TEST(FrameTest, TruncatedAnywhereIsAnError) {
@@ -195,10 +196,10 @@ TEST(FrameTest, NamesTheFieldThatIsWrong) {
   const std::string frame = SampleFrame(header, {2, 3, 0, 1});
   const auto first_positions = static_cast<size_t>(ParseFrame(frame)->layout.run(0, 0, kHigh).positions);
   const Damage damages[] = {
-      {"unknown flag", 16, {8}, "flags"},
+      {"unknown flag", 16, {20}, "flags"},
       {"unknown provenance", 20, {9}, "provenance"},
       {"unspecified provenance", 20, {0}, "provenance"},
-      {"unknown format", 21, {77}, "formats"},
+      {"unknown format", 21, {77}, "format 77"},
       {"tier without a format", 22, {0}, "without a format"},
       {"reserved byte", 23, {1}, "reserved"},
       {"no layers", 26, {0, 0}, "layers"},
@@ -210,6 +211,9 @@ TEST(FrameTest, NamesTheFieldThatIsWrong) {
       {"no span", 34, {0, 0}, "span"},
       {"span below the counts", 34, {4, 0}, "of 4"},
       {"negative position", 36, {0, 0, 0, 128}, "first position"},
+      {"unknown format of a window tier", 145, {77}, "format 77"},
+      {"unknown Hadamard order", 146, {9}, "Hadamard"},
+      {"reserved tail of the header", 159, {1}, "reserved"},
       {"NaN error", 112, {255, 255, 255, 255, 255, 255, 255, 127}, "error sums"},
       {"positions twice", first_positions, {2, 0, 2, 0}, "positions"},
       {"positions in both tiers", first_positions, {1, 0, 2, 0}, "positions"},
@@ -228,7 +232,7 @@ TEST(FrameTest, NamesTheFieldThatIsWrong) {
 
 TEST(FrameTest, HeadsMustBeWholeUnlessPositionsAreListed) {
   std::string bytes = SampleFrame(SampleHeader(FormatId::kK8V4, FormatId::kNone, 5), {5, 0, 5, 0});
-  bytes[144] = 4;
+  bytes[160] = 4;
   Reseal(bytes);
   EXPECT_THAT(std::string(ParseFrame(bytes).status().message()), HasSubstr("positions are not listed"));
 }
@@ -237,21 +241,69 @@ TEST(FrameTest, PaddingHoldsNothing) {
   FrameHeader header = SampleHeader(FormatId::kK8V4, FormatId::kNone, 1);
   header.heads = 1;
   const std::string bytes = SampleFrame(header, {1, 0});
-  EXPECT_EQ(bytes.substr(148, 12), std::string(12, '\0'));  // behind the directory
-  EXPECT_EQ(bytes.substr(168, 8), std::string(8, '\0'));    // behind one key of 8 bytes
+  EXPECT_EQ(bytes.substr(168, 8), std::string(8, '\0'));  // behind the directory
+  EXPECT_EQ(bytes.substr(184, 8), std::string(8, '\0'));  // behind one key of 8 bytes
 }
 
-// The wire format of version 1 is fixed: what was written once stays readable and is still what is written.
-TEST(FrameTest, GoldenFramesOfVersion1StayIdentical) {
+std::string GoldenPath(const std::string& version, const std::string& name) {
+  return std::string(DECANT_SOURCE_DIR) + "/tests/golden/frames/" + version + "/" + name + ".bin";
+}
+
+std::string GoldenBytes(const std::string& path) {
+  std::ifstream file(path, std::ios::binary);
+  std::stringstream golden;
+  golden << file.rdbuf();
+  return golden.str();
+}
+
+// The wire format is fixed: what was written once is still what is written.
+TEST(FrameTest, GoldenFramesOfVersion2StayIdentical) {
   for (const NamedBatch& sample : SampleBatches()) {
-    const std::string path = std::string(DECANT_SOURCE_DIR) + "/tests/golden/frames/v1/" + sample.name + ".bin";
+    const std::string path = GoldenPath("v2", sample.name);
     if (std::getenv("DECANT_WRITE_GOLDEN") != nullptr) std::ofstream(path, std::ios::binary) << sample.bytes;
-    std::ifstream file(path, std::ios::binary);
-    std::stringstream golden;
-    golden << file.rdbuf();
-    EXPECT_EQ(golden.str(), sample.bytes) << path;
-    EXPECT_TRUE(SplitBatch(golden.str()).ok()) << path;
+    const std::string golden = GoldenBytes(path);
+    EXPECT_TRUE(golden == sample.bytes) << path;
+    EXPECT_TRUE(SplitBatch(golden).ok()) << path;
   }
+}
+
+// What the first version wrote stays readable and says the same.
+TEST(FrameTest, GoldenFramesOfVersion1StayReadable) {
+  for (const char* name : {"k8v4", "k4v2", "full_bf16", "full_f32", "diffkv", "batch"}) {
+    const std::string golden = GoldenBytes(GoldenPath("v1", name));
+    const auto old_parts = SplitExact(golden);
+    ASSERT_TRUE(old_parts.ok()) << name << old_parts.status();
+    const std::string now = GoldenBytes(GoldenPath("v2", name));
+    const auto parts = SplitBatch(now);
+    ASSERT_TRUE(parts.ok()) << name << parts.status();
+    ASSERT_EQ(old_parts->size(), parts->size()) << name;
+    for (size_t i = 0; i < parts->size(); ++i) {
+      const FrameView& a = (*old_parts)[i].frame;
+      const FrameView& b = (*parts)[i].frame;
+      EXPECT_EQ(a.header.version, 1);
+      EXPECT_EQ(a.header.span, b.header.span) << name;
+      EXPECT_TRUE(a.header.key_form == b.header.key_form) << name;
+      EXPECT_EQ((*old_parts)[i].overlay.has_value(), (*parts)[i].overlay.has_value()) << name;
+      for (size_t run = 0; run < a.layout.runs.size(); ++run) {
+        EXPECT_EQ(a.layout.runs[run].tokens, b.layout.runs[run].tokens) << name;
+      }
+    }
+  }
+}
+
+// The keys of a token may lie in one tier and its values in another; neither half may lie in two.
+TEST(FrameTest, HalvesOfATokenLieInDifferentTiers) {
+  FrameHeader header = SampleHeader(FormatId::kChannelK2, FormatId::kGroupV2, 64);
+  header.formats[kFixed] = FormatId::kFullK16;
+  header.formats[kTail] = FormatId::kFullV16;
+  header.heads = 1;
+  header.head_dim = 32;
+  EXPECT_EQ(FrameMistake(header, {32, 40, 32, 24}), "");
+  EXPECT_THAT(FrameMistake(header, {32, 40, 33, 24}), HasSubstr("65 keys of 64"));
+  EXPECT_THAT(FrameMistake(header, {32, 40, 32, 25}), HasSubstr("65 values of 64"));
+  header.explicit_positions = false;
+  EXPECT_THAT(FrameMistake(header, {32, 64, 32, 0}), HasSubstr("lacks tokens"));
+  EXPECT_EQ(FrameMistake(header, {64, 64, 0, 0}), "");
 }
 
 TEST(ReceiptTest, ErrorsAddUpOverFrames) {

@@ -25,15 +25,16 @@ TEST(PageTest, D12SegmentsAreAlignedAndDoNotOverlap) {
       const Format format = FormatOf(id);
       for (int32_t tokens : {1, 7, 32, 37, 60}) {
         const PageLayout layout = LayoutFor(id, head_dim, tokens);
-        const int64_t starts[] = {layout.keys,   layout.key_meta,  layout.values, layout.value_meta,
-                                  layout.scores, layout.positions, layout.end};
-        const int64_t sizes[] = {VectorBytes(format.k, head_dim), MetaBytes(format.k),
-                                 VectorBytes(format.v, head_dim), MetaBytes(format.v),
-                                 format.tracked ? 4 : 0,          format.tracked ? 4 : 0};
-        for (int i = 0; i < 6; ++i) {
+        const int64_t starts[] = {layout.keys,   layout.key_meta,  layout.values,     layout.value_meta,
+                                  layout.scores, layout.positions, layout.statistics, layout.end};
+        const int64_t sizes[] = {tokens * VectorBytes(format.k, head_dim), MetaSegmentBytes(format.k, head_dim, tokens),
+                                 tokens * VectorBytes(format.v, head_dim), MetaSegmentBytes(format.v, head_dim, tokens),
+                                 format.tracked ? 4 * tokens : 0,          format.tracked ? 4 * tokens : 0,
+                                 StatisticsBytes(id, head_dim, tokens)};
+        for (int i = 0; i < 7; ++i) {
           EXPECT_EQ(starts[i] % kSegmentAlignment, 0);
-          EXPECT_LE(starts[i] + sizes[i] * tokens, starts[i + 1]);
-          EXPECT_LT(starts[i + 1] - starts[i] - sizes[i] * tokens, kSegmentAlignment);
+          EXPECT_LE(starts[i] + sizes[i], starts[i + 1]);
+          EXPECT_LT(starts[i + 1] - starts[i] - sizes[i], kSegmentAlignment);
         }
       }
     }

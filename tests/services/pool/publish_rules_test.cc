@@ -53,7 +53,7 @@ TEST_F(PublishRulesTest, RefusesTheChunkThatAWrongFrameNames) {
   EXPECT_THAT(refused([](FrameHeader& h) { h.first_head = 2; }), ElementsAre(1));
   EXPECT_THAT(refused([](FrameHeader& h) { h.head_dim = 64; }), ElementsAre(1));
   EXPECT_THAT(refused([](FrameHeader& h) { h.formats[0] = FormatId::kK4V2; }), ElementsAre(1));
-  EXPECT_THAT(refused([](FrameHeader& h) { h.rope_applied = false; }), ElementsAre(1));
+  EXPECT_THAT(refused([](FrameHeader& h) { h.key_form.rope = 0; }), ElementsAre(1));
   EXPECT_THAT(refused([](FrameHeader& h) { h.provenance = Provenance::kExact; }), ElementsAre(1));
   EXPECT_THAT(refused([](FrameHeader& h) { h.provenance = Provenance::kBlended; }), ElementsAre(1));
   // Frames at a place that nobody announced name no chunk.

@@ -8,6 +8,7 @@
 #include <string>
 #include <vector>
 
+#include "absl/synchronization/notification.h"
 #include "decant/v1/decode.grpc.pb.h"
 #include "services/rpc/channel.h"
 #include "services/rpc/frame_message.h"
@@ -320,6 +321,57 @@ TEST(GrpcLinkTest, LetsGoOfWhatWasNeverSent) {
   sender->reset();
   ASSERT_TRUE(sink.AwaitEnd(1));
   EXPECT_EQ(sink.Received(1).aborted, 1);
+}
+
+// The sink's answer to a commit, given by the test.
+struct LateAnswer {
+  explicit LateAnswer(RecordingSink& sink) {
+    sink.at_answer = [this](std::function<void()> give) {
+      answer = std::move(give);
+      asked.Notify();
+    };
+  }
+  absl::Notification asked;
+  std::function<void()> answer;
+};
+
+TEST(GrpcLinkTest, ACommitMayBeAnsweredLaterFromAnyThread) {
+  RecordingSink sink;
+  LateAnswer late(sink);
+  GrpcReach reach(sink);
+  RawSender raw(reach);
+  raw.Open(9).Commit(9, 0, 0);
+  late.asked.WaitForNotification();
+  late.answer();
+  raw.Expect(FrameKind::kCommitted);
+  EXPECT_TRUE(raw.End().ok());
+  EXPECT_EQ(sink.Received(9).aborted, 0);
+}
+
+TEST(GrpcLinkTest, ASenderGoneBeforeTheAnswerToItsCommitAbortsOnce) {
+  RecordingSink sink;
+  LateAnswer late(sink);
+  GrpcReach reach(sink);
+  RawSender raw(reach);
+  raw.Open(9).Commit(9, 0, 0);
+  late.asked.WaitForNotification();
+  raw.Cancel();
+  ASSERT_TRUE(sink.AwaitEnd(9));
+  EXPECT_EQ(raw.End().code(), absl::StatusCode::kCancelled);
+  late.answer();
+  EXPECT_EQ(sink.Received(9).aborted, 1);
+}
+
+TEST(GrpcLinkTest, ACommitThatIsNeverAnsweredEndsAtTheIdleLimit) {
+  RecordingSink sink;
+  LateAnswer late(sink);
+  TransferServeOptions options;
+  options.idle_limit = absl::Milliseconds(30);
+  GrpcReach reach(sink, options);
+  RawSender raw(reach);
+  raw.Open(9).Commit(9, 0, 0);
+  EXPECT_EQ(raw.End().code(), absl::StatusCode::kDeadlineExceeded);
+  EXPECT_EQ(sink.Received(9).aborted, 1);
 }
 
 TEST(GrpcLinkTest, ReportsAReceiverThatIsNotThere) {

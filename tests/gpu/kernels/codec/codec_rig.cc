@@ -157,7 +157,7 @@ EncodedPrompt EncodePrompt(Device& device, const PromptLayer& prompt, FormatId h
 }
 
 std::string ScalarEncode(const float* x, int32_t count, Element element) {
-  std::string bytes(static_cast<size_t>(VectorBytes(element, count) + MetaBytes(element)), '\0');
+  std::string bytes(static_cast<size_t>(VectorBytes(element, count) + MetaBytes(element, count)), '\0');
   if (element == Element::kF32) {
     std::memcpy(bytes.data(), x, bytes.size());
     return bytes;
