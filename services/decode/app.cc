@@ -7,6 +7,7 @@
 #include "common/kv/frame.h"
 #include "services/decode/decode.h"
 #include "services/decode/decode_rpc.h"
+#include "services/rpc/grpc_link.h"
 #include "services/rpc/metrics.h"
 #include "services/rpc/server.h"
 #include "services/rpc/worker_rpc.h"
@@ -48,7 +49,7 @@ class App final : public DecodeApp {
     core.open_limit = options_.open_limit;
     core.progress_limit = options_.progress_limit;
     core.ticket_seed = RandomSeed();
-    core.metrics = DecodeMetrics::In(metrics_);
+    core.metrics = DecodeMetrics::In(metrics_, kGrpcLinkKind);
     core_ = std::make_unique<Decode>(std::move(batch), std::move(core));
     TransferServeOptions transfers;
     transfers.max_batch_bytes = DecodeCoreOptions().landing_bytes;
@@ -95,7 +96,7 @@ class App final : public DecodeApp {
     description.set_kind(v1::WORKER_KIND_DECODE);
     *description.mutable_model() =
         ToProto(ServedModel{model_->folder.fingerprint, weights.config().geometry(), weights.run_type(),
-                               weights.config().max_positions, weights.config().name});
+                            weights.config().max_positions, weights.config().name});
     description.set_device(model_->device->name());
     description.add_links(v1::LINK_KIND_GRPC);
     description.set_host(HostName());

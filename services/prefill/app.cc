@@ -34,7 +34,7 @@ class App final : public PrefillApp {
     DECANT_ASSIGN_OR_RETURN(core.catalogue, Catalogue::BuiltIn());
     core.waiting_limit = options_.waiting_limit;
     core.gate = options_.gate;
-    core.metrics = PrefillMetrics::In(metrics_);
+    core.metrics = PrefillMetrics::In(metrics_, link_.kind());
     core_ = std::make_unique<decant::Prefill>(*model_->weights, link_, pool_, pool_, std::move(core));
     service_ = std::make_unique<PrefillService>(*core_);
     worker_ = std::make_unique<WorkerService>(Description(), [this] { return Load(); });
