@@ -61,7 +61,7 @@ int main(int argc, char** argv) {
   parser.add_option("--drain-seconds", arguments.drain_s, "how long running work may take to end on SIGTERM")
       ->capture_default_str();
   parser.add_option("--log-level", arguments.log_level, "least level of the lines on stderr")
-      ->check(CLI::IsMember(LogLevelNames()))
+      ->check(CLI::IsMember(decant::LogLevelNames()))
       ->capture_default_str();
   CLI11_PARSE(parser, argc, argv);
   const absl::Status status = decant::Serve(arguments);
