@@ -69,7 +69,8 @@ class UnaryAnswer {
   void OnCancel(std::function<void()> callback) { cancel_.OnCancel(std::move(callback)); }
   bool cancelled() const { return cancel_.cancelled(); }
 
-  // The first call answers; later ones do nothing.
+  // The first call answers; later ones do nothing. A status alone is an error: OK without a reply becomes INTERNAL.
+  void Finish(const absl::Status& error) { Finish(absl::StatusOr<Reply>(AsError(error))); }
   void Finish(absl::StatusOr<Reply> result) {
     {
       absl::MutexLock lock(&mutex_);
