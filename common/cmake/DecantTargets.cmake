@@ -9,10 +9,7 @@ target_compile_options(decant_flags INTERFACE
   $<$<COMPILE_LANG_AND_ID:CXX,Clang>:-Wthread-safety>)
 
 # The packages are not instrumented: what they order between threads is told to the thread sanitiser by every executable.
-if(DECANT_SANITIZE MATCHES "thread")
-  set(tsan ${PROJECT_SOURCE_DIR}/tests/support/tsan)
-  add_library(decant_tsan OBJECT ${tsan}/absl_synchronization.cc ${tsan}/grpc_synchronization.cc ${tsan}/options.cc)
-  target_link_libraries(decant_tsan PRIVATE decant_flags)
+if(DECANT_SANITIZE MATCHES "thread" AND DECANT_TESTS)
   set(DECANT_EXECUTABLE_SRCS $<TARGET_OBJECTS:decant_tsan>)
 endif()
 
