@@ -19,9 +19,11 @@ DECANT_HOST_DEVICE constexpr int32_t BitsOfLevels(int32_t levels) {
   return levels <= 2 ? 1 : levels <= 4 ? 2 : levels <= 16 ? 4 : 8;
 }
 
-// `low` and `high` are the smallest and largest tame value of the group.
+// `low` and `high` are the smallest and largest tame value of the group. One step from end to end of fp16 is more than
+// fp16 holds: with 2 levels the upper one is then cut.
 DECANT_HOST_DEVICE AffinePair FitLevels(float low, float high, int32_t levels) {
-  return AffinePair{ToFp16((high - low) / static_cast<float>(levels - 1)), ToFp16(low + 0.0f)};
+  const float step = (high - low) / static_cast<float>(levels - 1);
+  return AffinePair{ToFp16(step < kLargestHalf ? step : kLargestHalf), ToFp16(low + 0.0f)};
 }
 
 // Below `levels`; `zero` and `inverse` (InverseScale) come from the stored pair. AffineValue is the way back.
