@@ -280,6 +280,13 @@ TEST(BlockTest, HostileBytesAreDataLossAndStayInBounds) {
   EXPECT_EQ(DecodeBlock(Bytes{0x10, 1, 2, 3, 4}, absl::MakeSpan(out)).code(), absl::StatusCode::kDataLoss);
 }
 
+TEST(BlockTest, GapsBeyondAPositionAreDataLoss) {
+  Bytes out(2);
+  EXPECT_TRUE(DecodeBlock(Bytes{7, 0xff, 0xff, 0x03}, absl::MakeSpan(out)).ok());
+  EXPECT_EQ(DecodeBlock(Bytes{7, 0xff, 0xff, 0x04}, absl::MakeSpan(out)).code(), absl::StatusCode::kDataLoss);
+  EXPECT_EQ(DecodeBlock(Bytes{7, 0x80, 0x80, 0x80, 0}, absl::MakeSpan(out)).code(), absl::StatusCode::kDataLoss);
+}
+
 TEST(BlockTest, WrongWordIsNoticedAtTheEnd) {
   const Bytes in = BellBytes(2, 3000, 20);
   Bytes block = Encoded(Coder::kRans8, in);
