@@ -91,7 +91,7 @@ Result Compute(Device& device, const Case& c, const Input& in, bool with_sums = 
   const auto queries = static_cast<int32_t>(in.queries);
   const int32_t tile = std::min(c.tile, queries);
   const DeviceArray<char> scratch(*stream, static_cast<size_t>(PrefillAttentionScratchBytes(
-                                               device, c.type, tile, c.keys, c.q_heads, c.kv_heads, c.head_dim)));
+                                               device, c.type, tile, c.keys, c.q_heads, c.kv_heads, c.head_dim, 1)));
   for (int32_t first = 0; first < queries; first += tile) {
     PrefillAttentionArgs args;
     args.run_type = c.type;
@@ -108,10 +108,9 @@ Result Compute(Device& device, const Case& c, const Input& in, bool with_sums = 
     args.scale = 1.0f / std::sqrt(static_cast<float>(c.head_dim));
     args.out = out.data() + static_cast<size_t>(first) * row;
     args.out_stride = static_cast<int64_t>(row);
-    args.sums = with_sums ? sums.data() : nullptr;
+    args.sums[0] = AttentionSums{sums.data(), c.sum_from, c.sum_own_query};
+    args.sum_count = with_sums ? 1 : 0;
     args.sum_stride = c.keys;
-    args.sum_from = c.sum_from;
-    args.sum_own_query = c.sum_own_query;
     args.scratch = scratch.data();
     args.scratch_keys = c.keys;
     args.packed_keys = first == 0 ? 0 : c.first_query + first;
