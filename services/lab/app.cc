@@ -4,14 +4,17 @@
 #include <filesystem>
 #include <fstream>
 #include <system_error>
+#include <utility>
 #include <vector>
 
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
 #include "common/base/status_macros.h"
+#include "services/lab/lab_plots.h"
 #include "services/lab/lab_setup.h"
 #include "services/lab/lab_table.h"
 #include "services/lab/progress.h"
+#include "services/lab/quality_table.h"
 
 namespace decant {
 namespace {
@@ -46,6 +49,54 @@ absl::Status MeasureUnits(const LoadedModel& model, const LabSetup& setup, const
     Say(progress.Line(i));
   }
   return absl::OkStatus();
+}
+
+// The command as far as it decides what was measured.
+std::string CommandOf(const LabOptions& options) {
+  std::string command = "decant lab";
+  const std::pair<const char*, std::string> words[] = {{"profiles", options.profiles},
+                                                       {"budgets", options.budgets},
+                                                       {"tasks", options.tasks},
+                                                       {"lengths", options.lengths}};
+  for (const auto& [name, value] : words) {
+    if (!value.empty()) absl::StrAppend(&command, " --", name, " ", value);
+  }
+  absl::StrAppend(&command, " --mode ", options.mode, options.quick ? " --quick" : "");
+  if (options.seeds > 0) absl::StrAppend(&command, " --seeds ", options.seeds);
+  if (options.samples > 0) absl::StrAppend(&command, " --samples ", options.samples);
+  return command + ": quality is the share of full's right answers that remains, over all tasks";
+}
+
+// The table that Plan reads; none without questions, since nothing would stand behind its qualities.
+absl::Status WriteQuality(const LabOptions& options, const LoadedModel& model, const LabSetup& setup,
+                          const std::vector<LabUnit>& units, const Journal& journal,
+                          const std::vector<LabRow>& summary) {
+  const LabUnit* first = nullptr;
+  std::vector<PointResult> totals(setup.points.size());
+  for (const LabUnit& unit : units) {
+    if (setup.tasks[unit.task].span_tokens > 0) continue;
+    if (first == nullptr) first = &unit;
+    const std::vector<PointResult>& results = *journal.Find(unit.Key(setup.tasks));
+    for (size_t point = 0; point < totals.size(); ++point) {
+      totals[point].prompt_tokens += results[point].prompt_tokens;
+      totals[point].resident_bytes += results[point].resident_bytes;
+      totals[point].frame_bytes += results[point].frame_bytes;
+    }
+  }
+  if (first == nullptr) return absl::OkStatus();
+  const ModelConfig& config = model.weights->config();
+  std::vector<ProfileCost> costs = QualityOf(setup.points, summary, totals, config.geometry().full_bytes_per_token());
+  Say("timing every profile alone");
+  DECANT_ASSIGN_OR_RETURN(const auto jobs,
+                          UnitJobs(*model.folder.tokenizer, config.max_positions, setup.tasks[first->task], *first));
+  DECANT_RETURN_IF_ERROR(MeasureSpeed(model, setup.points, jobs[0].prompt, costs));
+  QualitySource source;
+  source.model = config.name;
+  source.command = CommandOf(options);
+  source.machine = MachineName();
+  source.commit = options.commit;
+  source.date = absl::FormatTime("%Y-%m-%d", absl::Now(), absl::UTCTimeZone());
+  return WriteFile(options.out + "/quality.json", QualityJson(source, costs));
 }
 
 // An online policy that moved no token in the whole long output did not run.
@@ -92,6 +143,10 @@ absl::Status RunLab(const LabOptions& options) {
   const std::string title = absl::StrCat("decant lab on ", model->weights->config().name);
   DECANT_RETURN_IF_ERROR(WriteFile(options.out + "/table.csv", ToCsv(rows)));
   DECANT_RETURN_IF_ERROR(WriteFile(options.out + "/table.md", ToMarkdown(title, setup.notes, summary, rows)));
+  for (const NamedPlot& plot : DrawLabPlots(model->weights->config().name, summary, rows)) {
+    DECANT_RETURN_IF_ERROR(WriteFile(absl::StrCat(options.out, "/", plot.name, ".svg"), plot.svg));
+  }
+  DECANT_RETURN_IF_ERROR(WriteQuality(options, *model, setup, units, journal, summary));
   std::fputs(ToMarkdown(title, setup.notes, summary, {}).c_str(), stdout);
   Say(absl::StrCat("done in ", absl::FormatDuration(absl::Trunc(absl::Now() - start, absl::Seconds(1))), "; see ",
                    options.out, "/table.md"));

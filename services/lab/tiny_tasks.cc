@@ -61,9 +61,17 @@ LabText TwoHop(uint64_t seed, int32_t length) {
   }
   LabText text;
   text.context = WithoutTrailingSpace(Scatter(draw, facts, length - kAskTokens));
-  for (size_t i = 0; i < std::min(kQuestions, half); ++i) {
-    text.questions.push_back({absl::StrCat(" Question: what is the code of the partner of ", people[i], "? Answer:"),
-                              absl::StrCat(" ", people[half + i], " ", codes[i], ".")});
+  // Half of the questions want one hop, half both.
+  for (size_t i = 0; i < kQuestions; ++i) {
+    const size_t who = i % half;
+    if (i % 2 == 0) {
+      text.questions.push_back({absl::StrCat(" Question: who works with ", people[who], "? Answer:"),
+                                absl::StrCat(" ", people[half + who], ".")});
+    } else {
+      text.questions.push_back(
+          {absl::StrCat(" Question: what is the code of the partner of ", people[who], "? Answer:"),
+           absl::StrCat(" ", people[half + who], " ", codes[who], ".")});
+    }
   }
   return text;
 }
