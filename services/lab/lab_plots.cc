@@ -48,6 +48,7 @@ void AddQuality(const std::string& model, const LabRow& row, std::vector<KeyedPl
   plot.x_label = "resident bytes per token";
   plot.y_label = "accuracy, % (95 % interval)";
   plot.y_most = 100;
+  plot.x_log = true;
   PlotPanel& panel =
       PanelOf(plot, row.task == "all" ? absl::StrCat(row.samples, " questions") : absl::StrCat(row.length, " tokens"));
   PlotSeries& series = SeriesOf(panel, row.profile);
@@ -62,7 +63,7 @@ void AddLong(const std::string& model, const LabRow& row, std::vector<KeyedPlot>
   plot.title = absl::StrCat(model, ": long output, divergence from full by output token");
   plot.x_label = absl::StrCat("output tokens, in steps of ", kLongSpan);
   plot.y_label = "KL to full, nats per token";
-  plot.y_from_zero = true;
+  plot.y_log = true;
   PlotSeries& series = SeriesOf(PanelOf(plot, absl::StrCat("after ", row.length, " tokens")), PointLabel(row));
   const double end = static_cast<double>(series.points.size() + 1) * kLongSpan;
   series.points.push_back({end, row.divergence, row.divergence, row.divergence});
@@ -76,7 +77,8 @@ std::vector<NamedPlot> DrawLabPlots(const std::string& model, const std::vector<
   for (const LabRow& row : summary) AddQuality(model, row, plots);
   for (const LabRow& row : rows) {
     if (row.is_long) {
-      AddLong(model, row, plots);
+      // Full precision differs from itself by nothing, which a logarithm cannot show.
+      if (row.point > 0) AddLong(model, row, plots);
     } else {
       AddQuality(model, row, plots);
     }

@@ -18,8 +18,8 @@ namespace {
 
 constexpr char kQuickBudgets[] = "0.2,0.35";
 constexpr char kFullBudgets[] = "0.1,0.15,0.2,0.25,0.3,0.35";
-constexpr int32_t kQuickSamples = 40;
-constexpr int32_t kFullSamples = 200;
+constexpr int32_t kQuickSamples = 24;
+constexpr int32_t kFullSamples = 100;
 constexpr int32_t kSeedOfThresholds = 1 << 20;  // no run draws its texts from so high a seed
 constexpr int32_t kLengths[] = {512, 1024, 2048};
 constexpr int32_t kLeastLength = 64;

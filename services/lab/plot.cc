@@ -18,14 +18,24 @@ constexpr double kLegendWidth = 190, kLegendLine = 18;
 constexpr const char* kPalette[] = {"#222222", "#1f77b4", "#d62728", "#2ca02c", "#9467bd",
                                     "#ff7f0e", "#17a2b8", "#8c564b", "#e377c2", "#7f7f00"};
 
+struct Axis {
+  std::vector<double> ticks;
+  bool log = false;
+
+  // From 0 at the first tick to 1 at the last.
+  double Share(double value) const {
+    const double first = ticks.front(), last = ticks.back();
+    if (!log) return (value - first) / (last - first);
+    return std::log(std::max(value, first) / first) / std::log(last / first);
+  }
+};
+
 struct Axes {
-  std::vector<double> x_ticks, y_ticks;
+  Axis x, y;
   double left = 0, top = 0;  // of the panel
 
-  double X(double x) const { return left + (x - x_ticks.front()) / (x_ticks.back() - x_ticks.front()) * kPanelWidth; }
-  double Y(double y) const {
-    return top + kPanelHeight - (y - y_ticks.front()) / (y_ticks.back() - y_ticks.front()) * kPanelHeight;
-  }
+  double X(double value) const { return left + x.Share(value) * kPanelWidth; }
+  double Y(double value) const { return top + kPanelHeight - y.Share(value) * kPanelHeight; }
 };
 
 std::vector<std::string> Names(const Plot& plot) {
@@ -47,21 +57,38 @@ Style StyleOf(const std::vector<std::string>& names, const std::string& name) {
   return {kPalette[place % std::size(kPalette)], static_cast<int>((place + place / std::size(kPalette)) % 4)};
 }
 
+struct Range {
+  double least = INFINITY, most = -INFINITY;
+  void Add(double value, bool log) {
+    if (log && value <= 0) return;
+    least = std::min(least, value);
+    most = std::max(most, value);
+  }
+  Axis ToAxis(bool log, int count) const {
+    Axis axis;
+    axis.log = log;
+    const double low = std::isfinite(least) ? least : log ? 0.1 : 0, high = std::isfinite(most) ? most : 1;
+    axis.ticks = log ? LogTicks(low, high) : Ticks(low, high, count);
+    return axis;
+  }
+};
+
 Axes SharedAxes(const Plot& plot) {
-  double x_most = 0, y_least = plot.y_from_zero ? 0 : INFINITY, y_most = plot.y_most;
+  Range x, y;
+  if (!plot.x_log) x.Add(0, false);
+  if (plot.y_most != 0) y.Add(plot.y_most, plot.y_log);
   for (const PlotPanel& panel : plot.panels) {
     for (const PlotSeries& series : panel.series) {
       for (const PlotPoint& point : series.points) {
-        x_most = std::max(x_most, point.x);
-        y_least = std::min(y_least, point.low);
-        if (plot.y_most == 0) y_most = std::max(y_most, point.high);
+        x.Add(point.x, plot.x_log);
+        y.Add(point.low, plot.y_log);
+        y.Add(point.high, plot.y_log);
       }
     }
   }
-  if (!std::isfinite(y_least)) y_least = 0;
   Axes axes;
-  axes.x_ticks = Ticks(0, x_most > 0 ? x_most : 1, 5);
-  axes.y_ticks = Ticks(std::min(y_least, y_most * 0.9), y_most > 0 ? y_most : 1, 6);
+  axes.x = x.ToAxis(plot.x_log, 5);
+  axes.y = y.ToAxis(plot.y_log, 6);
   return axes;
 }
 
@@ -69,11 +96,11 @@ std::string Number(double value) { return absl::StrFormat("%g", std::abs(value) 
 
 void DrawFrame(Svg& svg, const Plot& plot, const PlotPanel& panel, const Axes& axes) {
   const double right = axes.left + kPanelWidth, bottom = axes.top + kPanelHeight;
-  for (const double tick : axes.y_ticks) {
+  for (const double tick : axes.y.ticks) {
     svg.Line(axes.left, axes.Y(tick), right, axes.Y(tick), "#e4e4e4", 1);
     svg.Text(axes.left - 6, axes.Y(tick) + 4, Number(tick), 11, "end");
   }
-  for (const double tick : axes.x_ticks) {
+  for (const double tick : axes.x.ticks) {
     svg.Line(axes.X(tick), bottom, axes.X(tick), bottom + 4, "#444", 1);
     svg.Text(axes.X(tick), bottom + 17, Number(tick), 11, "middle");
   }
@@ -96,8 +123,8 @@ void DrawSeries(Svg& svg, const PlotSeries& series, const Style& style, const Ax
     const double x = axes.X(point.x);
     path.emplace_back(x, axes.Y(point.y));
     if (point.low == point.high) continue;
-    const double low = axes.Y(std::max(point.low, axes.y_ticks.front()));
-    const double high = axes.Y(std::min(point.high, axes.y_ticks.back()));
+    const double low = axes.Y(std::max(point.low, axes.y.ticks.front()));
+    const double high = axes.Y(std::min(point.high, axes.y.ticks.back()));
     svg.Line(x, low, x, high, style.color, 0.8);
     svg.Line(x - 3, low, x + 3, low, style.color, 0.8);
     svg.Line(x - 3, high, x + 3, high, style.color, 0.8);
@@ -119,6 +146,24 @@ std::vector<double> Ticks(double low, double high, int count) {
   const double first = std::floor(low / step + 1e-9);
   for (double i = first; ticks.size() < 2 || ticks.back() < high - step * 1e-6; ++i) ticks.push_back(i * step);
   return ticks;
+}
+
+std::vector<double> LogTicks(double low, double high) {
+  for (const bool fine : {true, false}) {
+    std::vector<double> ticks;
+    for (int power = static_cast<int>(std::floor(std::log10(low) + 1e-9)); ticks.size() < 100; ++power) {
+      for (const double factor : {1.0, 2.0, 5.0}) {
+        if (!fine && factor != 1) continue;
+        const double tick = factor * std::pow(10, power);
+        // The last tick at or below `low` begins the axis.
+        if (!ticks.empty() && tick <= low * (1 + 1e-9)) ticks.clear();
+        if (ticks.size() < 2 || ticks.back() < high * (1 - 1e-9)) ticks.push_back(tick);
+      }
+      if (ticks.size() > 1 && ticks.back() >= high * (1 - 1e-9)) break;
+    }
+    if (!fine || ticks.size() <= 8) return ticks;
+  }
+  return {};
 }
 
 std::string DrawSvg(const Plot& plot) {

@@ -30,8 +30,9 @@ struct Plot {
   std::string title;
   std::string x_label;  // with units
   std::string y_label;
-  double y_most = 0;  // the axis ends there; 0 = above the highest point
-  bool y_from_zero = false;
+  double y_most = 0;   // the axis ends there; 0 = above the highest point
+  bool x_log = false;  // what is not above 0 then stands at the axis' beginning
+  bool y_log = false;
   std::vector<PlotPanel> panels;  // side by side, three to a row, over the same axes
 };
 
@@ -40,6 +41,9 @@ std::string DrawSvg(const Plot& plot);
 
 // Round steps (1, 2, 2.5 or 5 times a power of ten) from at most `low` to at least `high`, about `count` of them.
 std::vector<double> Ticks(double low, double high, int count);
+// The same for a logarithmic axis, 0 < low <= high: 1, 2 and 5 times powers of ten; powers of ten alone where those are
+// more than 8.
+std::vector<double> LogTicks(double low, double high);
 
 }  // namespace decant
 

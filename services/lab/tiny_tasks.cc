@@ -182,12 +182,13 @@ LabText Repeat(uint64_t seed, int32_t length) {
   }
   LabText text;
   for (const std::string& sentence : sentences) text.context += sentence;
+  text.context = WithoutTrailingSpace(text.context);
   for (int i = 0; i < 2; ++i) {
     const size_t first = draw.Below(sentences.size() - kSentences + 1);
     std::string tail;
     for (size_t s = first; s < first + kSentences; ++s) tail += sentences[s];
     const std::vector<std::string> words = absl::StrSplit(tail, ' ');
-    std::string lead = "Repeat the part of the previous context exactly, starting with";
+    std::string lead = " Repeat the part of the previous context exactly, starting with";
     for (size_t w = 0; w < kLead; ++w) absl::StrAppend(&lead, " ", words[w]);
     text.questions.push_back({absl::StrCat(lead, ":"), absl::StrCat(" ", WithoutTrailingSpace(tail))});
   }
