@@ -50,8 +50,9 @@ PairedEstimate PairedBootstrap(absl::Span<const double> credits, absl::Span<cons
   return estimate;
 }
 
-absl::string_view Verdict(const Estimate& difference) {
-  if (difference.half_width() > kMostHalfWidth) return "undecided";
+absl::string_view Verdict(const Estimate& difference, int64_t samples) {
+  const double least = 3.0 / static_cast<double>(std::max<int64_t>(1, samples));
+  if (std::max(difference.half_width(), least) > kMostHalfWidth) return "undecided";
   if (difference.low <= 0 && difference.high >= 0) return "same";
   return difference.mean > 0 ? "better" : "worse";
 }

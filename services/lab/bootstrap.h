@@ -31,8 +31,10 @@ PairedEstimate PairedBootstrap(absl::Span<const double> credits, absl::Span<cons
 
 // Half-widths above this are no ground for a claim.
 inline constexpr double kMostHalfWidth = 0.015;
-// "undecided", "same" (the interval holds 0), "better" or "worse".
-absl::string_view Verdict(const Estimate& difference);
+// "undecided", "same" (the interval holds 0), "better" or "worse". A bootstrap of `samples` questions that all agree
+// has an interval of no width; what was seen in none of n draws may still happen in 3 / n of them (the rule of three),
+// so that is the least half-width: fewer than 200 questions decide nothing.
+absl::string_view Verdict(const Estimate& difference, int64_t samples);
 
 }  // namespace decant
 

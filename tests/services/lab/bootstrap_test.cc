@@ -21,7 +21,8 @@ TEST(BootstrapTest, EqualCreditsDifferByNothingHoweverUnsureTheAccuracy) {
   EXPECT_GT(estimate.accuracy.half_width(), 0.2);
   EXPECT_EQ(estimate.difference.low, 0);
   EXPECT_EQ(estimate.difference.high, 0);
-  EXPECT_EQ(Verdict(estimate.difference), "same");
+  EXPECT_EQ(Verdict(estimate.difference, 1000), "same");
+  EXPECT_EQ(Verdict(estimate.difference, 10), "undecided") << "ten questions that agree prove little";
 }
 
 // The interval of a mean of n coins is about 1.96 sqrt(p (1 - p) / n) to each side.
@@ -41,10 +42,10 @@ TEST(BootstrapTest, IsAFunctionOfItsSeed) {
 }
 
 TEST(BootstrapTest, AWideIntervalDecidesNothing) {
-  EXPECT_EQ(Verdict({-0.2, -0.22, -0.18}), "undecided");
-  EXPECT_EQ(Verdict({-0.02, -0.03, -0.01}), "worse");
-  EXPECT_EQ(Verdict({0.02, 0.01, 0.03}), "better");
-  EXPECT_EQ(Verdict({0.005, -0.005, 0.015}), "same");
+  EXPECT_EQ(Verdict({-0.2, -0.22, -0.18}, 400), "undecided");
+  EXPECT_EQ(Verdict({-0.02, -0.03, -0.01}, 400), "worse");
+  EXPECT_EQ(Verdict({0.02, 0.01, 0.03}, 400), "better");
+  EXPECT_EQ(Verdict({0.005, -0.005, 0.015}, 400), "same");
 }
 
 }  // namespace
