@@ -93,8 +93,10 @@ absl::Status CheckPolicy(const Profile& profile, const Recipe& recipe) {
   if (recipe.window < 1) return conflict("window ", profile.window, " must be at least 1 where tokens are dropped");
   if (recipe.score == ScoreSource::kReplay &&
       (profile.replay_first.empty() || profile.replay_later.empty() || profile.replay_chunk < 1)) {
-    return conflict("score 'replay' needs an instruction, replay_first and replay_later, and a replay_chunk of at "
-                    "least 1, not ", profile.replay_chunk);
+    return conflict(
+        "score 'replay' needs an instruction, replay_first and replay_later, and a replay_chunk of at "
+        "least 1, not ",
+        profile.replay_chunk);
   }
   return absl::OkStatus();
 }

@@ -84,8 +84,8 @@ class FrameLayerEncoder final : public LayerEncoder {
       Score(stream, tap);
       DECANT_RETURN_IF_ERROR(Select(stream, tap));
     } else if (!selected_all_) {
-      return absl::FailedPreconditionError(absl::StrCat("profile ", options_.recipe.profile,
-                                                        " compares tokens of all layers; call SelectAll first"));
+      return absl::FailedPreconditionError(
+          absl::StrCat("profile ", options_.recipe.profile, " compares tokens of all layers; call SelectAll first"));
     }
     EncodedLayer layer;
     layer.layer = tap.layer;
@@ -391,9 +391,9 @@ class FrameLayerEncoder final : public LayerEncoder {
 
 absl::StatusOr<std::unique_ptr<LayerEncoder>> LayerEncoder::Create(Device& device, const LayerEncoderOptions& options) {
   const Geometry& geometry = options.geometry;
-  if (geometry.layers < 1 || options.prompt_tokens < 1 || options.chunk_tokens < 1 || options.chunk_tokens > kMaxFrameSpan ||
-      geometry.kv_heads < 1 || geometry.q_heads % geometry.kv_heads != 0 || geometry.head_dim < 8 ||
-      geometry.head_dim % 8 != 0 || options.recipe.high == FormatId::kNone ||
+  if (geometry.layers < 1 || options.prompt_tokens < 1 || options.chunk_tokens < 1 ||
+      options.chunk_tokens > kMaxFrameSpan || geometry.kv_heads < 1 || geometry.q_heads % geometry.kv_heads != 0 ||
+      geometry.head_dim < 8 || geometry.head_dim % 8 != 0 || options.recipe.high == FormatId::kNone ||
       options.prefix_provenance == Provenance::kUnspecified) {
     return absl::InvalidArgumentError(absl::StrCat(
         "cannot encode ", options.prompt_tokens, " tokens in chunks of ", options.chunk_tokens, " with ",

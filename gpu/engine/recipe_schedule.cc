@@ -67,8 +67,9 @@ absl::StatusOr<RecipeSchedule> ScheduleFor(const Recipe& recipe, const ModelConf
   if (recipe.needs_all_layers()) schedule.group = kAllLayers;
   if (recipe.propagation.layer >= 0) {
     if (reused > 0) {
-      return absl::InvalidArgumentError(absl::StrCat("profile ", recipe.profile, " leaves tokens behind in prefill, so ",
-                                                     reused, " reused ones are of no use to it; compute them"));
+      return absl::InvalidArgumentError(absl::StrCat("profile ", recipe.profile,
+                                                     " leaves tokens behind in prefill, so ", reused,
+                                                     " reused ones are of no use to it; compute them"));
     }
     schedule.select_after = recipe.propagation.layer;
     schedule.selection.kept = static_cast<int32_t>(BudgetTokens(recipe.propagation.share, tokens));

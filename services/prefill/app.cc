@@ -32,6 +32,7 @@ class App final : public PrefillApp {
     core.sender = HostName();
     core.frame_version = kFrameVersion;
     DECANT_ASSIGN_OR_RETURN(core.catalogue, Catalogue::BuiltIn());
+    core.tokenizer = model_->folder.tokenizer.get();
     core.waiting_limit = options_.waiting_limit;
     core.gate = options_.gate;
     core.metrics = PrefillMetrics::In(metrics_);

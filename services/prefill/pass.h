@@ -17,6 +17,7 @@
 #include "gpu/engine/layer_encoder.h"
 #include "gpu/engine/prefill_run.h"
 #include "gpu/engine/prefix_loader.h"
+#include "gpu/engine/recipe_schedule.h"
 #include "services/prefill/job.h"
 #include "services/prefill/outbox.h"
 #include "services/prefill/prefix_fetch.h"
@@ -38,6 +39,7 @@ struct PassWorld {
   FrameLink& link;
   ChunkSource& source;
   const Catalogue& catalogue;
+  const Tokenizer* tokenizer = nullptr;  // of replay instructions; null: profiles with a replay are refused
   std::string model_name;
   std::string sender;  // how this worker names itself to decode
   uint32_t frame_version = 0;
@@ -69,6 +71,10 @@ class Pass {
 
   absl::Status Prepare();
   absl::StatusOr<Layers> ComputeLayers();
+  absl::Status BeforeLayer(int32_t layer);
+  absl::Status LoadPrefix(int32_t layer);
+  absl::Status OnLayers(absl::Span<const LayerTap> layers);
+  absl::Status MakeEncoders();
   absl::Status EncodeAndQueue(const LayerTap& tap);
   std::vector<OutboxPiece> PiecesOf(const EncodedLayer& layer) const;
   absl::Status KeepForPublication(const LayerTap& tap, const std::shared_ptr<const EncodedLayer>& sent);
@@ -76,6 +82,7 @@ class Pass {
 
   int32_t reused_tokens() const { return usable_ * job_.chunk_tokens; }
   int32_t forwarded() const { return std::min(usable_, plan_.forwarded); }
+  bool prefix_shrank() const { return planned_usable_ > usable_; }
   int32_t prompt_tokens() const { return static_cast<int32_t>(job_.tokens.size()); }
 
   const PassWorld world_;
@@ -84,7 +91,8 @@ class Pass {
   Recipe recipe_;
   Recipe shareable_;
   PrefixPlan plan_;
-  int32_t usable_ = 0;  // chunks of the prefix
+  int32_t usable_ = 0;          // chunks of the prefix
+  int32_t planned_usable_ = 0;  // the same when the layers began to be computed
   std::unique_ptr<PrefixLoader> loader_;
   std::unique_ptr<PrefixFetch> fetch_;
   std::unique_ptr<PrefillRun> run_;

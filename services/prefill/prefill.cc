@@ -124,6 +124,7 @@ void Prefill::Compute(Active& active) {
                         link_,
                         source_,
                         options_.catalogue,
+                        options_.tokenizer,
                         options_.model_name,
                         options_.sender,
                         options_.frame_version,

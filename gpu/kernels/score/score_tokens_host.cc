@@ -77,8 +77,8 @@ void ScoreHead(const ScoreTokensArgs& args, int32_t head) {
     const int32_t position = PositionOf(args, row);
     float rank = kInfinity;
     if (row >= first && row < end) {
-      rank = args.source == ScoreSource::kPosition ? static_cast<float>(position)
-                                                   : Pooled(args, scores, row, first, end);
+      rank =
+          args.source == ScoreSource::kPosition ? static_cast<float>(position) : Pooled(args, scores, row, first, end);
       if (!(rank == rank)) rank = std::numeric_limits<float>::lowest();
     }
     ranks[position] = rank;
