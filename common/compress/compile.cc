@@ -1,3 +1,4 @@
+#include <algorithm>
 #include <cmath>
 #include <string>
 
@@ -150,8 +151,10 @@ void SetNumbers(const Profile& profile, const Geometry& geometry, Recipe& recipe
   recipe.value_levels = profile.value_levels;
   recipe.read = {profile.read_tokens, profile.dense_layers};
   for (int32_t order = profile.hadamard; order > 1; order /= 2) ++recipe.key_form.hadamard;
-  if (profile.propagation_depth > 0) {
-    recipe.propagation.layer = static_cast<int32_t>(profile.propagation_depth * geometry.layers);
+  if (profile.propagation_depth > 0 && geometry.layers > 1) {
+    // So many layers see all tokens, and at least one does not.
+    const auto whole = static_cast<int32_t>(std::lround(profile.propagation_depth * geometry.layers));
+    recipe.propagation.layer = std::clamp(whole - 1, 0, geometry.layers - 2);
     recipe.propagation.share = static_cast<float>(profile.propagation_share);
   }
   if (profile.group_layers > 0) {
