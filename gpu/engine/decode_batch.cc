@@ -107,7 +107,7 @@ class DecodeBatchOnPages final : public DecodeBatch {
     expectation.model_fingerprint = options_.model.Prefix64();
     expectation.prompt_tokens = options.prompt_tokens;
     DecodeSequence::Formats(options, expectation.formats);
-    expectation.needs_scores = options.recipe.online != OnlinePolicy::kNone;
+    expectation.needs_scores = options.recipe.needs_overlays();
     const SequenceId id = next_id_;
     DECANT_ASSIGN_OR_RETURN(sequences_[id], CreateSequence(id, options, expectation));
     ++next_id_;
