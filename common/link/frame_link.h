@@ -16,6 +16,7 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "absl/strings/string_view.h"
 #include "absl/time/time.h"
 #include "absl/types/span.h"
 #include "common/base/digest.h"
@@ -99,6 +100,8 @@ class FrameLink {
  public:
   virtual ~FrameLink() = default;
 
+  // Its name in metrics: "loopback", "grpc", "nccl" or "cuda_ipc".
+  virtual absl::string_view kind() const = 0;
   // Opens a transfer to the receiver at `address`.
   virtual absl::StatusOr<std::unique_ptr<FrameSender>> Open(const std::string& address, const TransferOpen& open,
                                                             absl::Time deadline) = 0;

@@ -8,6 +8,7 @@
 #include "common/policy/measurements.h"
 #include "services/decode/decode.h"
 #include "services/decode/decode_rpc.h"
+#include "services/rpc/grpc_link.h"
 #include "services/rpc/metrics.h"
 
 namespace decant {
@@ -43,7 +44,7 @@ class DecodeRole final : public WorkerRole {
     core.open_limit = options.open_limit;
     core.progress_limit = options.progress_limit;
     core.ticket_seed = RandomSeed();
-    core.metrics = DecodeMetrics::In(metrics_);
+    core.metrics = DecodeMetrics::In(metrics_, kGrpcLinkKind);
     core_ = std::make_unique<Decode>(std::move(batch), std::move(core));
     TransferServeOptions transfers;
     transfers.max_batch_bytes = DecodeCoreOptions().landing_bytes;

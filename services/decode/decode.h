@@ -31,6 +31,7 @@
 #include "gpu/engine/decode_batch.h"
 #include "services/decode/landing.h"
 #include "services/decode/metrics.h"
+#include "services/rpc/log.h"
 
 namespace decant {
 
@@ -156,7 +157,7 @@ class Decode final : public FrameSink {
   void Step();
   void Deliver(uint64_t ticket, int32_t token, bool finished, bool stopped);
   void Flush(uint64_t ticket);
-  void End(uint64_t ticket, const absl::Status& why);
+  void End(uint64_t ticket, const absl::Status& cause);
   void ExpireLate();
   void Loop();
 
@@ -169,6 +170,7 @@ class Decode final : public FrameSink {
   const DecodeCoreOptions options_;
   const std::unique_ptr<DecodeBatch> batch_;
   const int64_t total_pages_;
+  BoundedLog abort_log_;
   absl::flat_hash_map<SequenceId, uint64_t> tickets_;  // of joined sequences; engine thread only
   int64_t steps_ = 0;
   int64_t measured_steps_ = 0;

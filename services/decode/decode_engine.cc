@@ -224,7 +224,8 @@ void Decode::Flush(uint64_t ticket) {
   }
 }
 
-void Decode::End(uint64_t ticket, const absl::Status& why) {
+void Decode::End(uint64_t ticket, const absl::Status& cause) {
+  const absl::Status why = cause.ok() ? absl::AbortedError("the ticket was ended without a reason") : cause;
   Entry ended;
   {
     absl::MutexLock lock(&mutex_);

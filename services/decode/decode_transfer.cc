@@ -100,6 +100,8 @@ void Decode::Committed(const TransferCommit& commit, std::function<void(const ab
 
 void Decode::Aborted(uint64_t ticket, const absl::Status& why) {
   options_.metrics.aborted.Increment();
+  abort_log_.Log(options_.now(), LogLevel::kWarning,
+                 absl::StrCat("transfer ", ticket, " was aborted: ", why.message()));
   std::function<void(const absl::Status&)> unanswered;  // destroyed after the lock is gone
   absl::MutexLock lock(&mutex_);
   Entry* entry = Find(ticket);

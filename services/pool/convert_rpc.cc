@@ -22,6 +22,7 @@ absl::StatusOr<PoolModel> PoolModelFrom(const v1::ModelIdentity& proto) {
 
 absl::StatusOr<PlanDemand> FromProto(const v1::PlanRequest& proto) {
   PlanDemand demand;
+  demand.request_id = proto.request_id();
   demand.tenant = proto.tenant();
   DECANT_ASSIGN_OR_RETURN(demand.model, PoolModelFrom(proto.model()));
   for (const std::string& key : proto.chunk_keys()) {

@@ -29,7 +29,7 @@ class PrefillRole final : public WorkerRole {
     core.catalogue = std::move(measurements.catalogue);
     core.waiting_limit = options.waiting_limit;
     core.gate = options.gate;
-    core.metrics = PrefillMetrics::In(metrics_);
+    core.metrics = PrefillMetrics::In(metrics_, link_.kind());
     core_ = std::make_unique<decant::Prefill>(*model_->weights, link_, pool_, pool_, std::move(core));
     service_ = std::make_unique<PrefillService>(*core_);
     return absl::OkStatus();

@@ -14,9 +14,10 @@ int main(int argc, char** argv) {
       "decant_prefill");
   decant::AddWorkerFlags(cli, options, model);
   cli.add_option("--waiting-limit", options.waiting_limit, "prompts that may queue")->capture_default_str();
-  return decant::RunService(cli, argc, argv, "prefill", options, [&]() -> absl::StatusOr<std::unique_ptr<decant::ServiceApp>> {
-    DECANT_ASSIGN_OR_RETURN(auto loaded, decant::LoadedModel::Load(model.folder, model.dtype, model.threads));
-    DECANT_RETURN_IF_ERROR(decant::TellMissingMeasurements(options.tables, loaded->folder));
-    return decant::CreatePrefillApp(std::move(loaded), options);
-  });
+  return decant::RunService(
+      cli, argc, argv, "prefill", options, [&]() -> absl::StatusOr<std::unique_ptr<decant::ServiceApp>> {
+        DECANT_ASSIGN_OR_RETURN(auto loaded, decant::LoadedModel::Load(model.folder, model.dtype, model.threads));
+        DECANT_RETURN_IF_ERROR(decant::TellMissingMeasurements(options.tables, loaded->folder));
+        return decant::CreatePrefillApp(std::move(loaded), options);
+      });
 }

@@ -103,7 +103,12 @@ absl::Status Pass::Run() {
   outcome_.tokens_reused = reused_tokens();
   outcome_.tokens_computed = prompt_tokens() - reused_tokens();
   outcome_.full_bytes = prompt_tokens() * world_.weights.config().geometry().full_bytes_per_token();
-  outcome_.miss_reason = fetch_ != nullptr && usable_ < plan_.chunks() ? fetch_->miss_reason() : plan_.miss_reason;
+  const bool fell_away = fetch_ != nullptr && usable_ < plan_.chunks();
+  outcome_.miss_reason = fell_away ? fetch_->miss_reason() : plan_.miss_reason;
+  if (!outcome_.miss_reason.empty()) {
+    outcome_.miss_label = fell_away ? fetch_->miss_label() : "plan";
+    outcome_.chunks_missed = static_cast<int32_t>(job_.prefix.size()) - usable_;
+  }
   outcome_.chunks_to_publish = static_cast<int32_t>(publication_.chunks.size());
   std::vector<LoadedChunk> loaded;
   for (int32_t chunk = 0; chunk < usable_; ++chunk) {

@@ -243,7 +243,10 @@ void Prefill::Measure(const PrefillOutcome& outcome) {
   metrics.encoded_high.Increment(static_cast<double>(outcome.counts.high));
   metrics.encoded_low.Increment(static_cast<double>(outcome.counts.low));
   metrics.encoded_pruned.Increment(static_cast<double>(outcome.counts.pruned));
-  if (!outcome.miss_reason.empty()) metrics.chunks_rejected.Increment();
+  if (const auto rejected = metrics.chunks_rejected.find(outcome.miss_label);
+      rejected != metrics.chunks_rejected.end()) {
+    rejected->second.Increment(outcome.chunks_missed);
+  }
   absl::MutexLock lock(&mutex_);
   // The mean of the newest and of what was known before: follows a change of load within a few prompts.
   const auto blend = [](double& known, double amount, double seconds) {

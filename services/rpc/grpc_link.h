@@ -16,6 +16,8 @@
 
 namespace decant {
 
+inline constexpr char kGrpcLinkKind[] = "grpc";
+
 struct GrpcLinkOptions {
   // Batches taken from the caller and not yet acknowledged; one always has room.
   int window = 64;
@@ -32,6 +34,7 @@ class GrpcLink final : public FrameLink {
  public:
   explicit GrpcLink(Channels& channels, GrpcLinkOptions options = {});
 
+  absl::string_view kind() const override { return kGrpcLinkKind; }
   absl::StatusOr<std::unique_ptr<FrameSender>> Open(const std::string& address, const TransferOpen& open,
                                                     absl::Time deadline) override;
 

@@ -112,8 +112,10 @@ void Server::DrainUntil(absl::Time limit) {
   if (parts_->drained) return;
   parts_->draining = true;
   parts_->draining_gauge.Set(1);
-  Log(LogLevel::kInfo, absl::StrCat("drain begins, at most ",
-                                    absl::FormatDuration(std::max(absl::ZeroDuration(), limit - absl::Now()))));
+  Log(LogLevel::kInfo,
+      absl::StrCat("drain begins, at most ",
+                   absl::FormatDuration(
+                       std::max(absl::ZeroDuration(), absl::Ceil(limit - absl::Now(), absl::Milliseconds(100))))));
   parts_->server->GetHealthCheckService()->SetServingStatus(false);
   if (parts_->options.on_drain) parts_->options.on_drain(limit);
   parts_->server->Shutdown(ToGrpc(limit));

@@ -118,13 +118,17 @@ void WorkerService::Loop() {
   v1::Load last;
   absl::Time last_time = absl::InfinitePast();
   bool stopping = false;
+  std::vector<std::shared_ptr<StreamAnswer<v1::Load>>> ended;
   while (!stopping) {
     std::vector<std::shared_ptr<StreamAnswer<v1::Load>>> watchers;
     {
       absl::MutexLock lock(&mutex_);
       mutex_.AwaitWithTimeout(absl::Condition(&stopping_), kLoadPeriod);
       stopping = stopping_;
-      std::erase_if(watchers_, [](const auto& watcher) { return watcher->cancelled(); });
+      std::erase_if(watchers_, [&ended](const auto& watcher) {
+        return watcher->cancelled() || std::find(ended.begin(), ended.end(), watcher) != ended.end();
+      });
+      ended.clear();
       watchers = watchers_;
     }
     const v1::Load load = load_();
@@ -133,7 +137,7 @@ void WorkerService::Loop() {
     last = load;
     last_time = absl::Now();
     for (const auto& watcher : watchers) {
-      (void)watcher->Write(load);
+      if (!watcher->Write(load).ok()) ended.push_back(watcher);  // too far behind: its place is for others
       if (stopping) watcher->Finish(absl::OkStatus());
     }
   }

@@ -59,6 +59,19 @@ void ExpectGenerateFields(const nlohmann::json& json) {
   EXPECT_TRUE(json.contains("tokens") && json["tokens"].is_array());
 }
 
+TEST(CliTest, GenerateRefusesAPromptFileThatIsNotUtf8) {
+  const std::string file = ::testing::TempDir() + "/not_utf8.txt";
+  std::ofstream(file, std::ios::binary) << "The old lamp \xff\xfe stood";
+  const std::string decant = absl::StrCat(Binary("cli", "decant"), " generate --model ", TinyModel(), " --prompt-file ",
+                                          file, " --max-tokens 1 2>&1");
+  auto process = Process::Start({"/bin/sh", "-c", decant});
+  ASSERT_TRUE(process.ok()) << process.status();
+  const auto output = (*process)->ReadAll(absl::Now() + kPatience);
+  ASSERT_TRUE(output.ok()) << output.status();
+  EXPECT_THAT(*output, HasSubstr("not UTF-8 at byte 13"));
+  EXPECT_EQ((*process)->WaitExit(absl::Now() + kPatience).value_or(-1), 1);
+}
+
 TEST(CliTest, GenerateBringsTheServicesUpForOneCall) {
   const Outcome outcome = RunDecant({"generate", "--model", TinyModel(), "--profile", "full", "--max-tokens", "8",
                                      "--dtype", "f32", "--json", kPrompt});

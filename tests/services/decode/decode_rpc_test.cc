@@ -81,7 +81,6 @@ class DecodeRpcTest : public ::testing::Test {
     record_.pages = 100;
     DecodeCoreOptions options;
     options.model = Sha256("model");
-    options.model_name = "tiny";
     options.geometry = kGeometry;
     options.run_type = RunType::kF32;
     options.max_positions = 1000;

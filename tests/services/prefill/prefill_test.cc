@@ -170,6 +170,7 @@ class WatchingSink final : public FrameSink {
 class WatchingLink final : public FrameLink {
  public:
   explicit WatchingLink(FrameLink& link) : link_(link) {}
+  absl::string_view kind() const override { return link_.kind(); }
   absl::StatusOr<std::unique_ptr<FrameSender>> Open(const std::string& address, const TransferOpen& open,
                                                     absl::Time deadline) override {
     open_left = deadline - absl::Now();
@@ -298,7 +299,7 @@ class PrefillTest : public ::testing::TestWithParam<On> {
     options.waiting_limit = waiting_limit;
     options.publish_bytes = publish_bytes_;
     options.now = now_;
-    options.metrics = PrefillMetrics::In(metrics_);
+    options.metrics = PrefillMetrics::In(metrics_, link_.kind());
     prefill_ = std::make_unique<Prefill>(*Model().weights, watched_link_, pool_, pool_, options);
     return *prefill_;
   }
