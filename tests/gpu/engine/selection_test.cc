@@ -9,6 +9,7 @@
 
 #include "common/compress/allocate/budget.h"
 #include "common/kv/batch.h"
+#include "gpu/engine/recipe_passes.h"
 #include "gpu/engine/recipe_schedule.h"
 #include "tests/gpu/engine/decode_rig.h"
 #include "tests/support/test_device.h"
@@ -479,6 +480,52 @@ TEST_F(SelectionTest, AReplayAsksForTheContextInItsWording) {
   EXPECT_THAT(schedule(rig_.Prompt(most - 10)).status().message(), HasSubstr("choose another profile"));
   // Sinks and window alone: there is nothing to repeat.
   EXPECT_TRUE(schedule(rig_.Prompt(12))->schedule.replay.empty());
+}
+
+TEST_F(SelectionTest, RecipesShareAPassAndGetTheirOwnFrames) {
+  std::vector<Recipe> recipes;
+  for (const char* const profile : {"full", "snapkv", "pyramidkv", "h2o", "fastkv", "kvzip", "diffkv"}) {
+    recipes.push_back(PrefillPart(profile));
+  }
+  const std::vector<int32_t> prompt = rig_.Prompt(150);
+  const std::vector<RecipePass> passes = PassesFor(recipes, rig_.config(), &rig_.tokenizer(), prompt).value();
+  ASSERT_EQ(passes.size(), 2u);  // fastkv goes alone
+  EXPECT_EQ(passes[0].members.size(), 6u);
+  EXPECT_EQ(passes[0].made.schedule.group, kAllLayers);
+  EXPECT_EQ(passes[0].made.options.more_scores.size(), 3u);  // of 4 kinds: windows of 32 and 8, all, all later ones
+  std::vector<std::vector<EncodedLayer>> poured(recipes.size());
+  for (const RecipePass& pass : passes) {
+    PrefillOptions tiled = pass.made.options;
+    tiled.tile = 48;  // as the rig
+    const auto run = PrefillRun::Create(rig_.weights(), rig_.stream(), prompt, tiled).value();
+    PromptVisitor visitor;
+    visitor.on_layers = [&](absl::Span<const LayerTap> layers) {
+      for (const RecipePass::Member& member : pass.members) {
+        LayerEncoderOptions options;
+        options.recipe = recipes[member.recipe];
+        options.geometry = rig_.config().geometry();
+        options.run_type = RunType::kF32;
+        options.prompt_tokens = 150;
+        options.model = rig_.fingerprint();
+        const auto encoder = LayerEncoder::Create(rig_.device(), options).value();
+        std::vector<LayerTap> taps;
+        for (const LayerTap& tap : layers) taps.push_back(RecipePass::TapFor(member, tap));
+        EXPECT_EQ(encoder->SelectAll(rig_.stream(), taps).ok(), options.recipe.needs_all_layers());
+        for (const LayerTap& tap : taps) {
+          poured[member.recipe].push_back(encoder->Encode(rig_.stream(), tap, 0).value());
+        }
+      }
+      return absl::OkStatus();
+    };
+    ASSERT_TRUE(ComputePrompt(*run, pass.made.schedule, visitor).ok());
+  }
+  for (size_t i = 0; i < recipes.size(); ++i) {
+    const Poured alone = rig_.Prefill(prompt, recipes[i]);
+    ASSERT_EQ(poured[i].size(), alone.layers.size());
+    for (size_t layer = 0; layer < alone.layers.size(); ++layer) {
+      EXPECT_EQ(poured[i][layer].batch, alone.layers[layer].batch) << recipes[i].profile << ", layer " << layer;
+    }
+  }
 }
 
 TEST_F(SelectionTest, RefusesWhatCannotBe) {
