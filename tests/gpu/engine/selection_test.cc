@@ -9,6 +9,7 @@
 
 #include "common/compress/allocate/budget.h"
 #include "common/kv/batch.h"
+#include "gpu/engine/layer_shares.h"
 #include "gpu/engine/recipe_passes.h"
 #include "gpu/engine/recipe_schedule.h"
 #include "tests/gpu/engine/decode_rig.h"
@@ -240,6 +241,18 @@ TEST_F(SelectionTest, PrefixKvHoldsOneSetPerLayerInItsShares) {
   }
   EXPECT_GT(wanted[0], 100);
   Answer(prompt, recipe, poured, 3);
+}
+
+TEST_F(SelectionTest, LayerSharesAreMeasured) {
+  const Recipe recipe = PrefillPart("prefixkv");
+  const std::vector<std::vector<int32_t>> prompts = {rig_.Tokens(MakeRiddle(20).text),
+                                                     rig_.Tokens(MakeRiddle(33).text)};
+  const std::vector<double> shares = MeasureLayerShares(rig_.weights(), rig_.stream(), recipe, prompts).value();
+  ASSERT_EQ(shares.size(), 6u);
+  EXPECT_NEAR(std::accumulate(shares.begin(), shares.end(), 0.0), 6, 1e-9);
+  EXPECT_GT(*std::max_element(shares.begin(), shares.end()), 1.2 * *std::min_element(shares.begin(), shares.end()));
+  EXPECT_EQ(MeasureLayerShares(rig_.weights(), rig_.stream(), recipe, prompts).value(), shares);
+  EXPECT_FALSE(MeasureLayerShares(rig_.weights(), rig_.stream(), recipe, {}).ok());
 }
 
 TEST_F(SelectionTest, KvZipHoldsAnExactShareOfAllPairs) {
