@@ -72,6 +72,7 @@ PageRig::PageRig(const RigOptions& options)
     rows.formats[kHigh] = options.high;
     rows.formats[kLow] = options.low;
     rows.formats[kFixed] = options.fixed;
+    rows.formats[kTail] = options.tail;
     rows.policy = options.policy;
     rows.alpha_high = options.alpha_high;
     rows.alpha_low = options.alpha_low;
