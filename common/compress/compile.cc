@@ -102,6 +102,34 @@ absl::Status CheckPolicy(const Profile& profile, const Recipe& recipe) {
   return absl::OkStatus();
 }
 
+// KIVI: keys frozen per channel, values per token, a window of both in full.
+absl::Status CheckSplit(const Profile& profile, const Recipe& recipe) {
+  const auto conflict = [&](const auto&... parts) {
+    return absl::InvalidArgumentError(absl::StrCat("profile '", profile.name, "': ", parts...));
+  };
+  if (recipe.split() != (recipe.online == OnlinePolicy::kFreeze)) {
+    return conflict("allocate '", profile.allocate, "' and online '", profile.online,
+                    "' do not go together: 'window_split' is continued by 'freeze' and by nothing else");
+  }
+  if (!IsHalf(recipe.high) || !IsChannel(FormatOf(recipe.high).k)) {
+    return conflict("allocate 'window_split' freezes keys per channel, which high '", profile.high,
+                    "' does not hold; use 'k4_channels' or 'k2_channels'");
+  }
+  if (!IsHalf(recipe.low) || FormatOf(recipe.low).v == Element::kNone) {
+    return conflict("allocate 'window_split' needs a format of values alone, which low '", profile.low,
+                    "' is not; use 'v4_groups' or 'v2_groups'");
+  }
+  if (recipe.window < kTokenGroup || recipe.window % kTokenGroup != 0) {
+    return conflict("window ", profile.window, " with allocate 'window_split'; it must be a multiple of ", kTokenGroup,
+                    ", the tokens that share a channel's scale");
+  }
+  if (recipe.key_form != KeyForm{}) {
+    return conflict("transforms rope '", profile.rope, "', hadamard ", profile.hadamard, " and balance '",
+                    profile.balance, "' do not go with high '", profile.high, "', whose scales belong to channels");
+  }
+  return absl::OkStatus();
+}
+
 // Full precision is that of the run type.
 FormatId InRunType(FormatId id, RunType run_type) {
   if (run_type != RunType::kF32) return id;
@@ -183,6 +211,10 @@ absl::StatusOr<Recipe> Compile(const Profile& profile, const Geometry& geometry,
   DECANT_RETURN_IF_ERROR(SetStage(profile, "code", profile.code, kCodeNames, recipe.code));
   DECANT_RETURN_IF_ERROR(SetFormats(profile, run_type, recipe));
   SetNumbers(profile, geometry, recipe);
+  if (recipe.split() || recipe.online == OnlinePolicy::kFreeze) {
+    DECANT_RETURN_IF_ERROR(CheckSplit(profile, recipe));
+    return recipe;
+  }
   DECANT_RETURN_IF_ERROR(CheckFormats(profile, recipe, geometry.head_dim));
   DECANT_RETURN_IF_ERROR(CheckPolicy(profile, recipe));
   return recipe;

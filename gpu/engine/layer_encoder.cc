@@ -10,6 +10,7 @@
 #include "common/compress/allocate/budget.h"
 #include "common/kv/frame.h"
 #include "common/kv/overlay.h"
+#include "gpu/engine/split_layer_encoder.h"
 #include "gpu/kernels/codec/encode_frames.h"
 #include "gpu/kernels/codec/frame_runs.h"
 #include "gpu/kernels/nn/scatter_rows.h"
@@ -326,6 +327,8 @@ class FrameLayerEncoder final : public LayerEncoder {
     args.tiers = tiers(tap.layer);
     args.scores = scores(tap.layer);
     args.tokens = tap.tokens;
+    args.key_levels = options_.recipe.key_levels;
+    args.value_levels = options_.recipe.value_levels;
     args.runs = device_runs_.As<EncodeRun>();
     args.run_count = static_cast<int32_t>(runs.size());
     args.out = out_.As<uint8_t>();
@@ -400,6 +403,7 @@ absl::StatusOr<std::unique_ptr<LayerEncoder>> LayerEncoder::Create(Device& devic
         geometry.q_heads, " query and ", geometry.kv_heads, " kv heads of ", geometry.head_dim, " elements, format ",
         static_cast<int>(options.recipe.high), ", provenance ", static_cast<int>(options.prefix_provenance)));
   }
+  if (options.recipe.split()) return CreateSplitLayerEncoder(device, options);
   auto encoder = std::make_unique<FrameLayerEncoder>(device, options);
   DECANT_RETURN_IF_ERROR(encoder->Allocate());
   return encoder;
