@@ -53,7 +53,7 @@ TEST(ProfileTest, NamesTheFieldThatIsWrong) {
 TEST(CatalogueTest, EveryShippedProfileCompilesAndItsShareableFormIsThere) {
   const auto catalogue = Catalogue::BuiltIn();
   ASSERT_TRUE(catalogue.ok()) << catalogue.status();
-  EXPECT_THAT(catalogue->Names(), ElementsAre("diffkv", "diffkv-release", "full", "k4v2", "k8v4"));
+  EXPECT_THAT(catalogue->Names(), ElementsAre("diffkv", "diffkv-release", "full", "full-coded", "k4v2", "k8v4", "xkv"));
   for (const std::string& name : catalogue->Names()) {
     for (const RunType run_type : {RunType::kF32, RunType::kBf16}) {
       const auto recipe = Compile(*catalogue->Find(name), kGeometry, run_type);
