@@ -128,6 +128,8 @@ class Comparison {
       encoding.run_type = weights_.run_type();
       encoding.prompt_tokens = static_cast<int32_t>(prompt.size());
       encoding.model = model_.folder.fingerprint;
+      encoding.inverse_frequencies = weights_.config().inverse_frequencies;
+      encoding.rope_magnitude = weights_.config().rope_magnitude;
       DECANT_ASSIGN_OR_RETURN(auto encoder, LayerEncoder::Create(*model_.device, encoding));
       encoders.push_back(std::move(encoder));
       SequenceOptions sequence;

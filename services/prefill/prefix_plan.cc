@@ -33,7 +33,7 @@ PrefixPlan PlanPrefix(const PrefillJob& job, const Recipe& recipe, const Catalog
       return plan;
     }
     const FormatId format = StoredFormat(chunk.profile, catalogue, geometry, job.run_type);
-    const bool fits = format != FormatId::kNone &&
+    const bool fits = recipe.forwards_prefix() && format != FormatId::kNone &&
                       (format == recipe.high || format == recipe.low || format == recipe.prefix_format());
     if (fits && plan.exact == 0) {
       ++plan.forwarded;
