@@ -11,6 +11,7 @@ absl::StatusOr<ProfileFacts> FactsOf(const Profile& profile, const Geometry& geo
   ProfileFacts facts;
   facts.name = profile.name;
   facts.exact = recipe.exact();
+  facts.takes_prefix = recipe.propagation.layer < 0;
   const double full_bytes = 4.0 * geometry.head_dim;  // of one head's K and V at 2 bytes per element
   facts.wire_ratio = full_bytes / static_cast<double>(TokenBytes(recipe.high, geometry.head_dim));
   facts.resident_ratio = facts.wire_ratio;

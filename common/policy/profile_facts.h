@@ -24,6 +24,7 @@ struct PrefixOffer {
 struct ProfileFacts {
   std::string name;
   bool exact = false;             // holds the run type
+  bool takes_prefix = true;       // not where prefill leaves tokens behind: it has to compute them all
   std::optional<double> quality;  // none: not measured on this model nor on a generic one
   std::string measured_on;        // the model of the table, when it is another than the request's
   double wire_ratio = 1;

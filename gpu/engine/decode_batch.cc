@@ -108,7 +108,7 @@ class DecodeBatchOnPages final : public DecodeBatch {
     expectation.model_fingerprint = options_.model.Prefix64();
     expectation.prompt_tokens = options.prompt_tokens;
     DecodeSequence::Formats(options, expectation.formats);
-    expectation.needs_scores = options.recipe.online != OnlinePolicy::kNone;
+    expectation.needs_scores = options.recipe.needs_overlays();
     const SequenceId id = next_id_;
     DECANT_ASSIGN_OR_RETURN(sequences_[id], CreateSequence(id, options, expectation));
     ++next_id_;
@@ -276,6 +276,16 @@ class DecodeBatchOnPages final : public DecodeBatch {
       return absl::InvalidArgumentError(absl::StrCat(options.prompt_tokens, " prompt and ", options.max_tokens,
                                                      " new tokens exceed the model's ", config_.max_positions,
                                                      " positions; shorten the prompt or ask for fewer tokens"));
+    }
+    if (static_cast<int64_t>(options.forced.size()) > options.max_tokens - 1) {
+      return absl::InvalidArgumentError(absl::StrCat(options.forced.size(), " forced tokens of ", options.max_tokens,
+                                                     " new ones; the first is not among them, so at most ",
+                                                     options.max_tokens - 1, " fit"));
+    }
+    for (const int32_t token : options.forced) {
+      if (token >= 0 && token < config_.vocabulary) continue;
+      return absl::InvalidArgumentError(
+          absl::StrCat("forced token ", token, " of a vocabulary of ", config_.vocabulary));
     }
     FormatId formats[kTierCount];
     DecodeSequence::Formats(options, formats);

@@ -1,4 +1,5 @@
-// Turns a finished layer of a prompt into frames: select tiers, read the counts back, lay the frames out, encode, seal.
+// Turns a finished layer of a prompt into frames: score tokens, select tiers, read the counts back, lay the frames out,
+// encode, seal.
 #ifndef DECANT_GPU_ENGINE_LAYER_ENCODER_H_
 #define DECANT_GPU_ENGINE_LAYER_ENCODER_H_
 
@@ -67,9 +68,15 @@ class LayerEncoder {
   static absl::StatusOr<std::unique_ptr<LayerEncoder>> Create(Device& device, const LayerEncoderOptions& options);
   virtual ~LayerEncoder() = default;
 
+  // The first half of the work of a recipe that needs_all_layers(): `layers` are the taps of all of them, from 0 on, of
+  // which the scores are read. FAILED_PRECONDITION for any other recipe.
+  virtual absl::Status SelectAll(Stream& stream, absl::Span<const LayerTap> layers) = 0;
+
   // Encodes the chunks from `first_chunk` on; the ones before it were reused: their stored frames go to decode as they
-  // are, and only their overlays are made here. To publish a shareable form that differs from the recipe, use a second
-  // encoder with that recipe. Waits for the stream twice (counts, bytes).
+  // are, and only their overlays are made here. Of a recipe that does not forward a prefix, all chunks are encoded:
+  // first_chunk is 0. To publish a shareable form that differs from the recipe, use a second encoder with that recipe.
+  // Tokens that did not go through the layer are pruned. Waits for the stream twice (counts, bytes).
+  // FAILED_PRECONDITION before SelectAll, where the recipe needs it.
   virtual absl::StatusOr<EncodedLayer> Encode(Stream& stream, const LayerTap& tap, int32_t first_chunk) = 0;
 };
 

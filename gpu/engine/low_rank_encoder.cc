@@ -68,6 +68,11 @@ class LowRankEncoder final : public LayerEncoder {
         columns_(options_.geometry.kv_heads * options_.geometry.head_dim),
         rotation_{options_.inverse_frequencies, options_.rope_magnitude} {}
 
+  absl::Status SelectAll(Stream& /*stream*/, absl::Span<const LayerTap> /*layers*/) override {
+    return absl::FailedPreconditionError(
+        absl::StrCat("profile ", options_.recipe.profile, " keeps every token: layers are encoded as they come"));
+  }
+
   absl::StatusOr<EncodedLayer> Encode(Stream& stream, const LayerTap& tap, int32_t first_chunk) override {
     if (tap.tokens != options_.prompt_tokens || first_chunk != 0 || tap.layer != next_layer_ ||
         tap.layer >= options_.geometry.layers) {
