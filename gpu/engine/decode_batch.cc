@@ -12,6 +12,7 @@
 #include "gpu/engine/decode_sequence.h"
 #include "gpu/engine/step_memory.h"
 #include "gpu/engine/transformer.h"
+#include "gpu/engine/wire_form.h"
 #include "gpu/kernels/attention/decode_attention.h"
 #include "gpu/kernels/codec/append_token.h"
 #include "gpu/kernels/codec/settle_rows.h"
@@ -120,9 +121,11 @@ class DecodeBatchOnPages final : public DecodeBatch {
     if (sequence->joined()) {
       return absl::FailedPreconditionError(absl::StrCat("sequence ", id, " already runs; frames come before Join"));
     }
-    DECANT_ASSIGN_OR_RETURN(const std::vector<LayerImport> layers,
-                            sequence->plan().Take({reinterpret_cast<const char*>(batch.data()), batch.size()}));
-    DECANT_RETURN_IF_ERROR(Copy(*sequence, batch, layers));
+    const absl::string_view landed(reinterpret_cast<const char*>(batch.data()), batch.size());
+    DECANT_ASSIGN_OR_RETURN(const std::optional<std::string> restored, PlainBatch(landed, ContextOf(*sequence)));
+    const absl::string_view plain = restored.has_value() ? absl::string_view(*restored) : landed;
+    DECANT_ASSIGN_OR_RETURN(const std::vector<LayerImport> layers, sequence->plan().Take(plain));
+    DECANT_RETURN_IF_ERROR(Copy(*sequence, {reinterpret_cast<const uint8_t*>(plain.data()), plain.size()}, layers));
     for (const LayerImport& layer : layers) {
       if (sequence->plan().LayerIsComplete(layer.layer)) sequence->ShrinkPromise(layer.layer);
     }
@@ -247,6 +250,13 @@ class DecodeBatchOnPages final : public DecodeBatch {
     const auto found = sequences_.find(id);
     if (found == sequences_.end()) return absl::NotFoundError(absl::StrCat("no sequence ", id));
     return found->second.get();
+  }
+
+  WireContext ContextOf(const DecodeSequence& sequence) const {
+    return {arena_.geometry,
+            sequence.options().prompt_tokens,
+            sequence.options().recipe.high,
+            {config_.inverse_frequencies, config_.rope_magnitude}};
   }
 
   static absl::Status OutOfPages() {

@@ -25,7 +25,8 @@ absl::StatusOr<std::vector<Recipe>> Recipes(const LoadedModel& model, const Cali
     DECANT_ASSIGN_OR_RETURN(Recipe recipe,
                             Compile(profile, model.weights->config().geometry(), model.weights->run_type()));
     // `full` first: the others are told relative to it.
-    recipes.insert(recipe.exact() ? recipes.begin() : recipes.end(), std::move(recipe));
+    const bool full = recipe.exact() && recipe.code == WireCode::kRaw;
+    recipes.insert(full ? recipes.begin() : recipes.end(), std::move(recipe));
   }
   return recipes;
 }

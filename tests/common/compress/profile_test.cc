@@ -53,8 +53,9 @@ TEST(ProfileTest, NamesTheFieldThatIsWrong) {
 TEST(CatalogueTest, EveryShippedProfileCompilesAndItsShareableFormIsThere) {
   const auto catalogue = Catalogue::BuiltIn();
   ASSERT_TRUE(catalogue.ok()) << catalogue.status();
-  EXPECT_THAT(catalogue->Names(), IsSupersetOf({"diffkv", "diffkv-release", "fastkv", "full", "h2o", "k4v2", "k8v4",
-                                                "kvzip", "prefixkv", "pyramidkv", "snapkv", "streamingllm"}));
+  EXPECT_THAT(catalogue->Names(),
+              IsSupersetOf({"diffkv", "diffkv-release", "fastkv", "full", "full-coded", "h2o", "k4v2", "k8v4", "kvzip",
+                            "prefixkv", "pyramidkv", "snapkv", "streamingllm", "xkv"}));
   for (const std::string& name : catalogue->Names()) {
     for (const RunType run_type : {RunType::kF32, RunType::kBf16}) {
       const auto recipe = Compile(*catalogue->Find(name), kGeometry, run_type);
