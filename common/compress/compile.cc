@@ -1,3 +1,4 @@
+#include <algorithm>
 #include <cmath>
 #include <string>
 
@@ -91,6 +92,13 @@ absl::Status CheckPolicy(const Profile& profile, const Recipe& recipe) {
                     " differ, but there is no low format; make them equal or name one");
   }
   if (recipe.window < 1) return conflict("window ", profile.window, " must be at least 1 where tokens are dropped");
+  if (recipe.score == ScoreSource::kReplay &&
+      (profile.replay_first.empty() || profile.replay_later.empty() || profile.replay_chunk < 1)) {
+    return conflict(
+        "score 'replay' needs an instruction, replay_first and replay_later, and a replay_chunk of at "
+        "least 1, not ",
+        profile.replay_chunk);
+  }
   return absl::OkStatus();
 }
 
@@ -132,6 +140,8 @@ void SetNumbers(const Profile& profile, const Geometry& geometry, Recipe& recipe
   recipe.budget = static_cast<float>(profile.budget);
   recipe.high_share = static_cast<float>(profile.high_share);
   recipe.beta = static_cast<float>(profile.beta);
+  recipe.replay = {profile.replay_first, profile.replay_later, profile.replay_reply, profile.replay_chunk,
+                   profile.replay_quote};
   recipe.layer_shares.assign(profile.layer_shares.begin(), profile.layer_shares.end());
   recipe.alpha_high = static_cast<float>(profile.alpha_high);
   recipe.alpha_low = static_cast<float>(profile.alpha_low);
@@ -141,8 +151,10 @@ void SetNumbers(const Profile& profile, const Geometry& geometry, Recipe& recipe
   recipe.value_levels = profile.value_levels;
   recipe.read = {profile.read_tokens, profile.dense_layers};
   for (int32_t order = profile.hadamard; order > 1; order /= 2) ++recipe.key_form.hadamard;
-  if (profile.propagation_depth > 0) {
-    recipe.propagation.layer = static_cast<int32_t>(profile.propagation_depth * geometry.layers);
+  if (profile.propagation_depth > 0 && geometry.layers > 1) {
+    // So many layers see all tokens, and at least one does not.
+    const auto whole = static_cast<int32_t>(std::lround(profile.propagation_depth * geometry.layers));
+    recipe.propagation.layer = std::clamp(whole - 1, 0, geometry.layers - 2);
     recipe.propagation.share = static_cast<float>(profile.propagation_share);
   }
   if (profile.group_layers > 0) {

@@ -75,6 +75,11 @@ void VisitFields(AnyProfile& p, Visitor&& visit) {
   visit.Count("version", p.version);
   visit.Stage("score", p.score, kScoreNames);
   visit.Count("score_queries", p.score_queries);
+  visit.Name("replay_first", p.replay_first);
+  visit.Name("replay_later", p.replay_later);
+  visit.Name("replay_reply", p.replay_reply);
+  visit.Count("replay_chunk", p.replay_chunk);
+  visit.Count("replay_quote", p.replay_quote);
   visit.Stage("reduce", p.reduce, kReduceNames);
   visit.Stage("pool", p.pool, kPoolNames);
   visit.Count("pool_width", p.pool_width);

@@ -23,6 +23,12 @@ struct Profile {
   // Score.
   std::string score = "none";
   int32_t score_queries = 64;  // of score last_window
+  // Of score replay: ReplayWording of recipe.h.
+  std::string replay_first;
+  std::string replay_later;
+  std::string replay_reply;
+  int32_t replay_chunk = 2000;
+  int32_t replay_quote = 8;
   std::string reduce = "max";
   std::string pool = "none";
   int32_t pool_width = 1;  // odd

@@ -53,6 +53,15 @@ struct LowRank {
   int32_t value_rank = 0;
 };
 
+// What a model is told so that it repeats its context (score kReplay); the wording is a hyper-parameter.
+struct ReplayWording {
+  std::string first;         // asks for the whole context
+  std::string later;         // asks for the part of it that begins with the tokens quoted behind
+  std::string reply;         // opens the model's turn
+  int32_t chunk_tokens = 0;  // repeated at a time
+  int32_t quoted_tokens = 0;
+};
+
 // After which layer only some tokens of the prompt go on: FastKV.
 struct TokenPropagation {
   int32_t layer = -1;  // -1: all go on through all layers
@@ -79,6 +88,7 @@ struct Recipe {
   int32_t pool_width = 1;           // odd
   float beta = 20;                  // of kPyramid
   std::vector<float> layer_shares;  // [layers] of kLayerShares, mean 1; times the budget
+  ReplayWording replay;
   KeyForm key_form;
   // Codes in use, 0: all of the format's bits.
   int32_t key_levels = 0;
@@ -101,8 +111,10 @@ struct Recipe {
   bool split() const { return allocation == Allocation::kWindowSplit; }
   // All layers have to be computed before the first can be encoded.
   bool needs_all_layers() const {
-    return allocation == Allocation::kGlobal || allocation == Allocation::kGlobalTiers || score == ScoreSource::kReplay;
+    return allocation == Allocation::kGlobal || allocation == Allocation::kGlobalTiers;
   }
+  // Decode goes on with the scores of the prompt, so they travel in overlays.
+  bool needs_overlays() const { return online != OnlinePolicy::kNone && FormatOf(high).tracked; }
   // Frames of a stored prefix go to decode as they are. Where not, only an exact prefix is of use: its tokens are
   // selected and encoded with the others, for the first time.
   bool forwards_prefix() const {
