@@ -6,7 +6,6 @@
 namespace decant {
 namespace {
 
-using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 
 constexpr Geometry kGeometry{2, 4, 2, 64};
@@ -48,24 +47,6 @@ TEST(ProfileTest, NamesTheFieldThatIsWrong) {
     EXPECT_EQ(status.code(), absl::StatusCode::kInvalidArgument) << json;
     EXPECT_THAT(Message(status), HasSubstr(message)) << json;
   }
-}
-
-TEST(CatalogueTest, EveryShippedProfileCompilesAndItsShareableFormIsThere) {
-  const auto catalogue = Catalogue::BuiltIn();
-  ASSERT_TRUE(catalogue.ok()) << catalogue.status();
-  EXPECT_THAT(catalogue->Names(), ElementsAre("diffkv", "diffkv-release", "full", "k4v2", "k8v4"));
-  for (const std::string& name : catalogue->Names()) {
-    for (const RunType run_type : {RunType::kF32, RunType::kBf16}) {
-      const auto recipe = Compile(*catalogue->Find(name), kGeometry, run_type);
-      ASSERT_TRUE(recipe.ok()) << recipe.status();
-      EXPECT_EQ(recipe->profile, name);
-      EXPECT_TRUE(catalogue->Find(recipe->shareable).ok());
-      EXPECT_EQ(recipe->exact(), name == "full");
-    }
-  }
-  const auto missing = catalogue->Find("nope").status();
-  EXPECT_EQ(missing.code(), absl::StatusCode::kNotFound);
-  EXPECT_THAT(Message(missing), HasSubstr("diffkv, diffkv-release, full"));
 }
 
 TEST(CatalogueTest, DiffKvIsThePapersPolicy) {
