@@ -112,6 +112,15 @@ absl::StatusOr<Profile> Catalogue::FindFor(absl::string_view name, const Digest&
   return profile;
 }
 
+absl::StatusOr<Profile> Catalogue::FindSame(absl::string_view name, const Digest& model, const Digest& meant) const {
+  DECANT_ASSIGN_OR_RETURN(Profile profile, FindFor(name, model));
+  if (meant.IsZero() || profile.digest == meant) return profile;
+  return absl::FailedPreconditionError(absl::StrCat(
+      "profile '", name, "' has digest ", profile.digest.Hex().substr(0, 16), " here and ", meant.Hex().substr(0, 16),
+      " where the request was planned; start every process with the same "
+      "--profiles-dir, --tables and build"));
+}
+
 std::vector<std::string> Catalogue::Names() const {
   std::vector<std::string> names;
   for (const auto& [name, profile] : profiles_) names.push_back(name);

@@ -112,6 +112,9 @@ class Catalogue {
   absl::StatusOr<Profile> Find(absl::string_view name) const;
   // The same with the alphas measured for this model, when there are any; they change its digest.
   absl::StatusOr<Profile> FindFor(absl::string_view name, const Digest& model) const;
+  // The same, if it is the profile that another process means: FAILED_PRECONDITION when its digest is another one. A
+  // zero digest means whichever there is.
+  absl::StatusOr<Profile> FindSame(absl::string_view name, const Digest& model, const Digest& meant) const;
   bool IsCalibrated(const Digest& model) const { return calibrations_.count(model) > 0; }
   std::vector<std::string> Names() const;
 

@@ -23,6 +23,7 @@ struct PrefixOffer {
 
 struct ProfileFacts {
   std::string name;
+  Digest digest;                  // of the profile, calibrated
   bool exact = false;             // holds the run type
   std::optional<double> quality;  // none: not measured on this model nor on a generic one
   std::string measured_on;        // the model of the table, when it is another than the request's

@@ -219,6 +219,16 @@ TEST(CatalogueFileTest, AnUnknownNameIsToldTheNearest) {
   EXPECT_THAT(std::string(Shipped().Find("zebra").status().message()), testing::Not(HasSubstr("did you mean")));
 }
 
+TEST(CatalogueFileTest, AProfileOfOneNameIsNotAnother) {
+  const Digest known = Shipped().Find("snapkv")->digest;
+  EXPECT_TRUE(Shipped().FindSame("snapkv", Digest(), known).ok());
+  EXPECT_TRUE(Shipped().FindSame("snapkv", Digest(), Digest()).ok());
+  const absl::Status other = Shipped().FindSame("snapkv", Digest(), Sha256("other")).status();
+  EXPECT_EQ(other.code(), absl::StatusCode::kFailedPrecondition);
+  EXPECT_THAT(std::string(other.message()),
+              AllOf(HasSubstr("'snapkv'"), HasSubstr(known.Hex().substr(0, 16)), HasSubstr("--profiles-dir")));
+}
+
 TEST(CatalogueFileTest, ASummaryIsForPeopleAndNoPartOfTheDigest) {
   const auto a = ParseProfile(R"({"name": "x", "high": "k8v4", "summary": "one"})");
   const auto b = ParseProfile(R"({"name": "x", "high": "k8v4"})");
