@@ -11,8 +11,10 @@
 #include <algorithm>
 #include <cstring>
 
+#include "common/compress/arith/key_shape.h"
 #include "gpu/kernels/attention/decode_tile-inl.h"
 #include "gpu/kernels/attention/range_tiles.h"
+#include "gpu/kernels/attention/rotated_keys-inl.h"
 #include "hwy/highway.h"
 
 HWY_BEFORE_NAMESPACE();
@@ -175,11 +177,17 @@ inline void DotOne(Element element, const uint8_t* vectors, int32_t head_dim, in
   }
 }
 
-// The queries of the group, times the attention's scale, in the order of the tile.
-void ArrangeQueries(const AttentionRange& range, const TileOrder& order, Workspace& work) {
+// The queries of the group in the form of a tier's keys, times the attention's scale, in the order of the tile.
+void ArrangeQueries(const AttentionRange& range, const KeyForm& form, const TileOrder& order, Workspace& work) {
   const int32_t head_dim = range.arena->geometry.head_dim;
+  float shaped[kRowFloats];
   for (int32_t h = 0; h < range.group; ++h) {
     const float* q = range.q + int64_t{h} * head_dim;
+    if (IsShaped(form)) {
+      std::copy(q, q + head_dim, shaped);
+      ShapeQuery(form, range.balance, head_dim, shaped);
+      q = shaped;
+    }
     float* row = work.vectors + h * kGroupStride;
     std::fill(row, row + kGroupStride, 0.0f);
     float sum = 0;
@@ -212,15 +220,24 @@ void ComputeLogits(const AttentionRange& range, Workspace& work) {
   TileCursor cursor(range);
   Prefetcher<true> ahead(range);
   Tile tile;
-  FormatId arranged = FormatId::kNone;
+  int32_t arranged = -1;  // tier
   TileOrder order(Element::kF32, head_dim);
+  KeyRotation rotation;
   for (int64_t at = 0; cursor.Next(tile); at += tile.count) {
     ahead.Step();
     const Element element = FormatOf(tile.format).k;
-    if (tile.format != arranged) {
-      order = TileOrder(element, head_dim);
-      ArrangeQueries(range, order, work);
-      arranged = tile.format;
+    const KeyForm& form = range.rows->key_forms[tile.tier];
+    if (tile.tier != arranged) {
+      order = TileOrder(form.rope != 0 ? element : Element::kF32, head_dim);
+      ArrangeQueries(range, form, order, work);
+      if (form.rope == 0) rotation.Arrange(element, range);
+      arranged = tile.tier;
+    }
+    if (form.rope == 0) {
+      RotateTile(range, tile, range.begin + at, RowStride(order), rotation, work);
+      DotGroup(work, range.group, tile.count, RowStride(order));
+      StoreLogits(range, false, at, tile.count, work);
+      continue;
     }
     const uint8_t* keys = tile.page + tile.layout->keys + tile.first * VectorBytes(element, head_dim);
     if (range.group == 1) {
