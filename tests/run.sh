@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Installs what is missing, builds everything and runs every test.
 #
-#   bash tests/run.sh [PRESET]      PRESET: cpu (default), cuda, asan, tsan
+#   bash tests/run.sh [PRESET]      PRESET: cpu (default), cuda, asan, tsan; fuzz where clang is installed
 set -euo pipefail
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 cd "$root"

@@ -4,6 +4,7 @@
 #include <array>
 #include <cstdint>
 #include <cstring>
+#include <optional>
 #include <string>
 
 #include "absl/strings/string_view.h"
@@ -15,7 +16,8 @@ struct Digest {
   std::array<uint8_t, 32> bytes{};
 
   bool IsZero() const { return *this == Digest{}; }
-  std::string Hex() const;  // 64 lower-case characters
+  std::string Hex() const;                                      // 64 lower-case characters
+  static std::optional<Digest> FromHex(absl::string_view hex);  // none unless those
   // The first 8 bytes, little end first: a short name for maps and logs, never an identity.
   uint64_t Prefix64() const {
     uint64_t value;

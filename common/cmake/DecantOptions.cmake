@@ -28,3 +28,7 @@ if(DECANT_SANITIZE)
   add_compile_options(-fsanitize=${DECANT_SANITIZE} -fno-sanitize-recover=all -fno-omit-frame-pointer)
   add_link_options(-fsanitize=${DECANT_SANITIZE})
 endif()
+if(DECANT_FUZZ)
+  # The libraries too: libFuzzer is led by the branches of what it tests, not by those of the target's few lines.
+  add_compile_options(-fsanitize=fuzzer-no-link)
+endif()

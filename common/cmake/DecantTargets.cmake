@@ -4,7 +4,14 @@
 add_library(decant_flags INTERFACE)
 target_include_directories(decant_flags INTERFACE ${PROJECT_SOURCE_DIR})
 target_compile_options(decant_flags INTERFACE
-  $<$<COMPILE_LANGUAGE:CXX>:-Wall -Wextra -Wpedantic -Wshadow -Wconversion -Werror -ffp-contract=off>)
+  $<$<COMPILE_LANGUAGE:CXX>:-Wall -Wextra -Wpedantic -Wshadow -Wconversion -Werror -ffp-contract=off>
+  # Reads ABSL_GUARDED_BY, which only clang knows.
+  $<$<COMPILE_LANG_AND_ID:CXX,Clang>:-Wthread-safety>)
+
+# The packages are not instrumented: what they order between threads is told to the thread sanitiser by every executable.
+if(DECANT_SANITIZE MATCHES "thread" AND DECANT_TESTS)
+  set(DECANT_EXECUTABLE_SRCS $<TARGET_OBJECTS:decant_tsan>)
+endif()
 
 function(decant_library name)
   cmake_parse_arguments(ARG "" "" "SRCS;DEPS;PRIVATE_DEPS" ${ARGN})
@@ -21,19 +28,22 @@ endfunction()
 
 function(decant_binary name)
   cmake_parse_arguments(ARG "" "" "SRCS;DEPS" ${ARGN})
-  add_executable(${name} ${ARG_SRCS})
+  add_executable(${name} ${ARG_SRCS} ${DECANT_EXECUTABLE_SRCS})
   target_link_libraries(${name} PRIVATE decant_flags ${ARG_DEPS})
 endfunction()
 
 # LABELS e2e, full (needs the SmolLM2 folder) or gpu; no label is the ordinary case.
 function(decant_test name)
   cmake_parse_arguments(ARG "" "TIMEOUT" "SRCS;DEPS;LABELS" ${ARGN})
-  add_executable(${name} ${ARG_SRCS})
+  add_executable(${name} ${ARG_SRCS} ${DECANT_EXECUTABLE_SRCS})
   target_link_libraries(${name} PRIVATE decant_flags ${ARG_DEPS} GTest::gmock GTest::gtest_main)
   # Tests find goldens and the bundled model by this path.
   target_compile_definitions(${name} PRIVATE DECANT_SOURCE_DIR="${PROJECT_SOURCE_DIR}" DECANT_BINARY_DIR="${PROJECT_BINARY_DIR}")
   if(NOT ARG_TIMEOUT)
     set(ARG_TIMEOUT 120)
+  endif()
+  if(DECANT_SANITIZE)
+    math(EXPR ARG_TIMEOUT "${ARG_TIMEOUT} * 4")
   endif()
   add_test(NAME ${name} COMMAND ${name})
   set_tests_properties(${name} PROPERTIES TIMEOUT ${ARG_TIMEOUT} LABELS "${ARG_LABELS}")
@@ -41,7 +51,7 @@ endfunction()
 
 function(decant_bench name)
   cmake_parse_arguments(ARG "" "" "SRCS;DEPS" ${ARGN})
-  add_executable(${name} ${ARG_SRCS})
+  add_executable(${name} ${ARG_SRCS} ${DECANT_EXECUTABLE_SRCS})
   target_link_libraries(${name} PRIVATE decant_flags ${ARG_DEPS})
   target_compile_definitions(${name} PRIVATE DECANT_SOURCE_DIR="${PROJECT_SOURCE_DIR}")
 endfunction()

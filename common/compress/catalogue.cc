@@ -43,11 +43,17 @@ absl::Status Catalogue::Add(Profile profile) {
 }
 
 absl::Status Catalogue::AddCalibration(Calibration calibration) {
-  const std::string model = calibration.model;
-  if (!calibrations_.emplace(model, std::move(calibration)).second) {
-    return absl::AlreadyExistsError(absl::StrCat("model '", model, "' has a calibration; keep one"));
+  if (IsCalibrated(calibration.fingerprint)) {
+    return absl::AlreadyExistsError(absl::StrCat("model '", calibration.model, "' (fingerprint ",
+                                                 calibration.fingerprint.Hex(), ") has a calibration; keep one"));
   }
+  ReplaceCalibration(std::move(calibration));
   return absl::OkStatus();
+}
+
+void Catalogue::ReplaceCalibration(Calibration calibration) {
+  const Digest model = calibration.fingerprint;
+  calibrations_.insert_or_assign(model, std::move(calibration));
 }
 
 absl::StatusOr<Profile> Catalogue::Find(absl::string_view name) const {
@@ -56,9 +62,9 @@ absl::StatusOr<Profile> Catalogue::Find(absl::string_view name) const {
   return absl::NotFoundError(absl::StrCat("profile '", name, "' is unknown; there are ", absl::StrJoin(Names(), ", ")));
 }
 
-absl::StatusOr<Profile> Catalogue::FindFor(absl::string_view name, absl::string_view model_name) const {
+absl::StatusOr<Profile> Catalogue::FindFor(absl::string_view name, const Digest& model) const {
   DECANT_ASSIGN_OR_RETURN(Profile profile, Find(name));
-  const auto calibration = calibrations_.find(std::string(model_name));
+  const auto calibration = calibrations_.find(model);
   if (calibration == calibrations_.end() || profile.allocate == "all_high") return profile;
   const auto alphas = calibration->second.profiles.find(profile.name);
   if (alphas == calibration->second.profiles.end()) return profile;

@@ -212,6 +212,14 @@ absl::StatusOr<Calibration> ParseCalibration(absl::string_view json) {
   Calibration calibration;
   for (const auto& [field, value] : object.items()) {
     if (field == "measured") continue;
+    if (field == "format" && value == "decant calibration v1") continue;
+    if (field == "format") return FieldError(field, value, "'decant calibration v1'; run `decant calibrate` again");
+    if (field == "fingerprint") {
+      const auto digest = Digest::FromHex(value.is_string() ? value.get<std::string>() : "");
+      if (!digest.has_value()) return FieldError(field, value, "64 hexadecimal digits, as `decant inspect` shows them");
+      calibration.fingerprint = *digest;
+      continue;
+    }
     if (field == "model") {
       DECANT_RETURN_IF_ERROR(ReadName(value, field, calibration.model));
       continue;
@@ -228,7 +236,11 @@ absl::StatusOr<Calibration> ParseCalibration(absl::string_view json) {
       if (read.low > read.high) return FieldError(name, alphas, "alpha_low at most alpha_high");
     }
   }
+  if (!object.contains("format")) return absl::InvalidArgumentError("field 'format' is missing");
   if (calibration.model.empty()) return absl::InvalidArgumentError("field 'model' is missing; name the model");
+  if (calibration.fingerprint.IsZero()) {
+    return absl::InvalidArgumentError("field 'fingerprint' is missing; `decant inspect` shows the model's");
+  }
   return calibration;
 }
 

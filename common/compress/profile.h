@@ -72,37 +72,42 @@ absl::StatusOr<Profile> ParseProfile(absl::string_view json);
 // Whether `budget` changes what Compile makes of the profile.
 bool HasBudget(const Profile& profile);
 
-// What was measured for one model: by profile name the two alphas that replace the profile's own.
+// What was measured for one model: by profile name the two alphas that replace the profile's own. The model is known by
+// its fingerprint (ModelFolder), never by its name.
 struct Calibration {
   struct Alphas {
     double high = 0;
     double low = 0;
   };
-  std::string model;
+  std::string model;  // its name, for people
+  Digest fingerprint;
   std::map<std::string, Alphas> profiles;
 };
 
-// {"model": NAME, "profiles": {PROFILE: {"alpha_high": H, "alpha_low": L}}, "measured": anything}: what `decant
-// calibrate` writes. INVALID_ARGUMENT with the field and its value.
+// {"format": "decant calibration v1", "model": NAME, "fingerprint": 64 hexadecimal digits,
+//  "profiles": {PROFILE: {"alpha_high": H, "alpha_low": L}}, "measured": anything}: what `decant calibrate --out`
+// writes. INVALID_ARGUMENT with the field and its value.
 absl::StatusOr<Calibration> ParseCalibration(absl::string_view json);
 
-// The profiles that decant ships, by name; a model's calibrated alphas (catalogue/calibration/<model name>.json)
-// replace the defaults of profiles whose allocation is by threshold.
+// The profiles that decant ships, by name; a model's calibrated alphas (catalogue/calibration has those of the models
+// that decant knows) replace the defaults of profiles whose allocation is by threshold.
 class Catalogue {
  public:
   // The built-in profiles: the JSON files are compiled into the library, so that a binary needs no folder beside it.
   static absl::StatusOr<Catalogue> BuiltIn();
   absl::Status Add(Profile profile);                     // ALREADY_EXISTS for a second profile of a name
   absl::Status AddCalibration(Calibration calibration);  // ALREADY_EXISTS for a second one of a model
+  void ReplaceCalibration(Calibration calibration);      // the one of its model, if there was one
   // NOT_FOUND lists the names there are.
   absl::StatusOr<Profile> Find(absl::string_view name) const;
   // The same with the alphas measured for this model, when there are any; they change its digest.
-  absl::StatusOr<Profile> FindFor(absl::string_view name, absl::string_view model_name) const;
+  absl::StatusOr<Profile> FindFor(absl::string_view name, const Digest& model) const;
+  bool IsCalibrated(const Digest& model) const { return calibrations_.count(model) > 0; }
   std::vector<std::string> Names() const;
 
  private:
   std::map<std::string, Profile> profiles_;
-  std::map<std::string, Calibration> calibrations_;  // by model name
+  std::map<Digest, Calibration> calibrations_;  // by the model's fingerprint
 };
 
 // INVALID_ARGUMENT names the two stages that conflict, or the field that the geometry does not allow (head_dim not a

@@ -7,6 +7,7 @@
 #include "absl/strings/str_cat.h"
 #include "common/base/bytes.h"
 #include "common/base/crc32c.h"
+#include "common/kv/reject_reason.h"
 
 namespace decant {
 namespace {
@@ -47,11 +48,12 @@ uint16_t EnvelopeVersion(absl::string_view batch, int64_t offset) {
 
 absl::StatusOr<absl::string_view> OpenEnvelope(absl::string_view batch, int64_t offset, const Envelope& expected,
                                                absl::string_view what) {
-  const auto lost = [&](const auto&... parts) {
-    return absl::DataLossError(absl::StrCat(what, " at byte ", offset, ": ", parts..., "; treat it as a miss"));
+  const auto lost = [&](absl::string_view reason, const auto&... parts) {
+    return WithRejectReason(
+        absl::DataLossError(absl::StrCat(what, " at byte ", offset, ": ", parts..., "; treat it as a miss")), reason);
   };
   if (offset < 0 || static_cast<uint64_t>(offset) > batch.size())
-    return lost("batch has only ", batch.size(), " bytes");
+    return lost("truncated", "batch has only ", batch.size(), " bytes");
   const absl::string_view rest = batch.substr(static_cast<size_t>(offset));
   ByteReader reader(rest);
   Envelope found;
@@ -60,20 +62,22 @@ absl::StatusOr<absl::string_view> OpenEnvelope(absl::string_view batch, int64_t 
   found.header_bytes = reader.Get<uint16_t>();
   found.total_bytes = reader.Get<uint32_t>();
   found.crc = reader.Get<uint32_t>();
-  if (!reader.ok()) return lost("only ", rest.size(), " bytes left");
-  if (found.magic != expected.magic) return lost("magic ", absl::Hex(found.magic), " is unknown");
+  if (!reader.ok()) return lost("truncated", "only ", rest.size(), " bytes left");
+  if (found.magic != expected.magic) return lost("malformed", "magic ", absl::Hex(found.magic), " is unknown");
   if (found.version != expected.version) {
-    return absl::FailedPreconditionError(absl::StrCat(what, " at byte ", offset, ": version ", found.version,
-                                                      ", but this build reads version ", expected.version,
-                                                      "; run the same release on both sides"));
+    return WithRejectReason(
+        absl::FailedPreconditionError(absl::StrCat(what, " at byte ", offset, ": version ", found.version,
+                                                   ", but this build reads version ", expected.version,
+                                                   "; run the same release on both sides")),
+        "version");
   }
-  if (found.header_bytes != expected.header_bytes) return lost("header of ", found.header_bytes, " bytes");
+  if (found.header_bytes != expected.header_bytes) return lost("malformed", "header of ", found.header_bytes, " bytes");
   if (found.total_bytes < found.header_bytes || found.total_bytes > rest.size() ||
       found.total_bytes % kEnvelopeBytes != 0) {
-    return lost("size ", found.total_bytes, " with ", rest.size(), " bytes left");
+    return lost("truncated", "size ", found.total_bytes, " with ", rest.size(), " bytes left");
   }
   const absl::string_view part = rest.substr(0, found.total_bytes);
-  if (PartCrc(part.data(), part.size()) != found.crc) return lost("checksum differs");
+  if (PartCrc(part.data(), part.size()) != found.crc) return lost("checksum", "checksum differs");
   return part;
 }
 

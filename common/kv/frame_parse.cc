@@ -8,6 +8,7 @@
 #include "common/kv/envelope.h"
 #include "common/kv/frame.h"
 #include "common/kv/frame_fields.h"
+#include "common/kv/reject_reason.h"
 
 namespace decant {
 namespace {
@@ -46,7 +47,8 @@ bool PositionsAreSound(absl::string_view batch, const FrameHeader& header, const
 
 absl::StatusOr<FrameView> ParseFrame(absl::string_view batch, int64_t offset) {
   const auto lost = [&](absl::string_view what) {
-    return absl::DataLossError(absl::StrCat("frame at byte ", offset, ": ", what, "; treat it as a miss"));
+    return WithRejectReason(
+        absl::DataLossError(absl::StrCat("frame at byte ", offset, ": ", what, "; treat it as a miss")), "malformed");
   };
   FrameView view;
   FrameHeader& header = view.header;

@@ -9,12 +9,14 @@
 #define DECANT_COMMON_LINK_FRAME_LINK_H_
 
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <string>
 #include <vector>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "absl/strings/string_view.h"
 #include "absl/time/time.h"
 #include "absl/types/span.h"
 #include "common/base/digest.h"
@@ -62,9 +64,11 @@ class FrameSink {
   virtual absl::StatusOr<MemoryRef> Grant(uint64_t ticket, const BatchHeader& header) = 0;
   // The bytes are in the granted memory and their CRC is right. An error aborts the transfer.
   virtual absl::Status Landed(uint64_t ticket, const BatchHeader& header, MemoryRef memory) = 0;
-  // Every batch has landed. After OK the transfer is committed; an error aborts it.
-  virtual absl::Status Committed(const TransferCommit& commit) = 0;
-  // Called once for every opened transfer that did not commit.
+  // Every batch has landed. `done` runs once, on any thread, perhaps before this returns, and does not block; after OK
+  // the transfer is committed, an error aborts it. It need not run any more once Aborted was called.
+  virtual void Committed(const TransferCommit& commit, std::function<void(const absl::Status&)> done) = 0;
+  // Called once for every opened transfer that did not commit, perhaps while the answer to a commit is outstanding:
+  // that answer then counts for nothing.
   virtual void Aborted(uint64_t ticket, const absl::Status& why) = 0;
 };
 
@@ -84,6 +88,9 @@ class FrameSender {
   // sender.
   virtual absl::Status Commit(TransferCommit commit, absl::Time deadline) = 0;
   virtual void Abort(const absl::Status& why) = 0;
+  // From any thread, at any time: a call that waits for the receiver returns soon with CANCELLED. For a receiver that
+  // hangs; Abort is kinder. Does nothing in links that never wait long.
+  virtual void Cancel() {}
   // Bytes of batches and of the link's own messages written so far.
   virtual int64_t wire_bytes() const = 0;
 };
@@ -93,6 +100,8 @@ class FrameLink {
  public:
   virtual ~FrameLink() = default;
 
+  // Its name in metrics: "loopback", "grpc", "nccl" or "cuda_ipc".
+  virtual absl::string_view kind() const = 0;
   // Opens a transfer to the receiver at `address`.
   virtual absl::StatusOr<std::unique_ptr<FrameSender>> Open(const std::string& address, const TransferOpen& open,
                                                             absl::Time deadline) = 0;

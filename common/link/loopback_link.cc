@@ -1,9 +1,13 @@
 #include "common/link/loopback_link.h"
 
 #include <algorithm>
+#include <memory>
+#include <optional>
 #include <utility>
 
+#include "absl/base/thread_annotations.h"
 #include "absl/strings/str_cat.h"
+#include "absl/synchronization/mutex.h"
 #include "common/base/crc32c.h"
 #include "common/base/status_macros.h"
 
@@ -35,7 +39,7 @@ class LoopbackSender final : public FrameSender {
     commit.ticket = ticket_;
     commit.batches = sequence_;
     commit.payload_bytes = bytes_;
-    absl::Status ended = now_() < deadline ? sink_.Committed(commit) : Late("commit");
+    absl::Status ended = AwaitCommit(commit, deadline);
     if (ended.ok()) {
       committed_ = true;
     } else {
@@ -55,6 +59,27 @@ class LoopbackSender final : public FrameSender {
     return absl::DeadlineExceededError(absl::StrCat("transfer ", ticket_, " ran out of time at the ", what,
                                                     " of batch ", sequence_,
                                                     "; allow more time or free the receiver's memory"));
+  }
+  absl::Status AwaitCommit(const TransferCommit& commit, absl::Time deadline) {
+    if (now_() >= deadline) return Late("commit");
+    struct Answer {
+      absl::Mutex mutex;
+      std::optional<absl::Status> status ABSL_GUARDED_BY(mutex);
+    };
+    const auto answer = std::make_shared<Answer>();  // outlives this wait when the sink is late
+    sink_.Committed(commit, [answer](const absl::Status& status) {
+      absl::MutexLock lock(&answer->mutex);
+      answer->status = status;
+    });
+    for (absl::Duration pause = kFirstPause;; pause = std::min(2 * pause, kLongestPause)) {
+      {
+        absl::MutexLock lock(&answer->mutex);
+        if (answer->status.has_value()) return *answer->status;
+      }
+      const absl::Time time = now_();
+      if (time >= deadline) return Late("commit");
+      wait_(std::min(pause, deadline - time));
+    }
   }
   absl::StatusOr<MemoryRef> Grant(const BatchHeader& header, absl::Time deadline) {
     for (absl::Duration pause = kFirstPause;; pause = std::min(2 * pause, kLongestPause)) {

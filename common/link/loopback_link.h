@@ -25,6 +25,7 @@ class LoopbackLink final : public FrameLink {
   void Add(const std::string& address, FrameSink& sink);
   void Remove(const std::string& address);
 
+  absl::string_view kind() const override { return "loopback"; }
   // UNAVAILABLE when no sink has that address, else what the sink answers.
   absl::StatusOr<std::unique_ptr<FrameSender>> Open(const std::string& address, const TransferOpen& open,
                                                     absl::Time deadline) override;

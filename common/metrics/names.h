@@ -35,8 +35,10 @@ inline constexpr char kPrefillTokensComputed[] = "decant_prefill_tokens_computed
 inline constexpr char kPrefillTokensReused[] = "decant_prefill_tokens_reused_total";
 inline constexpr char kPrefillComputeSeconds[] = "decant_prefill_compute_seconds_total";
 inline constexpr char kEncodeSeconds[] = "decant_encode_seconds_total";
-inline constexpr char kEncodedTokens[] = "decant_encoded_tokens_total";    // tier: high, low, pruned
-inline constexpr char kChunksRejected[] = "decant_chunks_rejected_total";  // reason
+inline constexpr char kEncodedTokens[] = "decant_encoded_tokens_total";          // tier: high, low, pruned
+inline constexpr char kChunksRejected[] = "decant_chunks_rejected_total";        // reason
+inline constexpr char kPublications[] = "decant_publications_total";             // outcome: ok, failed
+inline constexpr char kChunksUnpublished[] = "decant_chunks_unpublished_total";  // reason: room, failed
 
 // Links.
 inline constexpr char kLinkBytes[] = "decant_link_bytes_total";            // link, direction

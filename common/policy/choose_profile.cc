@@ -40,9 +40,12 @@ std::string WhyUnsafe(const ProfileQuestion& question, const ProfileFacts& facts
   }
   if (!facts.quality.has_value()) {
     if (question.floor > 0) {
-      return absl::StrCat("its quality was not measured on this model, floor ", question.floor, " needs it");
+      return absl::StrCat("its quality was not measured on this model (`decant calibrate --table` does), floor ",
+                          question.floor, " needs it");
     }
-    return question.named.empty() ? "its quality was not measured on this model; it can be asked for by name" : "";
+    return question.named.empty() ? "its quality was not measured on this model (`decant calibrate --table` does); it "
+                                    "can be asked for by name"
+                                  : "";
   }
   if (quality < question.floor) return absl::StrCat("quality ", quality, " below floor ", question.floor);
   return "";

@@ -1,4 +1,4 @@
-// The time to first token of one request, from the sizes and rates of its parts (reference: service-aware.md 1.3).
+// The time to first token of one request, from the sizes and rates of its parts.
 //
 // Layers i = 1..L are pipelined. With V bytes per layer of full precision to encode, S the encoder's speed, a the fixed
 // time of a batch, R the bytes per layer on the link, B the link's rate, and I the import's speed:

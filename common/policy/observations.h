@@ -1,5 +1,4 @@
-// What really happened, as running averages that correct the latency model's constants. The learning controller
-// (reference: service-aware.md 6.2) will take this place: same inputs, better averages.
+// What really happened, as running averages that correct the latency model's constants.
 #ifndef DECANT_COMMON_POLICY_OBSERVATIONS_H_
 #define DECANT_COMMON_POLICY_OBSERVATIONS_H_
 

@@ -6,7 +6,7 @@
 namespace decant {
 
 absl::StatusOr<ProfileFacts> FactsOf(const Profile& profile, const Geometry& geometry, RunType run_type,
-                                     absl::string_view model, const ProfileTable* table) {
+                                     const Digest& model, const ProfileTable* table) {
   DECANT_ASSIGN_OR_RETURN(const Recipe recipe, Compile(profile, geometry, run_type));
   ProfileFacts facts;
   facts.name = profile.name;
@@ -25,7 +25,7 @@ absl::StatusOr<ProfileFacts> FactsOf(const Profile& profile, const Geometry& geo
   facts.wire_ratio = cost->wire_ratio;
   facts.resident_ratio = cost->resident_ratio;
   facts.tpot_ratio = cost->tpot_ratio;
-  if (table->model != model) facts.measured_on = table->model;
+  if (table->fingerprint != model) facts.measured_on = table->model;
   return facts;
 }
 

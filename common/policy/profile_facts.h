@@ -38,7 +38,7 @@ struct ProfileFacts {
 // high tier, which is what a profile with thresholds reaches at least. Those of `full` always follow from the run type,
 // and its quality is 1 by definition. `table` may be null.
 absl::StatusOr<ProfileFacts> FactsOf(const Profile& profile, const Geometry& geometry, RunType run_type,
-                                     absl::string_view model, const ProfileTable* table);
+                                     const Digest& model, const ProfileTable* table);
 
 }  // namespace decant
 

@@ -77,13 +77,20 @@ const ProfileCost* ProfileTable::Find(absl::string_view profile) const {
 absl::StatusOr<ProfileTable> ParseProfileTable(absl::string_view text) {
   const json root = json::parse(text.begin(), text.end(), nullptr, /*allow_exceptions=*/false);
   if (!root.is_object()) return absl::InvalidArgumentError("a profile table must be a JSON object");
-  DECANT_RETURN_IF_ERROR(CheckFields(root, {"format", "model", "measured", "profiles"}));
+  DECANT_RETURN_IF_ERROR(CheckFields(root, {"format", "model", "fingerprint", "measured", "profiles"}));
   DECANT_ASSIGN_OR_RETURN(const std::string format, Text(root, "format"));
   if (format != kFormat) {
     return absl::InvalidArgumentError(absl::StrCat("format is '", format, "', this build reads '", kFormat, "'"));
   }
   ProfileTable table;
   DECANT_ASSIGN_OR_RETURN(table.model, Text(root, "model"));
+  DECANT_ASSIGN_OR_RETURN(const std::string fingerprint, Text(root, "fingerprint"));
+  const auto digest = Digest::FromHex(fingerprint);
+  if (!digest.has_value()) {
+    return absl::InvalidArgumentError(absl::StrCat("field fingerprint is '", fingerprint,
+                                                   "', not 64 hexadecimal digits; `decant inspect` shows the model's"));
+  }
+  table.fingerprint = *digest;
   const auto measured = root.find("measured");
   if (measured == root.end() || !measured->is_object()) {
     return absl::InvalidArgumentError("field measured must say how the numbers came about");
@@ -128,12 +135,18 @@ absl::StatusOr<ProfileTables> ProfileTables::BuiltIn() {
 
 absl::Status ProfileTables::Add(ProfileTable table) {
   for (const ProfileTable& other : tables_) {
-    if (other.model == table.model) {
-      return absl::AlreadyExistsError(absl::StrCat("model ", table.model, " has a profile table already"));
+    if (other.fingerprint == table.fingerprint) {
+      return absl::AlreadyExistsError(absl::StrCat("model '", table.model, "' (fingerprint ", table.fingerprint.Hex(),
+                                                   ") has a profile table already"));
     }
   }
   tables_.push_back(std::move(table));
   return absl::OkStatus();
+}
+
+void ProfileTables::Replace(ProfileTable table) {
+  std::erase_if(tables_, [&](const ProfileTable& other) { return other.fingerprint == table.fingerprint; });
+  tables_.push_back(std::move(table));
 }
 
 absl::Status ProfileTables::AddGeneric(ProfileTable table) {
@@ -142,9 +155,9 @@ absl::Status ProfileTables::AddGeneric(ProfileTable table) {
   return absl::OkStatus();
 }
 
-const ProfileTable* ProfileTables::For(absl::string_view model) const {
+const ProfileTable* ProfileTables::For(const Digest& model) const {
   for (const ProfileTable& table : tables_) {
-    if (table.model == model) return &table;
+    if (table.fingerprint == model) return &table;
   }
   return generic_.empty() ? nullptr : &generic_.front();
 }

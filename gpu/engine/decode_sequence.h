@@ -59,7 +59,8 @@ class DecodeSequence {
   bool finished() const { return finished_; }
   int32_t last_token() const { return last_token_; }
   int32_t length() const { return length_; }  // tokens whose K and V the rows have seen
-  // Takes the next token of the answer; `length` grows with every step but the first token came from prefill.
+  // Takes the next token of the answer, the forced one while there are any; `length` grows with every step but the
+  // first token came from prefill.
   StepToken Accept(int32_t token);
   void Advance() { ++length_; }
   void CountMoved(const int64_t* moved);

@@ -5,6 +5,7 @@
 #include "absl/strings/str_cat.h"
 #include "common/base/status_macros.h"
 #include "common/kv/frame.h"
+#include "common/kv/reject_reason.h"
 #include "gpu/kernels/codec/encode_frames.h"
 #include "gpu/kernels/codec/frame_runs.h"
 
@@ -70,24 +71,29 @@ class FramePrefixLoader final : public PrefixLoader {
   absl::Status Expand(int32_t layer, int32_t chunk, StoredFrame bytes, std::vector<ExpandRun>* runs) const {
     DECANT_ASSIGN_OR_RETURN(const FrameView frame, ParseFrame(View(bytes)));
     const FrameHeader& header = frame.header;
-    const auto refused = [&](const auto&... parts) {
-      return absl::FailedPreconditionError(
-          absl::StrCat("stored frame of layer ", layer, ", chunk ", chunk, ": ", parts..., "; treat it as a miss"));
+    const auto refused = [&](absl::string_view reason, const auto&... parts) {
+      return WithRejectReason(
+          absl::FailedPreconditionError(
+              absl::StrCat("stored frame of layer ", layer, ", chunk ", chunk, ": ", parts..., "; treat it as a miss")),
+          reason);
     };
-    if (frame.bytes.size() != bytes.size()) return refused(bytes.size() - frame.bytes.size(), " bytes behind its end");
+    if (frame.bytes.size() != bytes.size())
+      return refused("truncated", bytes.size() - frame.bytes.size(), " bytes behind its end");
     if (header.model_fingerprint != options_.model.Prefix64()) {
-      return refused("model ", absl::Hex(header.model_fingerprint), ", not ", absl::Hex(options_.model.Prefix64()));
+      return refused("fingerprint", "model ", absl::Hex(header.model_fingerprint), ", not ",
+                     absl::Hex(options_.model.Prefix64()));
     }
     if (header.key_form != KeyForm{} || header.k_norm_applied != options_.k_norm)
-      return refused("another state of its keys");
+      return refused("shape", "another state of its keys");
     if (header.layers != 1 || header.first_head != 0 || header.heads != options_.geometry.kv_heads ||
         header.head_dim != options_.geometry.head_dim) {
-      return refused(header.layers, " layers, heads ", header.first_head, " + ", header.heads, " of ", header.head_dim);
+      return refused("shape", header.layers, " layers, heads ", header.first_head, " + ", header.heads, " of ",
+                     header.head_dim);
     }
     if (header.first_position != chunk * options_.chunk_tokens || header.span != options_.chunk_tokens) {
-      return refused("positions ", header.first_position, " + ", header.span);
+      return refused("order", "positions ", header.first_position, " + ", header.span);
     }
-    if (IsTainted(header.provenance)) return refused("provenance ", static_cast<int>(header.provenance));
+    if (IsTainted(header.provenance)) return refused("provenance", "provenance ", static_cast<int>(header.provenance));
     std::vector<ExpandRun> checked;
     DECANT_RETURN_IF_ERROR(AppendExpandRuns(frame, layer, checked));
     if (runs != nullptr) runs->insert(runs->end(), checked.begin(), checked.end());

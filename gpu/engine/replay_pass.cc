@@ -117,15 +117,16 @@ void ReplayPass::ComputeTile(const LayerTap& tap, const Part& part, int32_t firs
   args.kv_heads = config_.kv_heads;
   args.head_dim = config_.head_dim;
   args.scale = 1.0f / std::sqrt(static_cast<float>(config_.head_dim));
-  args.out = transformer_->attention();
+  // Nothing reads what the last layer would give.
+  const bool last = tap.layer + 1 == config_.layers;
+  args.out = last ? nullptr : transformer_->attention();
   args.out_stride = transformer_->attention_stride();
   args.replay = ReplayPeaks{scores, prompt_tokens_, sinks_, part.begin, part.end};
   args.scratch = scratch_.As<void>();
   args.scratch_keys = prompt_tokens_ + longest_;
   args.packed_keys = packed_keys;
   PrefillAttention(stream_, args);
-  // Nothing reads what the last layer would give.
-  if (tap.layer + 1 < config_.layers) transformer_->EndLayer(stream_, tap.layer, residual, rows);
+  if (!last) transformer_->EndLayer(stream_, tap.layer, residual, rows);
 }
 
 void ReplayPass::StoreHeads(const float* rows, int32_t first, int32_t count, const Buffer& to) {

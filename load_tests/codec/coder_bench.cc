@@ -1,8 +1,9 @@
-// The lossless coders on one core, in its own CPU time, beside memcpy of the same bytes in the same round. Rates count bytes of the segment,
-// not of the block.
+// The lossless coders on one core, in its own CPU time, beside memcpy of the same bytes in the same round. Rates count
+// bytes of the segment, not of the block.
 #include <cmath>
 #include <cstring>
 #include <functional>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -60,9 +61,10 @@ struct Case {
   std::string name;
   Coder coder;
   Bytes segment;
+  bool shared = false;  // with a table counted over the whole segment
 };
 
-// Codes `segment` in blocks of `block_bytes`, over and over for about a tenth of a second a round.
+// Codes the segment in blocks of `block_bytes`.
 void Measure(const Case& test, int64_t block_bytes, int rounds, Report& report) {
   const auto bytes = static_cast<int64_t>(test.segment.size());
   const int64_t blocks = bytes / block_bytes;
@@ -70,9 +72,16 @@ void Measure(const Case& test, int64_t block_bytes, int rounds, Report& report) 
   Bytes coded(static_cast<size_t>(blocks * stride));
   std::vector<int64_t> sizes(static_cast<size_t>(blocks));
   Bytes back(test.segment.size());
+  std::optional<SharedRansTable> table;
+  if (test.shared) {
+    RansCounts counts{};
+    CountBlockSymbols(test.coder, test.segment, counts);
+    table = SharedRansTable::Create(counts, CoderAlphabet(test.coder)).value();
+  }
+  const SharedRansTable* shared = table.has_value() ? &*table : nullptr;
+  const auto size_of = [](int64_t size) { return static_cast<size_t>(size); };
   const auto in = [&](int64_t b) {
-    return absl::MakeConstSpan(test.segment)
-        .subspan(static_cast<size_t>(b * block_bytes), static_cast<size_t>(block_bytes));
+    return absl::MakeConstSpan(test.segment).subspan(size_of(b * block_bytes), size_of(block_bytes));
   };
   const auto timed = [&](const std::function<void(int64_t)>& one) {
     const double start = CpuSeconds();
@@ -80,17 +89,15 @@ void Measure(const Case& test, int64_t block_bytes, int rounds, Report& report) 
     return CpuSeconds() - start;
   };
   const auto encode = [&](int64_t b) {
-    const auto size = EncodeBlock(
-        test.coder, in(b), absl::MakeSpan(coded).subspan(static_cast<size_t>(b * stride), static_cast<size_t>(stride)));
+    const auto room = absl::MakeSpan(coded).subspan(size_of(b * stride), size_of(stride));
+    const auto size = EncodeBlock(test.coder, in(b), room, shared);
     DECANT_CHECK(size.ok());
-    sizes[static_cast<size_t>(b)] = *size;
+    sizes[size_of(b)] = *size;
   };
   const auto decode = [&](int64_t b) {
-    const auto block = absl::MakeConstSpan(coded).subspan(static_cast<size_t>(b * stride),
-                                                          static_cast<size_t>(sizes[static_cast<size_t>(b)]));
-    DECANT_CHECK(DecodeBlock(block, absl::MakeSpan(back).subspan(static_cast<size_t>(b * block_bytes),
-                                                                 static_cast<size_t>(block_bytes)))
-                     .ok());
+    const auto block = absl::MakeConstSpan(coded).subspan(size_of(b * stride), size_of(sizes[size_of(b)]));
+    const auto out = absl::MakeSpan(back).subspan(size_of(b * block_bytes), size_of(block_bytes));
+    DECANT_CHECK(DecodeBlock(block, out, shared).ok());
   };
   const auto copy = [&](int64_t b) {
     std::memcpy(back.data() + b * block_bytes, test.segment.data() + b * block_bytes, static_cast<size_t>(block_bytes));
@@ -119,6 +126,9 @@ int Main(int argc, char** argv) {
   const std::vector<Case> cases = {{"rans8_256levels", Coder::kRans8, PackedCodes(bytes, 256, 8)},
                                    {"rans8_25levels", Coder::kRans8, PackedCodes(bytes, 25, 8)},
                                    {"rans4_13levels", Coder::kRans4, PackedCodes(bytes, 13, 4)},
+                                   {"rans4_13levels_shared", Coder::kRans4, PackedCodes(bytes, 13, 4), true},
+                                   {"rans8_pairs_of_13levels", Coder::kRans8, PackedCodes(bytes, 13, 4)},
+                                   {"rans8_fours_of_3levels", Coder::kRans8, PackedCodes(bytes, 3, 2)},
                                    {"rans2_3levels", Coder::kRans2, PackedCodes(bytes, 3, 2)},
                                    {"bf16_exponent", Coder::kBf16Exponent, NormalBf16(bytes)},
                                    {"positions", Coder::kPositions, KeptPositions(bytes)}};

@@ -44,7 +44,7 @@ absl::StatusOr<BenchPrompt> BenchModel::Encode(int32_t tokens, const std::string
   BenchPrompt prompt;
   prompt.tokens = tokens;
   DECANT_ASSIGN_OR_RETURN(const Catalogue catalogue, Catalogue::BuiltIn());
-  DECANT_ASSIGN_OR_RETURN(const Profile found, catalogue.FindFor(profile, folder_.config.name));
+  DECANT_ASSIGN_OR_RETURN(const Profile found, catalogue.FindFor(profile, folder_.fingerprint));
   DECANT_ASSIGN_OR_RETURN(prompt.recipe, Compile(found, folder_.config.geometry(), weights_->run_type()));
   const std::vector<int32_t> ids = Tokens(tokens, seed);
   PrefillOptions prefill;

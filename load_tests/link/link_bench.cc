@@ -109,7 +109,9 @@ class PoolSink final : public FrameSink {
     return MemoryRef{MemorySpace::kHost, pool_ + header.sequence % (kPool / bytes) * bytes, header.bytes};
   }
   absl::Status Landed(uint64_t, const BatchHeader&, MemoryRef) override { return absl::OkStatus(); }
-  absl::Status Committed(const TransferCommit&) override { return absl::OkStatus(); }
+  void Committed(const TransferCommit&, std::function<void(const absl::Status&)> done) override {
+    done(absl::OkStatus());
+  }
   void Aborted(uint64_t, const absl::Status&) override {}
 
  private:

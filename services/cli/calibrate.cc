@@ -116,6 +116,7 @@ absl::Status WriteTable(const CalibrateOptions& options, const LoadedModel& mode
   nlohmann::ordered_json table;
   table["format"] = "decant profile table v1";
   table["model"] = model.weights->config().name;
+  table["fingerprint"] = model.folder.fingerprint.Hex();
   table["measured"] = {{"command", absl::StrCat("decant calibrate --prompts ", options.prompts, " --prompt-tokens ",
                                                 options.prompt_tokens, " --answer-tokens ", options.answer_tokens,
                                                 options.text_file.empty() ? "" : " --text", " --table: quality is the ",
@@ -148,7 +149,9 @@ absl::Status Calibrate(const CalibrateOptions& options) {
   DECANT_ASSIGN_OR_RETURN(const auto prompts, Prompts(options, *model->folder.tokenizer));
   DECANT_ASSIGN_OR_RETURN(const Catalogue catalogue, Catalogue::BuiltIn());
   nlohmann::ordered_json calibration;
+  calibration["format"] = "decant calibration v1";
   calibration["model"] = config.name;
+  calibration["fingerprint"] = model->folder.fingerprint.Hex();
   for (const std::string& name : options.profiles) {
     AlphaSearchOptions search;
     DECANT_ASSIGN_OR_RETURN(search.profile, catalogue.Find(name));
@@ -194,11 +197,13 @@ void AddCalibrate(CLI::App& parser, CommandRun& run) {
                             "at most --loss nats per token beside k8v4 (services/cli/alpha_search.h has the measure).");
   command->add_option("--model", options->folder, "Hugging Face model folder")->required()->type_name("DIR");
   command->add_option("--text", options->text_file, "held-out text; left out, some is made")->type_name("FILE");
-  command->add_option("--out", options->out, "where to write the calibration, as common/compress/catalogue takes it")
+  command
+      ->add_option("--out", options->out,
+                   "where to write the calibration: a .json file in the folder that services take as --tables")
       ->type_name("FILE");
   command
       ->add_option("--table", options->table,
-                   "also measure every profile's quality and cost with these alphas, as common/policy/tables takes it")
+                   "also measure every profile's quality and cost with these alphas; a .json file in the same folder")
       ->type_name("FILE");
   command->add_option("--commit", options->commit, "what the table says it was measured with")->capture_default_str();
   command->add_option("--profile", options->profiles, "profiles to calibrate")->capture_default_str();

@@ -12,7 +12,7 @@ namespace {
 constexpr absl::Duration kExplainLimit = absl::Seconds(10);
 
 absl::Status WithAdvice(const std::string& router, const grpc::Status& status) {
-  const absl::Status plain = FromGrpc(status);
+  absl::Status plain = FromGrpc(status);
   if (!absl::IsUnavailable(plain)) return plain;
   return absl::UnavailableError(absl::StrCat(plain.message(), " (router ", router,
                                              "; if it is not running, start it with `decant up --model DIR`)"));

@@ -17,6 +17,7 @@ void AddGenerate(CLI::App& parser, CommandRun& run);
 void AddExplain(CLI::App& parser, CommandRun& run);
 void AddInspect(CLI::App& parser, CommandRun& run);
 void AddCalibrate(CLI::App& parser, CommandRun& run);
+void AddLab(CLI::App& parser, CommandRun& run);
 
 }  // namespace decant
 

@@ -12,6 +12,7 @@
 #include "services/cli/client.h"
 #include "services/cli/command.h"
 #include "services/cli/stack.h"
+#include "services/rpc/service_main.h"
 
 namespace decant {
 namespace {
@@ -141,6 +142,7 @@ void AddGenerate(CLI::App& parser, CommandRun& run) {
       ->transform(CLI::AsSizeValue(false))
       ->type_name("BYTES")
       ->default_str("256MB");
+  AddTablesFlag(*command, options->stack.tables);
   command->add_option("--threads", options->stack.threads, "threads that compute, with --model; 0 for one per core")
       ->capture_default_str();
   command->add_option("--timeout", options->timeout_s, "seconds after which the request is given up")

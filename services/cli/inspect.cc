@@ -44,14 +44,16 @@ std::string TokenizerKind(const std::string& folder) {
 
 // A tied head is counted once.
 int64_t Parameters(const ModelConfig& c) {
-  const int64_t q = int64_t{c.q_heads} * c.head_dim;
-  const int64_t kv = int64_t{c.kv_heads} * c.head_dim;
-  int64_t layer = c.hidden * (q + 2 * kv) + q * c.hidden + 3 * int64_t{c.hidden} * c.intermediate + 2 * c.hidden;
+  const int64_t hidden = c.hidden;
+  const int64_t head_dim = c.head_dim;
+  const int64_t q = c.q_heads * head_dim;
+  const int64_t kv = c.kv_heads * head_dim;
+  int64_t layer = hidden * (q + 2 * kv) + q * hidden + 3 * hidden * c.intermediate + 2 * hidden;
   if (c.qkv_bias) layer += q + 2 * kv;
-  if (c.output_bias) layer += c.hidden;
-  if (c.qk_norm) layer += 2 * c.head_dim;
-  const int64_t embeddings = int64_t{c.vocabulary} * c.hidden * (c.tied_embeddings ? 1 : 2);
-  return c.layers * layer + embeddings + c.hidden;
+  if (c.output_bias) layer += hidden;
+  if (c.qk_norm) layer += 2 * head_dim;
+  const int64_t embeddings = c.vocabulary * hidden * (c.tied_embeddings ? 1 : 2);
+  return c.layers * layer + embeddings + hidden;
 }
 
 // Bytes per token with every token in the profile's high and, where there is one, low tier.
@@ -61,11 +63,11 @@ struct ProfileBytes {
   int64_t low = 0;
 };
 
-absl::StatusOr<std::vector<ProfileBytes>> BytesOfProfiles(const ModelConfig& config) {
+absl::StatusOr<std::vector<ProfileBytes>> BytesOfProfiles(const ModelConfig& config, const Digest& fingerprint) {
   DECANT_ASSIGN_OR_RETURN(const Catalogue catalogue, Catalogue::BuiltIn());
   std::vector<ProfileBytes> all;
   for (const std::string& name : catalogue.Names()) {
-    DECANT_ASSIGN_OR_RETURN(const Profile profile, catalogue.FindFor(name, config.name));
+    DECANT_ASSIGN_OR_RETURN(const Profile profile, catalogue.FindFor(name, fingerprint));
     DECANT_ASSIGN_OR_RETURN(const Recipe recipe, Compile(profile, config.geometry(), RunType::kBf16));
     const int64_t rows = int64_t{config.layers} * config.kv_heads;
     const auto bytes = [&](FormatId format) {
@@ -126,7 +128,7 @@ void PrintJson(const ModelFolder& folder, const std::vector<ProfileBytes>& profi
 
 absl::Status Inspect(const InspectOptions& options) {
   DECANT_ASSIGN_OR_RETURN(const ModelFolder folder, OpenModelFolder(options.folder));
-  DECANT_ASSIGN_OR_RETURN(const auto profiles, BytesOfProfiles(folder.config));
+  DECANT_ASSIGN_OR_RETURN(const auto profiles, BytesOfProfiles(folder.config, folder.fingerprint));
   if (options.json) {
     PrintJson(folder, profiles);
   } else {

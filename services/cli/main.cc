@@ -17,6 +17,7 @@ int main(int argc, char** argv) {
   decant::AddExplain(parser, run);
   decant::AddInspect(parser, run);
   decant::AddCalibrate(parser, run);
+  decant::AddLab(parser, run);
   CLI11_PARSE(parser, argc, argv);
   const absl::Status status = run();
   if (status.ok()) return 0;

@@ -20,7 +20,7 @@ absl::StatusOr<std::vector<Recipe>> Recipes(const LoadedModel& model, const Cali
   DECANT_ASSIGN_OR_RETURN(const Catalogue catalogue, Catalogue::BuiltIn());
   std::vector<Recipe> recipes;
   for (const std::string& name : catalogue.Names()) {
-    DECANT_ASSIGN_OR_RETURN(Profile profile, catalogue.FindFor(name, model.weights->config().name));
+    DECANT_ASSIGN_OR_RETURN(Profile profile, catalogue.FindFor(name, model.folder.fingerprint));
     if (const auto alphas = calibration.profiles.find(name); alphas != calibration.profiles.end()) {
       profile.alpha_high = alphas->second.high;
       profile.alpha_low = alphas->second.low;

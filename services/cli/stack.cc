@@ -5,6 +5,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "common/base/status_macros.h"
+#include "services/rpc/service_main.h"
 
 namespace decant {
 namespace {
@@ -35,32 +36,36 @@ Stack::~Stack() {
 absl::Status Stack::StartAll(const StackOptions& options) {
   const std::string metrics = options.metrics ? "127.0.0.1:0" : "";
   DECANT_ASSIGN_OR_RETURN(model_, LoadedModel::Load(options.model_folder, options.dtype, options.threads));
+  DECANT_RETURN_IF_ERROR(TellMissingMeasurements(options.tables, model_->folder));
   PoolOptions pool;
   pool.metrics = metrics;
+  pool.tables = options.tables;
   pool.pool_bytes = options.pool_bytes;
-  DECANT_ASSIGN_OR_RETURN(pool_, PoolApp::Create(pool));
+  DECANT_ASSIGN_OR_RETURN(pool_, CreatePoolApp(pool));
   DECANT_RETURN_IF_ERROR(pool_->Start());
   RouterOptions router;
   router.listen = absl::StrCat("127.0.0.1:", options.port);
   router.metrics = metrics;
   router.model_folder = options.model_folder;
   router.pool = pool_->address();
-  DECANT_ASSIGN_OR_RETURN(router_, RouterApp::Create(router));
+  DECANT_ASSIGN_OR_RETURN(router_, CreateRouterApp(router));
   DECANT_RETURN_IF_ERROR(router_->Start());
   for (int i = 0; i < options.decode_workers; ++i) {
     DecodeAppOptions decode;
     decode.metrics = metrics;
+    decode.tables = options.tables;
     decode.router = router_->address();
     decode.kv_budget_bytes = options.kv_budget_bytes;
-    DECANT_ASSIGN_OR_RETURN(auto app, DecodeApp::Create(model_, decode));
+    DECANT_ASSIGN_OR_RETURN(auto app, CreateDecodeApp(model_, decode));
     decodes_.push_back(std::move(app));
     DECANT_RETURN_IF_ERROR(decodes_.back()->Start());
   }
   for (int i = 0; i < options.prefill_workers; ++i) {
     PrefillAppOptions prefill;
     prefill.metrics = metrics;
+    prefill.tables = options.tables;
     prefill.router = router_->address();
-    DECANT_ASSIGN_OR_RETURN(auto app, PrefillApp::Create(model_, prefill));
+    DECANT_ASSIGN_OR_RETURN(auto app, CreatePrefillApp(model_, prefill));
     prefills_.push_back(std::move(app));
     DECANT_RETURN_IF_ERROR(prefills_.back()->Start());
   }

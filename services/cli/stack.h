@@ -17,6 +17,7 @@ namespace decant {
 
 struct StackOptions {
   std::string model_folder;
+  std::string tables;  // folder of the user's measurements; empty: none
   std::string dtype = "auto";
   int threads = 0;  // of the host device; 0 = one per core
   int port = 0;     // of the router; 0 = any free one
@@ -44,10 +45,10 @@ class Stack {
   absl::Status StartAll(const StackOptions& options);
 
   std::shared_ptr<const LoadedModel> model_;
-  std::unique_ptr<PoolApp> pool_;
-  std::vector<std::unique_ptr<DecodeApp>> decodes_;
-  std::vector<std::unique_ptr<PrefillApp>> prefills_;
-  std::unique_ptr<RouterApp> router_;
+  std::unique_ptr<ServiceApp> pool_;
+  std::vector<std::unique_ptr<WorkerApp>> decodes_;
+  std::vector<std::unique_ptr<WorkerApp>> prefills_;
+  std::unique_ptr<ServiceApp> router_;
 };
 
 }  // namespace decant

@@ -5,6 +5,7 @@
 #include "common/base/status_macros.h"
 #include "services/cli/command.h"
 #include "services/cli/stack.h"
+#include "services/rpc/service_main.h"
 #include "services/rpc/stop_signal.h"
 
 namespace decant {
@@ -48,6 +49,7 @@ void AddUp(CLI::App& parser, CommandRun& run) {
       ->transform(CLI::AsSizeValue(false))
       ->type_name("BYTES")
       ->default_str("256MB");
+  AddTablesFlag(*command, options->tables);
   command->add_option("--dtype", options->dtype, "run type; auto is bf16 where the processor multiplies it")
       ->check(CLI::IsMember({"auto", "bf16", "f32"}))
       ->capture_default_str();

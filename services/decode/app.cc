@@ -5,11 +5,11 @@
 
 #include "common/base/status_macros.h"
 #include "common/kv/frame.h"
+#include "common/policy/measurements.h"
 #include "services/decode/decode.h"
 #include "services/decode/decode_rpc.h"
+#include "services/rpc/grpc_link.h"
 #include "services/rpc/metrics.h"
-#include "services/rpc/server.h"
-#include "services/rpc/worker_rpc.h"
 
 namespace decant {
 namespace {
@@ -19,94 +19,58 @@ uint64_t RandomSeed() {
   return (static_cast<uint64_t>(device()) << 32) | device();
 }
 
-class App final : public DecodeApp {
+class DecodeRole final : public WorkerRole {
  public:
-  App(std::shared_ptr<const LoadedModel> model, DecodeAppOptions options)
-      : model_(std::move(model)), options_(std::move(options)), stream_(model_->device->NewStream()) {}
+  explicit DecodeRole(std::shared_ptr<const LoadedModel> model)
+      : model_(std::move(model)), stream_(model_->device->NewStream()) {}
 
-  ~App() override {
-    registration_.reset();
-    if (worker_ != nullptr) worker_->Stop();
-  }
-
-  absl::Status Make() {
+  absl::Status Make(const DecodeAppOptions& options) {
     const Weights& weights = *model_->weights;
     DecodeOptions batch_options;
-    batch_options.kv_budget_bytes = options_.kv_budget_bytes;
-    batch_options.max_sequences = options_.max_sequences;
+    batch_options.kv_budget_bytes = options.kv_budget_bytes;
+    batch_options.max_sequences = options.max_sequences;
     batch_options.model = model_->folder.fingerprint;
+    kv_budget_bytes_ = options.kv_budget_bytes;
     DECANT_ASSIGN_OR_RETURN(auto batch, DecodeBatch::Create(weights, *stream_, batch_options));
     DecodeCoreOptions core;
     core.model = model_->folder.fingerprint;
-    core.model_name = weights.config().name;
     core.geometry = weights.config().geometry();
     core.run_type = weights.run_type();
     core.max_positions = weights.config().max_positions;
     core.frame_version = kFrameVersion;
-    DECANT_ASSIGN_OR_RETURN(core.catalogue, Catalogue::BuiltIn());
-    core.waiting_limit = options_.waiting_limit;
-    core.open_limit = options_.open_limit;
-    core.progress_limit = options_.progress_limit;
+    DECANT_ASSIGN_OR_RETURN(Measurements measurements, LoadMeasurements(options.tables));
+    core.catalogue = std::move(measurements.catalogue);
+    core.waiting_limit = options.waiting_limit;
+    core.open_limit = options.open_limit;
+    core.progress_limit = options.progress_limit;
     core.ticket_seed = RandomSeed();
-    core.metrics = DecodeMetrics::In(metrics_);
+    core.metrics = DecodeMetrics::In(metrics_, kGrpcLinkKind);
     core_ = std::make_unique<Decode>(std::move(batch), std::move(core));
     TransferServeOptions transfers;
     transfers.max_batch_bytes = DecodeCoreOptions().landing_bytes;
     service_ = std::make_unique<DecodeService>(*core_, transfers);
-    worker_ = std::make_unique<WorkerService>(Description(), [this] { return Load(); });
     return absl::OkStatus();
   }
 
-  absl::Status Start() override {
-    core_->Start();
-    ServerOptions server;
-    server.listen = options_.listen;
-    server.metrics_listen = options_.metrics;
-    server.metrics = &metrics_;
-    server.services = {service_.get(), worker_.get()};
-    server.drain_limit = options_.drain_limit;
-    server.on_drain = [this](absl::Time limit) {
-      core_->Drain(limit);
-      worker_->Stop();
-    };
-    DECANT_ASSIGN_OR_RETURN(server_, Server::Start(std::move(server)));
-    if (!options_.router.empty()) RegisterWith(options_.router);
-    return absl::OkStatus();
-  }
+  Metrics& metrics() override { return metrics_; }
+  grpc::Service* service() override { return service_.get(); }
+  void Start() override { core_->Start(); }
+  void Drain(absl::Time limit) override { core_->Drain(limit); }
 
-  std::string address() const override { return server_->address(); }
-  std::string metrics_address() const override { return server_->metrics_address(); }
-
-  void RegisterWith(const std::string& router) override {
-    registration_ = std::make_unique<Registration>(channels_, router, server_->address(), v1::WORKER_KIND_DECODE);
-  }
-
-  absl::Status WaitRegistered(absl::Time deadline) override { return registration_->WaitRegistered(deadline); }
-
-  void Drain() override {
-    registration_.reset();
-    if (server_ != nullptr) server_->Drain();
-  }
-
- private:
-  v1::DescribeReply Description() const {
+  v1::DescribeReply Describe() const override {
     const Weights& weights = *model_->weights;
     v1::DescribeReply description;
     description.set_kind(v1::WORKER_KIND_DECODE);
     *description.mutable_model() =
         ToProto(ServedModel{model_->folder.fingerprint, weights.config().geometry(), weights.run_type(),
-                               weights.config().max_positions, weights.config().name});
+                            weights.config().max_positions, weights.config().name});
     description.set_device(model_->device->name());
-    description.add_links(v1::LINK_KIND_GRPC);
-    description.set_host(HostName());
-    description.set_link_bits_per_s(options_.link_bits_per_s);
-    description.set_kv_budget_bytes(options_.kv_budget_bytes);
+    description.set_kv_budget_bytes(kv_budget_bytes_);
     description.set_page_bytes(core_->page_bytes());
-    description.set_frame_version(kFrameVersion);
     return description;
   }
 
-  v1::Load Load() const {
+  v1::Load Load() const override {
     const DecodeLoad now = core_->load();
     v1::Load load;
     load.set_running(now.running);
@@ -118,26 +82,22 @@ class App final : public DecodeApp {
     return load;
   }
 
-  // Destroyed from the last to the first: the server before what it serves.
+ private:
   const std::shared_ptr<const LoadedModel> model_;
-  const DecodeAppOptions options_;
+  int64_t kv_budget_bytes_ = 0;
   Metrics metrics_;
-  Channels channels_;
   const std::unique_ptr<Stream> stream_;
   std::unique_ptr<Decode> core_;
   std::unique_ptr<DecodeService> service_;
-  std::unique_ptr<WorkerService> worker_;
-  std::unique_ptr<Server> server_;
-  std::unique_ptr<Registration> registration_;
 };
 
 }  // namespace
 
-absl::StatusOr<std::unique_ptr<DecodeApp>> DecodeApp::Create(std::shared_ptr<const LoadedModel> model,
-                                                             DecodeAppOptions options) {
-  auto app = std::make_unique<App>(std::move(model), std::move(options));
-  DECANT_RETURN_IF_ERROR(app->Make());
-  return std::unique_ptr<DecodeApp>(std::move(app));
+absl::StatusOr<std::unique_ptr<WorkerApp>> CreateDecodeApp(std::shared_ptr<const LoadedModel> model,
+                                                           DecodeAppOptions options) {
+  auto role = std::make_unique<DecodeRole>(std::move(model));
+  DECANT_RETURN_IF_ERROR(role->Make(options));
+  return std::make_unique<WorkerApp>(std::move(options), std::move(role));
 }
 
 }  // namespace decant

@@ -31,12 +31,12 @@
 #include "gpu/engine/decode_batch.h"
 #include "services/decode/landing.h"
 #include "services/decode/metrics.h"
+#include "services/rpc/log.h"
 
 namespace decant {
 
 struct DecodeCoreOptions {
   Digest model;  // fingerprint; KV of any other is refused
-  std::string model_name;
   Geometry geometry;
   RunType run_type = RunType::kBf16;
   int32_t max_positions = 0;
@@ -114,11 +114,11 @@ class Decode final : public FrameSink {
   // Gives the pages back before the next step, in any state; unknown tickets are ignored.
   void Release(uint64_t ticket);
 
-  // FrameSink. Committed waits for the engine thread to take in the last batches, at most commit_limit.
+  // FrameSink. A commit is answered when the engine thread has taken in the last batches, or after commit_limit.
   absl::Status Open(const TransferOpen& open) override;
   absl::StatusOr<MemoryRef> Grant(uint64_t ticket, const BatchHeader& header) override;
   absl::Status Landed(uint64_t ticket, const BatchHeader& header, MemoryRef memory) override;
-  absl::Status Committed(const TransferCommit& commit) override;
+  void Committed(const TransferCommit& commit, std::function<void(const absl::Status&)> done) override;
   void Aborted(uint64_t ticket, const absl::Status& why) override;
 
   DecodeLoad load() const;
@@ -141,8 +141,9 @@ class Decode final : public FrameSink {
     absl::Time deadline;
     std::optional<SequenceId> sequence;
     uint64_t next_batch = 0;
-    std::vector<MemoryRef> granted;  // and not yet landed
-    absl::Status error;              // why it ended
+    std::vector<MemoryRef> granted;                      // and not yet landed
+    absl::Status error;                                  // why it ended
+    std::function<void(const absl::Status&)> committed;  // until the commit was answered
     std::shared_ptr<AnswerReceiver> receiver;
     std::vector<int32_t> unread;      // tokens from before the receiver came
     int64_t sent = 0;                 // to the receiver
@@ -152,14 +153,15 @@ class Decode final : public FrameSink {
   // Engine thread only.
   void TryReserve();
   absl::Status Import(uint64_t ticket, MemoryRef memory);
-  absl::Status Join(const TransferCommit& commit);
+  void Join(const TransferCommit& commit);
   void Step();
   void Deliver(uint64_t ticket, int32_t token, bool finished, bool stopped);
   void Flush(uint64_t ticket);
-  void End(uint64_t ticket, const absl::Status& why);
+  void End(uint64_t ticket, const absl::Status& cause);
   void ExpireLate();
   void Loop();
 
+  absl::Status CheckCommit(const TransferCommit& commit) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   absl::StatusOr<SequenceOptions> OptionsOf(const Reservation& reservation) const;
   void Post(std::function<void()> work) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) { work_.push_back(std::move(work)); }
   Entry* Find(uint64_t ticket) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
@@ -168,6 +170,7 @@ class Decode final : public FrameSink {
   const DecodeCoreOptions options_;
   const std::unique_ptr<DecodeBatch> batch_;
   const int64_t total_pages_;
+  BoundedLog abort_log_;
   absl::flat_hash_map<SequenceId, uint64_t> tickets_;  // of joined sequences; engine thread only
   int64_t steps_ = 0;
   int64_t measured_steps_ = 0;

@@ -84,9 +84,11 @@ void Decode::ExpireLate() {
                                                                              " of the reservation")));
           break;
         case State::kOpen:
-          late.emplace_back(ticket,
-                            absl::DeadlineExceededError(absl::StrCat("the transfer made no progress for ",
-                                                                     absl::FormatDuration(options_.progress_limit))));
+          late.emplace_back(ticket, absl::DeadlineExceededError(
+                                        entry.committed ? absl::StrCat("the last batches were not taken in within ",
+                                                                       absl::FormatDuration(options_.commit_limit))
+                                                        : absl::StrCat("the transfer made no progress for ",
+                                                                       absl::FormatDuration(options_.progress_limit))));
           break;
         case State::kRunning:
           late.emplace_back(ticket, absl::DeadlineExceededError(absl::StrCat(
@@ -120,34 +122,35 @@ absl::Status Decode::Import(uint64_t ticket, MemoryRef memory) {
   return status;
 }
 
-absl::Status Decode::Join(const TransferCommit& commit) {
+// Nothing is left to answer when the ticket has ended meanwhile: whatever ended it has answered.
+void Decode::Join(const TransferCommit& commit) {
   std::optional<SequenceId> sequence;
   Reservation reservation;
   {
     absl::MutexLock lock(&mutex_);
     const Entry* entry = Find(commit.ticket);
-    if (entry == nullptr) return absl::NotFoundError(absl::StrCat("ticket ", commit.ticket, " has ended"));
-    if (!entry->sequence.has_value()) return entry->error;
+    if (entry == nullptr || !entry->sequence.has_value() || !entry->committed) return;
     sequence = entry->sequence;
     reservation = entry->reservation;
   }
-  const absl::Status joined = batch_->Join(*sequence, commit.first_token);
-  if (!joined.ok()) {
+  if (const absl::Status joined = batch_->Join(*sequence, commit.first_token); !joined.ok()) {
     End(commit.ticket, joined);
-    return joined;
+    return;
   }
   tickets_[*sequence] = commit.ticket;
+  std::function<void(const absl::Status&)> committed;
   {
     absl::MutexLock lock(&mutex_);
     Entry& entry = entries_.at(commit.ticket);
     entry.state = State::kRunning;
     entry.deadline = entry.receiver != nullptr ? absl::InfiniteFuture() : options_.now() + options_.open_limit;
+    committed = std::exchange(entry.committed, nullptr);
   }
+  committed(absl::OkStatus());
   options_.metrics.committed.Increment();
   const auto& ends = reservation.end_tokens;
   const bool stopped = commit.finished || std::find(ends.begin(), ends.end(), commit.first_token) != ends.end();
   Deliver(commit.ticket, commit.first_token, stopped || reservation.max_tokens == 1, stopped);
-  return absl::OkStatus();
 }
 
 void Decode::Step() {
@@ -221,7 +224,8 @@ void Decode::Flush(uint64_t ticket) {
   }
 }
 
-void Decode::End(uint64_t ticket, const absl::Status& why) {
+void Decode::End(uint64_t ticket, const absl::Status& cause) {
+  const absl::Status why = cause.ok() ? absl::AbortedError("the ticket was ended without a reason") : cause;
   Entry ended;
   {
     absl::MutexLock lock(&mutex_);
@@ -231,6 +235,7 @@ void Decode::End(uint64_t ticket, const absl::Status& why) {
     ended.sequence = std::exchange(entry->sequence, std::nullopt);
     ended.done = std::exchange(entry->done, nullptr);
     ended.receiver = std::exchange(entry->receiver, nullptr);
+    ended.committed = std::exchange(entry->committed, nullptr);
     if (entry->state == State::kOpen) {
       entry->state = State::kEnded;
       entry->error = why;
@@ -244,6 +249,7 @@ void Decode::End(uint64_t ticket, const absl::Status& why) {
     batch_->Remove(*ended.sequence);
   }
   if (ended.done) ended.done(why);
+  if (ended.committed) ended.committed(why);
   if (ended.receiver != nullptr) ended.receiver->Finish(why);
 }
 

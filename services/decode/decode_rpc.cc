@@ -81,6 +81,7 @@ grpc::ServerUnaryReactor* DecodeService::Reserve(grpc::CallbackServerContext* /*
     message.set_ticket_ms(static_cast<int32_t>(absl::ToInt64Milliseconds(granted->limit)));
     answer->Finish(std::move(message));
   });
+  // A ticket that was granted to a client that never learnt of it would hold its pages until its limit.
   answer->OnCancel([this, ticket] { core_.Release(ticket); });
   return answer->reactor();
 }

@@ -1,6 +1,5 @@
 // The receiving end of transfers: calls of links, on their threads.
 #include <algorithm>
-#include <memory>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -71,45 +70,43 @@ absl::Status Decode::Landed(uint64_t ticket, const BatchHeader& header, MemoryRe
   return absl::OkStatus();
 }
 
-absl::Status Decode::Committed(const TransferCommit& commit) {
-  struct Result {
-    absl::Mutex mutex;
-    bool set = false;
-    absl::Status status;
-  };
-  auto result = std::make_shared<Result>();
+absl::Status Decode::CheckCommit(const TransferCommit& commit) {
+  const Entry* entry = Find(commit.ticket);
+  if (entry == nullptr) return absl::NotFoundError(absl::StrCat("ticket ", commit.ticket, " has ended"));
+  if (entry->state == State::kEnded) return entry->error;
+  if (entry->state != State::kOpen || entry->committed || commit.batches != entry->next_batch ||
+      !entry->granted.empty() || commit.prompt_tokens != entry->reservation.prompt_tokens) {
+    return absl::FailedPreconditionError(
+        absl::StrCat("the commit names ", commit.batches, " batches of ", commit.prompt_tokens, " tokens, but ",
+                     entry->next_batch, " batches of ", entry->reservation.prompt_tokens, " tokens came"));
+  }
+  return absl::OkStatus();
+}
+
+void Decode::Committed(const TransferCommit& commit, std::function<void(const absl::Status&)> done) {
+  absl::Status refusal;
   {
     absl::MutexLock lock(&mutex_);
-    Entry* entry = Find(commit.ticket);
-    if (entry == nullptr) return absl::NotFoundError(absl::StrCat("ticket ", commit.ticket, " has ended"));
-    if (entry->state == State::kEnded) return entry->error;
-    if (entry->state != State::kOpen || commit.batches != entry->next_batch || !entry->granted.empty() ||
-        commit.prompt_tokens != entry->reservation.prompt_tokens) {
-      return absl::FailedPreconditionError(
-          absl::StrCat("the commit names ", commit.batches, " batches of ", commit.prompt_tokens, " tokens, but ",
-                       entry->next_batch, " batches of ", entry->reservation.prompt_tokens, " tokens came"));
+    refusal = CheckCommit(commit);
+    if (refusal.ok()) {
+      Entry& entry = entries_.at(commit.ticket);
+      entry.deadline = options_.now() + options_.commit_limit;
+      entry.committed = std::move(done);
+      Post([this, commit] { Join(commit); });
     }
-    entry->deadline = options_.now() + options_.commit_limit;
-    Post([this, commit, result] {
-      absl::Status status = Join(commit);
-      absl::MutexLock result_lock(&result->mutex);
-      result->status = std::move(status);
-      result->set = true;
-    });
   }
-  absl::MutexLock lock(&result->mutex);
-  if (!result->mutex.AwaitWithTimeout(absl::Condition(&result->set), options_.commit_limit)) {
-    return absl::DeadlineExceededError(
-        absl::StrCat("the last batches were not taken in within ", absl::FormatDuration(options_.commit_limit)));
-  }
-  return result->status;
+  if (!refusal.ok()) done(refusal);
 }
 
 void Decode::Aborted(uint64_t ticket, const absl::Status& why) {
   options_.metrics.aborted.Increment();
+  abort_log_.Log(options_.now(), LogLevel::kWarning,
+                 absl::StrCat("transfer ", ticket, " was aborted: ", why.message()));
+  std::function<void(const absl::Status&)> unanswered;  // destroyed after the lock is gone
   absl::MutexLock lock(&mutex_);
   Entry* entry = Find(ticket);
   if (entry == nullptr) return;
+  unanswered.swap(entry->committed);
   for (const MemoryRef& memory : entry->granted) landing_.Give(memory);
   entry->granted.clear();
   if (entry->state == State::kEnded) {

@@ -1,13 +1,15 @@
 #ifndef DECANT_SERVICES_DECODE_METRICS_H_
 #define DECANT_SERVICES_DECODE_METRICS_H_
 
+#include "absl/strings/string_view.h"
 #include "services/rpc/metrics.h"
 
 namespace decant {
 
 // What a decode worker counts; a default one counts nothing.
 struct DecodeMetrics {
-  static DecodeMetrics In(Metrics& metrics);
+  // `link` names the kind of link that frames come by.
+  static DecodeMetrics In(Metrics& metrics, absl::string_view link);
 
   Counter tokens;
   Counter steps;

@@ -7,6 +7,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/synchronization/mutex.h"
 #include "common/base/status_macros.h"
+#include "common/policy/measurements.h"
 #include "services/pool/pool_rpc.h"
 #include "services/rpc/metrics.h"
 #include "services/rpc/server.h"
@@ -48,7 +49,7 @@ class Expirer {
   std::thread thread_;
 };
 
-class ServingPool final : public PoolApp {
+class ServingPool final : public ServiceApp {
  public:
   ServingPool(PoolOptions options, const PoolLimits& limits, Catalogue catalogue, ProfileTables tables)
       : options_(std::move(options)),
@@ -84,7 +85,7 @@ class ServingPool final : public PoolApp {
 
 }  // namespace
 
-absl::StatusOr<std::unique_ptr<PoolApp>> PoolApp::Create(PoolOptions options) {
+absl::StatusOr<std::unique_ptr<ServiceApp>> CreatePoolApp(PoolOptions options) {
   if (options.pool_bytes < 0) {
     return absl::InvalidArgumentError(absl::StrCat("pool_bytes is ", options.pool_bytes, "; it must not be negative"));
   }
@@ -100,9 +101,9 @@ absl::StatusOr<std::unique_ptr<PoolApp>> PoolApp::Create(PoolOptions options) {
   limits.lease = options.lease;
   limits.publish_idle = options.publish_idle;
   limits.fetch_bits_per_s = options.fetch_bits_per_s;
-  DECANT_ASSIGN_OR_RETURN(Catalogue catalogue, Catalogue::BuiltIn());
-  DECANT_ASSIGN_OR_RETURN(ProfileTables tables, ProfileTables::BuiltIn());
-  return std::make_unique<ServingPool>(std::move(options), limits, std::move(catalogue), std::move(tables));
+  DECANT_ASSIGN_OR_RETURN(Measurements measurements, LoadMeasurements(options.tables));
+  return std::make_unique<ServingPool>(std::move(options), limits, std::move(measurements.catalogue),
+                                       std::move(measurements.tables));
 }
 
 }  // namespace decant

@@ -1,68 +1,16 @@
 #include "services/pool/convert_rpc.h"
 
-#include <cstring>
-#include <utility>
-
-#include "absl/strings/str_cat.h"
 #include "common/base/status_macros.h"
+#include "services/rpc/candidate_rpc.h"
 #include "services/rpc/worker_rpc.h"
 
 namespace decant {
 namespace {
 
-absl::StatusOr<Digest> DigestOf(const std::string& bytes, const char* field, bool may_be_empty = false) {
-  Digest digest;
-  if (bytes.empty() && may_be_empty) return digest;
-  if (bytes.size() != digest.bytes.size()) {
-    return absl::InvalidArgumentError(absl::StrCat(field, " has ", bytes.size(), " bytes instead of 32"));
-  }
-  std::memcpy(digest.bytes.data(), bytes.data(), bytes.size());
-  return digest;
-}
-
-std::string BytesOf(const Digest& digest) {
-  return std::string(reinterpret_cast<const char*>(digest.bytes.data()), digest.bytes.size());
-}
-
-WorkerLoad LoadOf(const v1::Load& proto) {
-  WorkerLoad load;
-  load.running = proto.running();
-  load.waiting = proto.waiting();
-  load.free_pages = proto.free_pages();
-  load.total_pages = proto.total_pages();
-  load.prefill_tokens_per_s = proto.prefill_tokens_per_s();
-  load.decode_steps_per_s = proto.decode_steps_per_s();
-  load.encode_bytes_per_s = proto.encode_bytes_per_s();
-  load.draining = proto.draining();
-  return load;
-}
-
-LinkKind KindOf(v1::LinkKind kind) {
-  switch (kind) {
-    case v1::LINK_KIND_LOOPBACK:
-      return LinkKind::kLoopback;
-    case v1::LINK_KIND_GRPC:
-      return LinkKind::kGrpc;
-    case v1::LINK_KIND_NCCL:
-      return LinkKind::kNccl;
-    case v1::LINK_KIND_CUDA_IPC:
-      return LinkKind::kCudaIpc;
-    default:
-      return LinkKind::kUnspecified;
-  }
-}
-
-PairCandidate CandidateOf(const v1::Candidate& proto) {
-  PairCandidate pair;
-  pair.prefill = proto.prefill();
-  pair.decode = proto.decode();
-  pair.link = KindOf(proto.link());
-  pair.link_bits_per_s = proto.link_bits_per_s();
-  pair.prefill_load = LoadOf(proto.prefill_load());
-  pair.decode_load = LoadOf(proto.decode_load());
-  pair.prefill_queued_tokens = proto.prefill_queued_tokens();
-  pair.decode_page_bytes = proto.decode_page_bytes();
-  return pair;
+// A chunk's parent and context may be none.
+absl::StatusOr<Digest> OptionalDigest(const std::string& bytes, absl::string_view what) {
+  if (bytes.empty()) return Digest();
+  return DigestFromBytes(bytes, what);
 }
 
 }  // namespace
@@ -74,10 +22,11 @@ absl::StatusOr<PoolModel> PoolModelFrom(const v1::ModelIdentity& proto) {
 
 absl::StatusOr<PlanDemand> FromProto(const v1::PlanRequest& proto) {
   PlanDemand demand;
+  demand.request_id = proto.request_id();
   demand.tenant = proto.tenant();
   DECANT_ASSIGN_OR_RETURN(demand.model, PoolModelFrom(proto.model()));
   for (const std::string& key : proto.chunk_keys()) {
-    DECANT_ASSIGN_OR_RETURN(const Digest digest, DigestOf(key, "a chunk key"));
+    DECANT_ASSIGN_OR_RETURN(const Digest digest, DigestFromBytes(key, "a chunk key"));
     demand.chunk_keys.push_back(digest);
   }
   demand.chunk_tokens = proto.chunk_tokens();
@@ -87,7 +36,7 @@ absl::StatusOr<PlanDemand> FromProto(const v1::PlanRequest& proto) {
   demand.tpot_ms = proto.slo().tpot_ms();
   demand.floor = proto.fidelity_floor();
   demand.profile = proto.profile();
-  for (const v1::Candidate& candidate : proto.candidates()) demand.candidates.push_back(CandidateOf(candidate));
+  for (const v1::Candidate& candidate : proto.candidates()) demand.candidates.push_back(FromProto(candidate));
   return demand;
 }
 
@@ -98,9 +47,9 @@ absl::StatusOr<PublishStart> FromProto(const v1::PublishOpen& proto) {
   start.profile = proto.profile();
   for (const v1::PublishOpen::Chunk& chunk : proto.chunks()) {
     OfferedChunk offered;
-    DECANT_ASSIGN_OR_RETURN(offered.key, DigestOf(chunk.key(), "chunk.key"));
-    DECANT_ASSIGN_OR_RETURN(offered.parent, DigestOf(chunk.parent(), "chunk.parent", true));
-    DECANT_ASSIGN_OR_RETURN(offered.context, DigestOf(chunk.context(), "chunk.context", true));
+    DECANT_ASSIGN_OR_RETURN(offered.key, DigestFromBytes(chunk.key(), "chunk.key"));
+    DECANT_ASSIGN_OR_RETURN(offered.parent, OptionalDigest(chunk.parent(), "chunk.parent"));
+    DECANT_ASSIGN_OR_RETURN(offered.context, OptionalDigest(chunk.context(), "chunk.context"));
     offered.first_token = chunk.first_token();
     offered.tokens = chunk.tokens();
     offered.quality = chunk.quality();
@@ -113,8 +62,8 @@ absl::StatusOr<std::vector<WantedChunk>> FromProto(const google::protobuf::Repea
   std::vector<WantedChunk> wanted;
   for (const v1::PlannedChunk& chunk : chunks) {
     WantedChunk want;
-    DECANT_ASSIGN_OR_RETURN(want.key, DigestOf(chunk.key(), "chunk.key"));
-    DECANT_ASSIGN_OR_RETURN(want.variant, DigestOf(chunk.variant(), "chunk.variant"));
+    DECANT_ASSIGN_OR_RETURN(want.key, DigestFromBytes(chunk.key(), "chunk.key"));
+    DECANT_ASSIGN_OR_RETURN(want.variant, DigestFromBytes(chunk.variant(), "chunk.variant"));
     wanted.push_back(want);
   }
   return wanted;
@@ -157,11 +106,11 @@ v1::PlanReply ToProto(const PlanOffer& offer) {
   }
   for (const Variant& variant : offer.prefix) {
     v1::PlannedChunk& chunk = *reply.add_prefix();
-    chunk.set_key(BytesOf(variant.key));
+    chunk.set_key(DigestBytes(variant.key));
     chunk.set_first_token(variant.first_token);
     chunk.set_tokens(variant.tokens);
     chunk.set_profile(variant.profile_name);
-    chunk.set_variant(BytesOf(VariantDigest(variant.profile, variant.context)));
+    chunk.set_variant(DigestBytes(VariantDigest(variant.profile, variant.context)));
     chunk.set_bytes(variant.bytes);
     chunk.set_quality(variant.quality);
     chunk.set_provenance(static_cast<v1::Provenance>(variant.provenance));

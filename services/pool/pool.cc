@@ -140,7 +140,7 @@ Variant Pool::VariantOf(const Publishing& publishing, size_t chunk) const {
   if (!offered.context.IsZero()) variant.provenance = std::max(variant.provenance, Provenance::kQuantised);
   variant.bytes = tier_.FrameBytes(variant.entry);
   // What the publisher states can only lower what was measured.
-  const ProfileTable* table = tables_.For(start.model.name);
+  const ProfileTable* table = tables_.For(start.model.fingerprint);
   const ProfileCost* cost = table == nullptr ? nullptr : table->Find(recipe.profile);
   const double measured = recipe.exact() ? 1 : (cost == nullptr ? 0 : cost->quality);
   const bool same_prefix = offered.context == start.chunks.front().context;

@@ -28,6 +28,7 @@ struct PoolModel {
 // ---- Plan.
 
 struct PlanDemand {
+  std::string request_id;  // settles ties between pairs
   std::string tenant;
   PoolModel model;
   std::vector<Digest> chunk_keys;  // of whole chunks, in order

@@ -5,13 +5,13 @@
 #include <algorithm>
 #include <map>
 #include <optional>
-#include <tuple>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "common/base/check.h"
 #include "common/base/status_macros.h"
 #include "common/index/keys.h"
+#include "common/policy/placement.h"
 #include "common/policy/profile_facts.h"
 #include "services/pool/pool.h"
 
@@ -30,11 +30,11 @@ struct Lineup {
 absl::StatusOr<Lineup> LineUp(const PoolModel& model, const Catalogue& catalogue, const ProfileTable* table) {
   Lineup lineup;
   for (const std::string& name : catalogue.Names()) {
-    DECANT_ASSIGN_OR_RETURN(const Profile profile, catalogue.FindFor(name, model.name));
-    absl::StatusOr<ProfileFacts> facts = FactsOf(profile, model.geometry, model.run_type, model.name, table);
+    DECANT_ASSIGN_OR_RETURN(const Profile profile, catalogue.FindFor(name, model.fingerprint));
+    absl::StatusOr<ProfileFacts> facts = FactsOf(profile, model.geometry, model.run_type, model.fingerprint, table);
     if (!facts.ok()) continue;  // e.g. a head_dim that its format does not allow
     DECANT_ASSIGN_OR_RETURN(const Profile form,
-                            catalogue.FindFor(profile.shareable.empty() ? name : profile.shareable, model.name));
+                            catalogue.FindFor(profile.shareable.empty() ? name : profile.shareable, model.fingerprint));
     lineup.facts.push_back(*std::move(facts));
     lineup.forms.push_back(form.digest);
   }
@@ -60,28 +60,24 @@ PrefixOffer OfferOf(absl::Span<const Variant> prefix, const ProfileFacts& facts)
   return offer;
 }
 
-auto StandingOf(const PairOffer& pair) { return std::make_tuple(!pair.choice.has_room, !pair.choice.keeps_pace); }
-
-// Best first. Learned rates are never quite the same, so "as quick as the quickest" has a tolerance; it is measured
-// from the quickest of each group, because a comparison with a tolerance between any two would be no ordering. Who of a
-// group goes first is a matter of load.
-void SortPairs(absl::Span<const PairCandidate> candidates, absl::Span<PairOffer> pairs) {
-  const auto speed = [](const PairOffer& p) { return std::make_tuple(StandingOf(p), p.choice.predicted_ttft_ms); };
-  const auto burden = [&](const PairOffer& p) {
-    const PairCandidate& pair = candidates[static_cast<size_t>(p.candidate)];
-    return std::make_tuple(int64_t{pair.decode_load.waiting} + pair.decode_load.running, pair.prefill_queued_tokens,
-                           -p.choice.quality, p.choice.predicted_ttft_ms);
-  };
-  std::stable_sort(pairs.begin(), pairs.end(),
-                   [&](const PairOffer& a, const PairOffer& b) { return speed(a) < speed(b); });
-  for (auto group = pairs.begin(); group != pairs.end();) {
-    const double quick_ms = WithTolerance(group->choice.predicted_ttft_ms, group->choice.queue_ms);
-    const auto end = std::find_if(group, pairs.end(), [&](const PairOffer& p) {
-      return StandingOf(p) != StandingOf(*group) || p.choice.predicted_ttft_ms > quick_ms;
-    });
-    std::stable_sort(group, end, [&](const PairOffer& a, const PairOffer& b) { return burden(a) < burden(b); });
-    group = end;
+// Best first.
+void SortOffers(const PlanDemand& demand, absl::Span<PairOffer> offers) {
+  std::vector<PairMerit> merits;
+  for (size_t i = 0; i < offers.size(); ++i) {
+    const ProfileChoice& choice = offers[i].choice;
+    PairMerit merit;
+    merit.pair = &demand.candidates[static_cast<size_t>(offers[i].candidate)];
+    merit.index = i;
+    merit.standing = (choice.has_room ? 0 : 2) + (choice.keeps_pace ? 0 : 1);
+    merit.ttft_ms = choice.predicted_ttft_ms;
+    merit.queue_ms = choice.queue_ms;
+    merit.quality = choice.quality;
+    merits.push_back(merit);
   }
+  SortPairs(demand.request_id, merits);
+  std::vector<PairOffer> sorted;
+  for (const PairMerit& merit : merits) sorted.push_back(std::move(offers[merit.index]));
+  std::move(sorted.begin(), sorted.end(), offers.begin());
 }
 
 }  // namespace
@@ -111,7 +107,7 @@ absl::Status Pool::CheckDemand(const PlanDemand& demand) const {
 }
 
 absl::StatusOr<PlanOffer> Pool::PriceAndChoose(const PlanDemand& demand) {
-  DECANT_ASSIGN_OR_RETURN(Lineup lineup, LineUp(demand.model, catalogue_, tables_.For(demand.model.name)));
+  DECANT_ASSIGN_OR_RETURN(Lineup lineup, LineUp(demand.model, catalogue_, tables_.For(demand.model.fingerprint)));
   std::map<std::pair<Digest, bool>, PrefixMatch> matches;  // by form, and whether only exact chunks will do
   std::vector<const PrefixMatch*> match_of;
   PrefixMatch nothing;
@@ -156,7 +152,7 @@ absl::StatusOr<PlanOffer> Pool::PriceAndChoose(const PlanDemand& demand) {
     offer.pairs.push_back(PairOffer{static_cast<int32_t>(i), std::move(choice)});
   }
   if (offer.pairs.empty()) return absl::UnavailableError("every candidate pair has a worker that is draining");
-  SortPairs(demand.candidates, absl::MakeSpan(offer.pairs));
+  SortOffers(demand, absl::MakeSpan(offer.pairs));
 
   const std::string& chosen = offer.pairs.front().choice.profile;
   const auto facts = std::find_if(lineup.facts.begin(), lineup.facts.end(),
@@ -173,7 +169,7 @@ absl::StatusOr<PlanOffer> Pool::PriceAndChoose(const PlanDemand& demand) {
     const PairCandidate& pair = demand.candidates[static_cast<size_t>(offer.pairs[i].candidate)];
     DECANT_ASSIGN_OR_RETURN(offer.pairs[i].choice, ChooseProfile(question, lineup.facts, pair, observations_));
   }
-  SortPairs(demand.candidates, absl::MakeSpan(offer.pairs).subspan(1));
+  SortOffers(demand, absl::MakeSpan(offer.pairs).subspan(1));
   return offer;
 }
 

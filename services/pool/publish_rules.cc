@@ -53,7 +53,7 @@ absl::StatusOr<std::shared_ptr<const PublishRules>> PublishRules::Create(Publish
     return absl::InvalidArgumentError(absl::StrCat("model '", start.model.name, "' with ", geometry.layers,
                                                    " layers and ", geometry.kv_heads, " kv heads cannot be stored"));
   }
-  const absl::StatusOr<Profile> profile = catalogue.FindFor(start.profile, start.model.name);
+  const absl::StatusOr<Profile> profile = catalogue.FindFor(start.profile, start.model.fingerprint);
   if (!profile.ok()) return absl::InvalidArgumentError(profile.status().message());
   DECANT_ASSIGN_OR_RETURN(Recipe recipe, Compile(*profile, geometry, start.model.run_type));
   if (recipe.allocation != Allocation::kAllHigh || recipe.shareable != profile->name) {

@@ -83,6 +83,8 @@ class ChunkSink {
  public:
   virtual ~ChunkSink() = default;
   virtual absl::StatusOr<PublishCounts> Publish(const Publication& publication, absl::Time deadline) = 0;
+  // Ends every Publish under way soon, and later ones at once, with CANCELLED.
+  virtual void Cancel() = 0;
 };
 
 }  // namespace decant

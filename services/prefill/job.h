@@ -42,6 +42,8 @@ struct PrefillOutcome {
   int32_t tokens_computed = 0;
   int32_t tokens_reused = 0;
   std::string miss_reason;  // why fewer tokens than planned were reused; empty when none fell away
+  std::string miss_label;   // the same as one of kRejectReasons
+  int32_t chunks_missed = 0;
   int64_t full_bytes = 0;
   int64_t wire_bytes = 0;
   TokenCounts counts;
@@ -52,6 +54,7 @@ struct PrefillOutcome {
   absl::Duration encode;   // both forms
   absl::Duration wire;     // inside the link
   int32_t chunks_to_publish = 0;
+  int32_t chunks_without_room = 0;  // that would have been published, too
 };
 
 }  // namespace decant

@@ -1,13 +1,18 @@
 #ifndef DECANT_SERVICES_PREFILL_METRICS_H_
 #define DECANT_SERVICES_PREFILL_METRICS_H_
 
+#include <map>
+#include <string>
+
+#include "absl/strings/string_view.h"
 #include "services/rpc/metrics.h"
 
 namespace decant {
 
 // What a prefill worker counts; a default one counts nothing.
 struct PrefillMetrics {
-  static PrefillMetrics In(Metrics& metrics);
+  // `link` names the kind of link that frames leave by.
+  static PrefillMetrics In(Metrics& metrics, absl::string_view link);
 
   Counter tokens_computed;
   Counter tokens_reused;
@@ -16,7 +21,11 @@ struct PrefillMetrics {
   Counter encoded_high;
   Counter encoded_low;
   Counter encoded_pruned;
-  Counter chunks_rejected;
+  Counter published;
+  Counter publish_failed;
+  Counter unpublished_room;
+  Counter unpublished_failed;
+  std::map<std::string, Counter> chunks_rejected;  // by reason: kRejectReasons
   Counter sent_bytes;
   Counter committed;
   Counter aborted;

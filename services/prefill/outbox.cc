@@ -7,12 +7,17 @@
 #include "common/base/status_macros.h"
 
 namespace decant {
+namespace {
+
+constexpr absl::Duration kMoment = absl::Milliseconds(500);
+
+}  // namespace
 
 Outbox::Outbox(std::unique_ptr<FrameSender> sender, OutboxOptions options)
     : options_(options), sender_(std::move(sender)), thread_([this] { Loop(); }) {}
 
 Outbox::~Outbox() {
-  Abort(absl::CancelledError("the transfer was given up"));
+  CutShort(absl::CancelledError("the transfer was given up"));
   thread_.join();
 }
 
@@ -21,7 +26,7 @@ absl::Status Outbox::Add(std::vector<OutboxPiece> pieces, std::shared_ptr<const 
   const auto room = [this]() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
     return !error_.ok() || queued_bytes_ < options_.queue_bytes;
   };
-  if (!mutex_.AwaitWithDeadline(absl::Condition(&room), deadline)) {
+  if (!mutex_.AwaitWithTimeout(absl::Condition(&room), deadline - options_.now())) {
     return absl::DeadlineExceededError(absl::StrCat("the link did not take ", queued_bytes_, " bytes in time"));
   }
   if (!error_.ok()) return error_;
@@ -66,6 +71,12 @@ void Outbox::Abort(absl::Status why) {
   if (error_.ok()) error_ = std::move(why);
 }
 
+void Outbox::CutShort(absl::Status why) {
+  Abort(std::move(why));
+  absl::MutexLock lock(&mutex_);
+  if (!mutex_.AwaitWithTimeout(absl::Condition(&ended_), kMoment)) sender_->Cancel();
+}
+
 bool Outbox::ended() const {
   absl::MutexLock lock(&mutex_);
   return ended_;
@@ -73,7 +84,7 @@ bool Outbox::ended() const {
 
 bool Outbox::WaitEnded(absl::Time deadline) {
   absl::MutexLock lock(&mutex_);
-  return mutex_.AwaitWithDeadline(absl::Condition(&ended_), deadline);
+  return mutex_.AwaitWithTimeout(absl::Condition(&ended_), deadline - options_.now());
 }
 
 void Outbox::Loop() {
@@ -99,13 +110,13 @@ void Outbox::Loop() {
       queued_bytes_ -= bytes;
       if (status.ok() && batch.empty() && released_ && ending_.has_value()) {
         commit = ending_->commit;
-        commit_deadline = std::min(ending_->deadline, absl::Now() + options_.commit_limit);
+        commit_deadline = std::min(ending_->deadline, options_.now() + options_.commit_limit);
       }
     }
     if (!status.ok()) break;
-    const absl::Time start = absl::Now();
+    const absl::Time start = options_.now();
     status = commit.has_value() ? sender_->Commit(*commit, commit_deadline) : SendNext(std::move(batch));
-    wire_ += absl::Now() - start;
+    wire_ += options_.now() - start;
     if (commit.has_value() && status.ok()) {
       End(status);
       return;
@@ -125,7 +136,7 @@ absl::Status Outbox::SendNext(std::vector<Queued> batch) {
       unacknowledged_.push_back(std::move(queued.keep));
     }
   }
-  const absl::Time deadline = absl::Now() + options_.send_limit;
+  const absl::Time deadline = options_.now() + options_.send_limit;
   DECANT_RETURN_IF_ERROR(sender_->Send(last_layer_, parts, deadline));
   if (unacknowledged_size_ < options_.unacknowledged_bytes) return absl::OkStatus();
   DECANT_RETURN_IF_ERROR(sender_->Flush(deadline));

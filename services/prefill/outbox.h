@@ -13,6 +13,7 @@
 #include "absl/base/thread_annotations.h"
 #include "absl/status/status.h"
 #include "absl/synchronization/mutex.h"
+#include "absl/time/clock.h"
 #include "absl/time/time.h"
 #include "common/link/frame_link.h"
 
@@ -33,6 +34,7 @@ struct OutboxOptions {
   absl::Duration commit_limit = absl::Seconds(10);   // for the commit, from when it is sent
   // While there is nothing to send, an empty batch this often says that the sender is alive and computing.
   absl::Duration sign_of_life = absl::Milliseconds(1500);
+  std::function<absl::Time()> now = absl::Now;
 };
 
 struct TransferEnd {
@@ -46,7 +48,7 @@ class Outbox {
  public:
   // Sends nothing before Release, which lets a caller forget what it has added and start again.
   Outbox(std::unique_ptr<FrameSender> sender, OutboxOptions options);
-  // Aborts the transfer unless it has committed. Waits for a send under way.
+  // Aborts the transfer unless it has committed, and cuts a send under way short.
   ~Outbox();
   Outbox(const Outbox&) = delete;
   Outbox& operator=(const Outbox&) = delete;
@@ -60,8 +62,10 @@ class Outbox {
   // Ends the transfer for good, one way or the other, at the latest `commit_limit` after the last batch; `done` runs
   // once on the outbox's thread. REQUIRES: released.
   void Commit(const TransferCommit& commit, absl::Time deadline, std::function<void(const TransferEnd&)> done);
-  // The same without the good way.
+  // The same without the good way. A send under way ends first.
   void Abort(absl::Status why);
+  // Abort that cuts a send under way short, when decode does not hear of `why` within a moment.
+  void CutShort(absl::Status why);
   // After `done` has run, or the abort was carried out.
   bool ended() const;
   // False when that was not the case before `deadline`.

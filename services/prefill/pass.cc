@@ -14,8 +14,24 @@ namespace decant {
 namespace {
 
 // Adds the time until the end of the scope to `total`.
-auto Timed(absl::Duration& total) {
-  return absl::MakeCleanup([&total, start = absl::Now()] { total += absl::Now() - start; });
+auto Timed(absl::Duration& total, const std::function<absl::Time()>& now) {
+  return absl::MakeCleanup([&total, &now, start = now()] { total += now() - start; });
+}
+
+// A layer of `frames` alone, without what stands between and behind them.
+Publication::Layer CopyOf(uint32_t layer, absl::Span<const ConstMemoryRef> frames) {
+  auto bytes = std::make_shared<std::vector<uint8_t>>();
+  for (const ConstMemoryRef& frame : frames) {
+    const auto* from = static_cast<const uint8_t*>(frame.address);
+    bytes->insert(bytes->end(), from, from + frame.bytes);
+  }
+  Publication::Layer copy{layer, {}, bytes};
+  int64_t offset = 0;
+  for (const ConstMemoryRef& frame : frames) {
+    copy.frames.push_back(ConstMemoryRef{MemorySpace::kHost, bytes->data() + offset, frame.bytes});
+    offset += frame.bytes;
+  }
+  return copy;
 }
 
 }  // namespace
@@ -32,12 +48,12 @@ absl::Status Pass::Prepare() {
   if (job_.chunk_tokens < 1) {
     return absl::InvalidArgumentError(absl::StrCat("chunks of ", job_.chunk_tokens, " tokens cannot be"));
   }
-  DECANT_ASSIGN_OR_RETURN(const Profile profile, world_.catalogue.FindFor(job_.profile, world_.model_name));
+  DECANT_ASSIGN_OR_RETURN(const Profile profile, world_.catalogue.FindFor(job_.profile, world_.model));
   DECANT_ASSIGN_OR_RETURN(recipe_, Compile(profile, geometry, run_type));
   plan_ = PlanPrefix(job_, recipe_, world_.catalogue, geometry);
   usable_ = plan_.chunks();
   if (job_.publish && !job_.pool_address.empty()) {
-    DECANT_ASSIGN_OR_RETURN(const Profile form, world_.catalogue.FindFor(recipe_.shareable, world_.model_name));
+    DECANT_ASSIGN_OR_RETURN(const Profile form, world_.catalogue.FindFor(recipe_.shareable, world_.model));
     DECANT_ASSIGN_OR_RETURN(shareable_, Compile(form, geometry, run_type));
   }
   if (usable_ == 0) return absl::OkStatus();
@@ -53,12 +69,13 @@ absl::Status Pass::Prepare() {
   order.tenant = job_.tenant;
   order.lease = job_.lease;
   order.chunks.assign(job_.prefix.begin(), job_.prefix.begin() + usable_);
-  const absl::Time deadline = std::min(job_.deadline, absl::Now() + world_.fetch_limit);
+  const absl::Time deadline = std::min(job_.deadline, world_.now() + world_.fetch_limit);
   PrefixFetch::Options fetching;
   fetching.layers = geometry.layers;
   fetching.chunk_tokens = job_.chunk_tokens;
   fetching.formats = plan_.formats;
-  fetching.limit = deadline - absl::Now();
+  fetching.limit = deadline - world_.now();
+  fetching.now = world_.now;
   fetch_ = std::make_unique<PrefixFetch>(world_.source.Fetch(order, deadline), *loader_, std::move(fetching));
   return absl::OkStatus();
 }
@@ -71,7 +88,7 @@ absl::Status Pass::Run() {
   open.model_fingerprint = job_.model;
   open.frame_version = world_.frame_version;
   // Every other prompt of this worker waits meanwhile.
-  const absl::Time deadline = std::min(job_.deadline, absl::Now() + world_.open_limit);
+  const absl::Time deadline = std::min(job_.deadline, world_.now() + world_.open_limit);
   DECANT_ASSIGN_OR_RETURN(auto sender, world_.link.Open(job_.decode_address, open, deadline));
   outbox_ = std::make_unique<Outbox>(std::move(sender), world_.outbox);
 
@@ -87,7 +104,12 @@ absl::Status Pass::Run() {
   outcome_.tokens_reused = reused_tokens();
   outcome_.tokens_computed = prompt_tokens() - reused_tokens();
   outcome_.full_bytes = prompt_tokens() * world_.weights.config().geometry().full_bytes_per_token();
-  outcome_.miss_reason = fetch_ != nullptr && usable_ < plan_.chunks() ? fetch_->miss_reason() : plan_.miss_reason;
+  const bool fell_away = fetch_ != nullptr && usable_ < plan_.chunks();
+  outcome_.miss_reason = fell_away ? fetch_->miss_reason() : plan_.miss_reason;
+  if (!outcome_.miss_reason.empty()) {
+    outcome_.miss_label = fell_away ? fetch_->miss_label() : "plan";
+    outcome_.chunks_missed = static_cast<int32_t>(job_.prefix.size()) - usable_;
+  }
   outcome_.chunks_to_publish = static_cast<int32_t>(publication_.chunks.size());
   std::vector<LoadedChunk> loaded;
   for (int32_t chunk = 0; chunk < usable_; ++chunk) {
@@ -124,11 +146,11 @@ absl::StatusOr<Pass::Layers> Pass::ComputeLayers() {
   PromptVisitor visitor;
   visitor.before_layer = [this, &began](int32_t layer) {
     const absl::Status status = BeforeLayer(layer);
-    began = absl::Now();
+    began = world_.now();
     return status;
   };
   visitor.after_layer = [this, &began](const LayerTap& /*tap*/) {
-    outcome_.compute += absl::Now() - began;
+    outcome_.compute += world_.now() - began;
     return absl::OkStatus();
   };
   visitor.on_layers = [this](absl::Span<const LayerTap> layers) { return OnLayers(layers); };
@@ -142,7 +164,7 @@ absl::StatusOr<Pass::Layers> Pass::ComputeLayers() {
 absl::Status Pass::BeforeLayer(int32_t layer) {
   if (world_.gate != nullptr) world_.gate->BeforeLayer(job_.request_id, layer);
   if (cancelled_) return absl::CancelledError("the request was cancelled");
-  if (absl::Now() > job_.deadline) {
+  if (world_.now() > job_.deadline) {
     return absl::DeadlineExceededError(
         absl::StrCat("prefill reached layer ", layer, " of ", world_.weights.config().layers, " in time"));
   }
@@ -151,7 +173,7 @@ absl::Status Pass::BeforeLayer(int32_t layer) {
 
 // ABORTED when the prefix turns out shorter: the layers are then computed anew.
 absl::Status Pass::LoadPrefix(int32_t layer) {
-  auto loading = Timed(outcome_.load);
+  auto loading = Timed(outcome_.load, world_.now);
   // A full outbox can only drain once all stored frames have been checked.
   usable_ = outbox_->full() ? fetch_->WaitAll() : fetch_->WaitLayer(layer);
   if (prefix_shrank()) return absl::AbortedError("the stored prefix ends sooner than planned");
@@ -159,7 +181,7 @@ absl::Status Pass::LoadPrefix(int32_t layer) {
 }
 
 absl::Status Pass::OnLayers(absl::Span<const LayerTap> layers) {
-  auto encoding = Timed(outcome_.encode);
+  auto encoding = Timed(outcome_.encode, world_.now);
   if (encoder_ == nullptr) DECANT_RETURN_IF_ERROR(MakeEncoders());
   if (recipe_.needs_all_layers()) DECANT_RETURN_IF_ERROR(encoder_->SelectAll(world_.stream, layers));
   for (const LayerTap& tap : layers) {
@@ -245,24 +267,39 @@ absl::Status Pass::KeepForPublication(const LayerTap& tap, const std::shared_ptr
     DECANT_ASSIGN_OR_RETURN(EncodedLayer encoded, share_encoder_->Encode(world_.stream, tap, usable_));
     layer = std::make_shared<const EncodedLayer>(std::move(encoded));
   }
-  const auto held = static_cast<int64_t>(layer->batch.size());
-  if (tap.layer == 0 && held * world_.weights.config().layers > world_.publish_room_bytes) {
-    publication_.chunks.clear();  // a miss later costs less than memory now
-    return absl::OkStatus();
-  }
-  Publication::Layer kept;
-  kept.layer = static_cast<uint32_t>(tap.layer);
+  std::vector<ConstMemoryRef> frames;
   const int32_t first = publication_.chunks.front().first_token;
   const int32_t end = publication_.chunks.back().first_token + job_.chunk_tokens;
   for (const EncodedChunk& chunk : layer->chunks) {
     if (chunk.first_token < first || chunk.first_token >= end) continue;
-    kept.frames.push_back(
-        ConstMemoryRef{MemorySpace::kHost, layer->batch.data() + chunk.frame_offset, chunk.frame_bytes});
+    frames.push_back(ConstMemoryRef{MemorySpace::kHost, layer->batch.data() + chunk.frame_offset, chunk.frame_bytes});
   }
-  kept.keep = layer;
-  publication_.bytes += held;
-  publication_.layers.push_back(std::move(kept));
+  // The layers to come are taken to be like this one; should one be larger, it cuts again.
+  const int64_t room = (world_.publish_room_bytes - publication_.bytes) / (world_.weights.config().layers - tap.layer);
+  const auto held = static_cast<int64_t>(layer->batch.size());
+  if (held <= room) {
+    publication_.bytes += held;
+    publication_.layers.push_back({static_cast<uint32_t>(tap.layer), std::move(frames), layer});
+    return absl::OkStatus();
+  }
+  CutPublication(frames, room);
+  if (frames.empty()) return absl::OkStatus();
+  publication_.layers.push_back(CopyOf(static_cast<uint32_t>(tap.layer), frames));
+  for (const ConstMemoryRef& frame : frames) publication_.bytes += frame.bytes;
   return absl::OkStatus();
+}
+
+// Keeps as many leading chunks as have `room` bytes in this layer: a shorter prefix is of use, too.
+void Pass::CutPublication(std::vector<ConstMemoryRef>& frames, int64_t room) {
+  size_t fit = 0;
+  for (int64_t bytes = 0; fit < frames.size() && bytes + frames[fit].bytes <= room; ++fit) bytes += frames[fit].bytes;
+  outcome_.chunks_without_room += static_cast<int32_t>(publication_.chunks.size() - fit);
+  frames.resize(fit);
+  publication_.chunks.resize(fit);
+  for (Publication::Layer& layer : publication_.layers) layer.frames.resize(fit);
+  if (fit > 0) return;
+  publication_.layers.clear();
+  publication_.bytes = 0;
 }
 
 std::optional<Publication> Pass::TakePublication() {

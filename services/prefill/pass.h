@@ -6,12 +6,14 @@
 #include <algorithm>
 #include <atomic>
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <string>
 #include <vector>
 
 #include "absl/status/status.h"
+#include "absl/time/clock.h"
 #include "common/compress/profile.h"
 #include "common/link/frame_link.h"
 #include "gpu/engine/layer_encoder.h"
@@ -40,14 +42,15 @@ struct PassWorld {
   ChunkSource& source;
   const Catalogue& catalogue;
   const Tokenizer* tokenizer = nullptr;  // of replay instructions; null: profiles with a replay are refused
-  std::string model_name;
-  std::string sender;  // how this worker names itself to decode
+  Digest model;                          // fingerprint
+  std::string sender;                    // how this worker names itself to decode
   uint32_t frame_version = 0;
   absl::Duration fetch_limit;
   absl::Duration open_limit;       // for decode to take the transfer
   int64_t publish_room_bytes = 0;  // what a publication may hold at most
   OutboxOptions outbox;
   LayerGate* gate = nullptr;  // may be null
+  std::function<absl::Time()> now = absl::Now;
 };
 
 class Pass {
@@ -79,6 +82,7 @@ class Pass {
   std::vector<OutboxPiece> PiecesOf(const EncodedLayer& layer) const;
   absl::Status KeepForPublication(const LayerTap& tap, const std::shared_ptr<const EncodedLayer>& sent);
   void PlanPublication();
+  void CutPublication(std::vector<ConstMemoryRef>& frames, int64_t room);
 
   int32_t reused_tokens() const { return usable_ * job_.chunk_tokens; }
   int32_t forwarded() const { return std::min(usable_, plan_.forwarded); }

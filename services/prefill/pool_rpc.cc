@@ -2,9 +2,9 @@
 
 #include <utility>
 
+#include "absl/cleanup/cleanup.h"
 #include "common/base/status_macros.h"
 #include "decant/v1/pool.pb.h"
-#include "services/rpc/frame_stream.h"
 
 namespace decant {
 namespace {
@@ -70,6 +70,15 @@ absl::StatusOr<std::unique_ptr<ChunkStream>> PoolClient::Fetch(const FetchOrder&
 
 absl::StatusOr<PublishCounts> PoolClient::Publish(const Publication& publication, absl::Time deadline) {
   const auto upload = FrameUpload::Start(channels_.Get(publication.pool_address), kPublishMethod, deadline);
+  {
+    absl::MutexLock lock(&mutex_);
+    if (cancelled_) return absl::CancelledError("this prefill worker is stopping");
+    uploads_.insert(upload.get());
+  }
+  const auto leave = absl::MakeCleanup([&] {
+    absl::MutexLock lock(&mutex_);
+    uploads_.erase(upload.get());
+  });
   DECANT_RETURN_IF_ERROR(upload->Write(SmallFrame(FrameKind::kOpen, OpenBytes(publication, model_))));
   uint64_t sequence = 0;
   for (const Publication::Layer& layer : publication.layers) {
@@ -92,6 +101,12 @@ absl::StatusOr<PublishCounts> PoolClient::Publish(const Publication& publication
   v1::PublishReply reply;
   if (!reply.ParseFromString(bytes)) return absl::DataLossError("the pool's answer to a publish cannot be read");
   return PublishCounts{reply.stored(), reply.known(), reply.refused()};
+}
+
+void PoolClient::Cancel() {
+  absl::MutexLock lock(&mutex_);
+  cancelled_ = true;
+  for (FrameUpload* upload : uploads_) upload->Cancel();
 }
 
 }  // namespace decant

@@ -4,8 +4,12 @@
 
 #include <memory>
 
+#include "absl/base/thread_annotations.h"
+#include "absl/container/flat_hash_set.h"
+#include "absl/synchronization/mutex.h"
 #include "services/prefill/chunk_store.h"
 #include "services/rpc/channel.h"
+#include "services/rpc/frame_stream.h"
 #include "services/rpc/worker_rpc.h"
 
 namespace decant {
@@ -18,10 +22,14 @@ class PoolClient final : public ChunkSource, public ChunkSink {
 
   absl::StatusOr<std::unique_ptr<ChunkStream>> Fetch(const FetchOrder& order, absl::Time deadline) override;
   absl::StatusOr<PublishCounts> Publish(const Publication& publication, absl::Time deadline) override;
+  void Cancel() override;
 
  private:
   Channels& channels_;
   const ServedModel model_;
+  absl::Mutex mutex_;
+  bool cancelled_ ABSL_GUARDED_BY(mutex_) = false;
+  absl::flat_hash_set<FrameUpload*> uploads_ ABSL_GUARDED_BY(mutex_);  // under way
 };
 
 }  // namespace decant

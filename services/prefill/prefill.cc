@@ -12,7 +12,7 @@ Prefill::Prefill(const Weights& weights, FrameLink& link, ChunkSource& source, C
       link_(link),
       source_(source),
       options_(std::move(options)),
-      publisher_(sink, options_.publish_bytes, options_.publish_limit),
+      publisher_(sink, Publishing()),
       thread_([this] { Loop(); }) {}
 
 Prefill::~Prefill() {
@@ -22,6 +22,23 @@ Prefill::~Prefill() {
     for (const auto& [id, active] : active_) active->cancelled = true;
   }
   thread_.join();
+}
+
+PublisherOptions Prefill::Publishing() {
+  PublisherOptions publishing;
+  publishing.limit_bytes = options_.publish_bytes;
+  publishing.publish_limit = options_.publish_limit;
+  publishing.now = options_.now;
+  publishing.tried = [this](const Publication& publication, const absl::Status& status) {
+    (status.ok() ? options_.metrics.published : options_.metrics.publish_failed).Increment();
+    if (status.ok()) return;
+    const size_t chunks = publication.chunks.size();
+    options_.metrics.unpublished_failed.Increment(static_cast<double>(chunks));
+    publish_log_.Log(options_.now(), LogLevel::kWarning,
+                     absl::StrCat(chunks, " chunks could not be published to the pool at ", publication.pool_address,
+                                  ": ", status.message()));
+  };
+  return publishing;
 }
 
 absl::Status Prefill::Check(const PrefillJob& job) const {
@@ -82,7 +99,7 @@ void Prefill::Drain(absl::Time limit) {
     absl::MutexLock lock(&mutex_);
     load_.draining = true;
     const auto idle = [this]() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) { return active_.empty(); };
-    mutex_.AwaitWithDeadline(absl::Condition(&idle), limit);
+    mutex_.AwaitWithTimeout(absl::Condition(&idle), limit - options_.now());
   }
   publisher_.Flush(limit);
 }
@@ -119,26 +136,29 @@ void Prefill::Loop() {
 void Prefill::Compute(Active& active) {
   if (active.cancelled) return Answer(active, absl::CancelledError("the request was cancelled"));
   const auto stream = weights_.device().NewStream();
+  OutboxOptions outbox = options_.outbox;
+  outbox.now = options_.now;
   const PassWorld world{weights_,
                         *stream,
                         link_,
                         source_,
                         options_.catalogue,
                         options_.tokenizer,
-                        options_.model_name,
+                        options_.model,
                         options_.sender,
                         options_.frame_version,
                         options_.fetch_limit,
                         options_.open_limit,
                         publisher_.room_bytes(),
-                        options_.outbox,
-                        options_.gate};
+                        outbox,
+                        options_.gate,
+                        options_.now};
   active.pass = std::make_unique<Pass>(world, active.job, active.cancelled);
   const absl::Status computed = active.pass->Run();
   if (!computed.ok()) {
     if (active.pass->outbox() != nullptr) {
       active.pass->outbox()->Abort(computed);
-      options_.metrics.aborted.Increment();
+      NoteAborted(active.job, computed);
     }
     Answer(active, computed);
     return;
@@ -152,17 +172,36 @@ void Prefill::Finish(Active& active, const TransferEnd& end) {
   PrefillOutcome outcome = active.pass->outcome();
   outcome.wire_bytes = end.wire_bytes;
   outcome.wire = end.wire;
-  (end.status.ok() ? options_.metrics.committed : options_.metrics.aborted).Increment();
+  if (end.status.ok()) {
+    options_.metrics.committed.Increment();
+  } else {
+    NoteAborted(active.job, end.status);
+  }
   options_.metrics.sent_bytes.Increment(static_cast<double>(end.wire_bytes));
   // What was computed is worth keeping even when decode is gone: the next try then finds it.
   if (auto publication = active.pass->TakePublication()) {
-    if (!publisher_.Add(*std::move(publication))) outcome.chunks_to_publish = 0;
+    if (!publisher_.Add(*std::move(publication))) {
+      outcome.chunks_without_room += std::exchange(outcome.chunks_to_publish, 0);
+    }
+  }
+  if (outcome.chunks_without_room > 0) {
+    options_.metrics.unpublished_room.Increment(outcome.chunks_without_room);
+    publish_log_.Log(
+        options_.now(), LogLevel::kInfo,
+        absl::StrCat(outcome.chunks_without_room, " chunks of a prompt of ", active.job.tokens.size(),
+                     " tokens were not published: publications may hold ", options_.publish_bytes, " bytes"));
   }
   if (end.status.ok()) {
     Answer(active, std::move(outcome));
   } else {
     Answer(active, end.status);
   }
+}
+
+void Prefill::NoteAborted(const PrefillJob& job, const absl::Status& why) {
+  options_.metrics.aborted.Increment();
+  abort_log_.Log(options_.now(), LogLevel::kWarning,
+                 absl::StrCat("transfer ", job.ticket, " to ", job.decode_address, " was aborted: ", why.message()));
 }
 
 void Prefill::Answer(Active& active, absl::StatusOr<PrefillOutcome> outcome) {
@@ -183,12 +222,12 @@ void Prefill::Reap(bool stopping) {
   while (static_cast<int32_t>(finishing_.size()) > (stopping ? 0 : options_.finishing_limit)) {
     Outbox* oldest = outbox_of(finishing_.front());
     if (stopping) {
-      oldest->Abort(absl::CancelledError("the prefill worker stops"));
-    } else if (!oldest->WaitEnded(absl::Now() + options_.finishing_wait)) {
-      oldest->Abort(absl::DeadlineExceededError(absl::StrCat("decode took too long to take the last batches in, and ",
-                                                             finishing_.size(), " transfers are under way")));
+      oldest->CutShort(absl::CancelledError("the prefill worker stops"));
+    } else if (!oldest->WaitEnded(options_.now() + options_.finishing_wait)) {
+      oldest->CutShort(absl::DeadlineExceededError(absl::StrCat(
+          "decode took too long to take the last batches in, and ", finishing_.size(), " transfers are under way")));
     }
-    // `done` reads the pass. A send under way ends by the outbox's own limits.
+    // `done` reads the pass.
     oldest->WaitEnded(absl::InfiniteFuture());
     finishing_.pop_front();
   }
@@ -205,7 +244,10 @@ void Prefill::Measure(const PrefillOutcome& outcome) {
   metrics.encoded_high.Increment(static_cast<double>(outcome.counts.high));
   metrics.encoded_low.Increment(static_cast<double>(outcome.counts.low));
   metrics.encoded_pruned.Increment(static_cast<double>(outcome.counts.pruned));
-  if (!outcome.miss_reason.empty()) metrics.chunks_rejected.Increment();
+  if (const auto rejected = metrics.chunks_rejected.find(outcome.miss_label);
+      rejected != metrics.chunks_rejected.end()) {
+    rejected->second.Increment(outcome.chunks_missed);
+  }
   absl::MutexLock lock(&mutex_);
   // The mean of the newest and of what was known before: follows a change of load within a few prompts.
   const auto blend = [](double& known, double amount, double seconds) {

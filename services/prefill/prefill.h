@@ -16,18 +16,19 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/synchronization/mutex.h"
+#include "absl/time/clock.h"
 #include "absl/time/time.h"
 #include "services/prefill/chunk_store.h"
 #include "services/prefill/job.h"
 #include "services/prefill/metrics.h"
 #include "services/prefill/pass.h"
 #include "services/prefill/publisher.h"
+#include "services/rpc/log.h"
 
 namespace decant {
 
 struct PrefillCoreOptions {
-  Digest model;  // fingerprint; prompts for any other are refused
-  std::string model_name;
+  Digest model;        // fingerprint; prompts for any other are refused
   std::string sender;  // how this worker names itself to decode
   uint32_t frame_version = 0;
   Catalogue catalogue;
@@ -38,9 +39,10 @@ struct PrefillCoreOptions {
   absl::Duration open_limit = absl::Seconds(5);       // for decode to take a transfer; prompts behind it wait
   absl::Duration finishing_wait = absl::Seconds(10);  // for the oldest of too many transfers; then it is aborted
   absl::Duration publish_limit = absl::Seconds(60);
-  int64_t publish_bytes = int64_t{64} << 20;  // held by publications at most; a larger one is dropped
+  int64_t publish_bytes = int64_t{64} << 20;  // held by publications at most; a larger one is cut to its first chunks
   OutboxOptions outbox;
   LayerGate* gate = nullptr;  // for tests
+  std::function<absl::Time()> now = absl::Now;
   PrefillMetrics metrics;
 };
 
@@ -91,11 +93,15 @@ class Prefill {
   void Reap(bool stopping);
   absl::Status Check(const PrefillJob& job) const;
   void Measure(const PrefillOutcome& outcome);
+  PublisherOptions Publishing();
+  void NoteAborted(const PrefillJob& job, const absl::Status& why);
 
   const Weights& weights_;
   FrameLink& link_;
   ChunkSource& source_;
   const PrefillCoreOptions options_;
+  BoundedLog publish_log_;
+  BoundedLog abort_log_;
   Publisher publisher_;
   std::list<std::unique_ptr<Active>> finishing_;  // engine thread only
 

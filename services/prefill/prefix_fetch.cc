@@ -6,16 +6,18 @@
 #include "absl/strings/str_cat.h"
 #include "common/base/status_macros.h"
 #include "common/kv/batch.h"
+#include "common/kv/reject_reason.h"
 
 namespace decant {
 
 PrefixFetch::PrefixFetch(absl::StatusOr<std::unique_ptr<ChunkStream>> stream, const PrefixLoader& checker,
                          Options options)
-    : options_(std::move(options)), checker_(checker), deadline_(absl::Now() + options_.limit) {
+    : options_(std::move(options)), checker_(checker), deadline_(options_.now() + options_.limit) {
   absl::MutexLock lock(&mutex_);
   if (!stream.ok()) {
     closed_layers_ = options_.layers;
-    miss_reason_ = absl::StrCat("the pool did not answer: ", stream.status().message());
+    miss_ = WithRejectReason(
+        absl::UnavailableError(absl::StrCat("the pool did not answer: ", stream.status().message())), "pool");
     return;
   }
   stream_ = std::move(stream).value();
@@ -35,7 +37,7 @@ void PrefixFetch::Loop() {
   while (true) {
     auto message = stream_->Next();
     if (!message.ok()) {
-      end = message.status();
+      end = WithRejectReason(message.status(), absl::IsDeadlineExceeded(message.status()) ? "late" : "pool");
       break;
     }
     if (!message->has_value()) break;
@@ -44,10 +46,8 @@ void PrefixFetch::Loop() {
   }
   absl::MutexLock lock(&mutex_);
   // Whatever has not come by now will not come.
+  if (!end.ok() && closed_layers_ < options_.layers && miss_.ok()) miss_ = end;
   CloseLayersBefore(options_.layers);
-  if (!end.ok() && usable_ < static_cast<int32_t>(options_.formats.size()) && miss_reason_.empty()) {
-    miss_reason_ = std::string(end.message());
-  }
 }
 
 absl::Status PrefixFetch::Take(std::vector<uint8_t> message) {
@@ -63,7 +63,7 @@ absl::Status PrefixFetch::Take(std::vector<uint8_t> message) {
   if (!parts.ok()) {
     // Which chunk the damage hit cannot be told: everything that this message was to bring is missing.
     absl::MutexLock lock(&mutex_);
-    if (miss_reason_.empty()) miss_reason_ = std::string(parts.status().message());
+    if (miss_.ok()) miss_ = parts.status();
     return absl::OkStatus();
   }
   for (const BatchPart& part : *parts) {
@@ -71,22 +71,25 @@ absl::Status PrefixFetch::Take(std::vector<uint8_t> message) {
     const int32_t layer = header.first_layer;
     const int32_t chunk = header.first_position / options_.chunk_tokens;
     if (layer < 0 || layer >= options_.layers || chunk < 0 || chunk >= static_cast<int32_t>(options_.formats.size())) {
-      absl::Status unasked = absl::FailedPreconditionError(
-          absl::StrCat("the pool sent a frame of layer ", layer, " and chunk ", chunk, ", which nobody asked for"));
+      const absl::Status unasked = WithRejectReason(
+          absl::FailedPreconditionError(
+              absl::StrCat("the pool sent a frame of layer ", layer, " and chunk ", chunk, ", which nobody asked for")),
+          "unasked");
       absl::MutexLock lock(&mutex_);
-      Cut(0, std::string(unasked.message()));  // a pool that answers another question is not to be trusted at all
+      Cut(0, unasked);  // a pool that answers another question is not to be trusted at all
       return unasked;
     }
     const StoredFrame frame(reinterpret_cast<const uint8_t*>(part.frame.bytes.data()), part.frame.bytes.size());
     absl::Status good = checker_.Check(layer, chunk, frame);
     if (good.ok() && header.formats[kHigh] != options_.formats[static_cast<size_t>(chunk)]) {
-      good = absl::FailedPreconditionError("the stored frame is in another format than the plan says");
+      good = WithRejectReason(absl::FailedPreconditionError("the stored frame is in another format than the plan says"),
+                              "format");
     }
     absl::MutexLock lock(&mutex_);
     if (layer < closed_layers_) continue;  // too late: what a reader has taken may not change
     CloseLayersBefore(layer);
     if (!good.ok()) {
-      Cut(chunk, std::string(good.message()));
+      Cut(chunk, good);
       continue;
     }
     frames_[static_cast<size_t>(layer)][static_cast<size_t>(chunk)] = frame;
@@ -98,10 +101,12 @@ absl::Status PrefixFetch::Take(std::vector<uint8_t> message) {
   return usable_ > 0 ? absl::OkStatus() : absl::NotFoundError("no stored chunk is usable");
 }
 
-void PrefixFetch::Cut(int32_t usable, const std::string& reason) {
+void PrefixFetch::Cut(int32_t usable, const absl::Status& why) {
   if (usable >= usable_) return;
   usable_ = usable;
-  if (miss_reason_.empty()) miss_reason_ = absl::StrCat("chunk ", usable, ": ", reason);
+  if (!miss_.ok()) return;
+  miss_ = WithRejectReason(absl::Status(why.code(), absl::StrCat("chunk ", usable, ": ", why.message())),
+                           RejectReasonOf(why));
 }
 
 void PrefixFetch::CloseLayersBefore(int32_t layer) {
@@ -109,7 +114,9 @@ void PrefixFetch::CloseLayersBefore(int32_t layer) {
     const auto& row = frames_[static_cast<size_t>(closed_layers_)];
     for (int32_t chunk = 0; chunk < usable_; ++chunk) {
       if (!row[static_cast<size_t>(chunk)].empty()) continue;
-      Cut(chunk, absl::StrCat("its frame of layer ", closed_layers_, " did not come"));
+      Cut(chunk,
+          WithRejectReason(absl::NotFoundError(absl::StrCat("its frame of layer ", closed_layers_, " did not come")),
+                           "missing"));
       break;
     }
   }
@@ -120,8 +127,10 @@ int32_t PrefixFetch::WaitLayer(int32_t layer) {
   const int32_t before = usable_;
   const auto ready = [this, layer, before]()
                          ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) { return closed_layers_ > layer || usable_ < before; };
-  if (!mutex_.AwaitWithDeadline(absl::Condition(&ready), deadline_)) {
-    Cut(0, absl::StrCat("not all frames came within ", absl::FormatDuration(options_.limit)));
+  if (!mutex_.AwaitWithTimeout(absl::Condition(&ready), deadline_ - options_.now())) {
+    Cut(0, WithRejectReason(absl::DeadlineExceededError(
+                                absl::StrCat("not all frames came within ", absl::FormatDuration(options_.limit))),
+                            "late"));
     stream_->Cancel();
   }
   return usable_;
@@ -145,7 +154,12 @@ Provenance PrefixFetch::provenance(int32_t chunk) const {
 
 std::string PrefixFetch::miss_reason() const {
   absl::MutexLock lock(&mutex_);
-  return miss_reason_;
+  return std::string(miss_.message());
+}
+
+std::string PrefixFetch::miss_label() const {
+  absl::MutexLock lock(&mutex_);
+  return miss_.ok() ? "" : std::string(RejectReasonOf(miss_));
 }
 
 }  // namespace decant

@@ -5,6 +5,7 @@
 
 #include <cstdint>
 #include <deque>
+#include <functional>
 #include <memory>
 #include <string>
 #include <thread>
@@ -14,6 +15,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/synchronization/mutex.h"
+#include "absl/time/clock.h"
 #include "absl/time/time.h"
 #include "common/kv/format.h"
 #include "common/kv/receipt.h"
@@ -29,6 +31,7 @@ class PrefixFetch {
     int32_t chunk_tokens = 64;
     std::vector<FormatId> formats;  // of the chunks, by the plan; others are a miss
     absl::Duration limit;           // for all of it
+    std::function<absl::Time()> now = absl::Now;
   };
 
   // `stream` may be an error: then nothing is usable. `checker` must outlive it; only Check is called, on its thread.
@@ -49,11 +52,13 @@ class PrefixFetch {
   // The worst of a chunk's frames so far.
   Provenance provenance(int32_t chunk) const;
   std::string miss_reason() const;
+  // The same as one of kRejectReasons; empty when nothing fell away.
+  std::string miss_label() const;
 
  private:
   void Loop();
   absl::Status Take(std::vector<uint8_t> message);
-  void Cut(int32_t usable, const std::string& reason) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void Cut(int32_t usable, const absl::Status& why) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void CloseLayersBefore(int32_t layer) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
 
   const Options options_;
@@ -65,7 +70,7 @@ class PrefixFetch {
   int32_t closed_layers_ ABSL_GUARDED_BY(mutex_) = 0;                     // of these no more frames will come
   int32_t usable_ ABSL_GUARDED_BY(mutex_) = 0;
   std::vector<Provenance> provenance_ ABSL_GUARDED_BY(mutex_);  // [chunks]
-  std::string miss_reason_ ABSL_GUARDED_BY(mutex_);
+  absl::Status miss_ ABSL_GUARDED_BY(mutex_);                   // why the first chunk fell away
   absl::Time deadline_;
   std::thread thread_;
 };

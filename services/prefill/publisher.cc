@@ -4,25 +4,26 @@
 
 namespace decant {
 
-Publisher::Publisher(ChunkSink& sink, int64_t limit_bytes, absl::Duration publish_limit)
-    : sink_(sink), limit_bytes_(limit_bytes), publish_limit_(publish_limit), thread_([this] { Loop(); }) {}
+Publisher::Publisher(ChunkSink& sink, PublisherOptions options)
+    : sink_(sink), options_(std::move(options)), thread_([this] { Loop(); }) {}
 
 Publisher::~Publisher() {
   {
     absl::MutexLock lock(&mutex_);
     stopping_ = true;
   }
+  sink_.Cancel();
   thread_.join();
 }
 
 int64_t Publisher::room_bytes() const {
   absl::MutexLock lock(&mutex_);
-  return limit_bytes_ - held_bytes_;
+  return options_.limit_bytes - held_bytes_;
 }
 
 bool Publisher::Add(Publication publication) {
   absl::MutexLock lock(&mutex_);
-  if (stopping_ || held_bytes_ + publication.bytes > limit_bytes_) return false;
+  if (stopping_ || held_bytes_ + publication.bytes > options_.limit_bytes) return false;
   held_bytes_ += publication.bytes;
   queue_.push_back(std::move(publication));
   return true;
@@ -31,7 +32,7 @@ bool Publisher::Add(Publication publication) {
 void Publisher::Flush(absl::Time deadline) {
   absl::MutexLock lock(&mutex_);
   const auto idle = [this]() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) { return held_bytes_ == 0; };
-  mutex_.AwaitWithDeadline(absl::Condition(&idle), deadline);
+  mutex_.AwaitWithTimeout(absl::Condition(&idle), deadline - options_.now());
 }
 
 void Publisher::Loop() {
@@ -46,7 +47,8 @@ void Publisher::Loop() {
       queue_.pop_front();
     }
     // A failed publish is a miss later and nothing else; the pool counts what it refused.
-    (void)sink_.Publish(next, absl::Now() + publish_limit_);
+    const absl::Status tried = sink_.Publish(next, options_.now() + options_.publish_limit).status();
+    if (options_.tried) options_.tried(next, tried);
     absl::MutexLock lock(&mutex_);
     held_bytes_ -= next.bytes;
   }

@@ -30,7 +30,7 @@ absl::Status Check(const RouterOptions& options) {
   return absl::OkStatus();
 }
 
-class RouterProcess final : public RouterApp {
+class RouterProcess final : public ServiceApp {
  public:
   RouterProcess(RouterOptions options, std::unique_ptr<Tokenizer> tokenizer, RouterNodeOptions node)
       : options_(std::move(options)), tokenizer_(std::move(tokenizer)), node_(std::move(node), metrics_) {}
@@ -64,7 +64,7 @@ class RouterProcess final : public RouterApp {
 
 }  // namespace
 
-absl::StatusOr<std::unique_ptr<RouterApp>> RouterApp::Create(RouterOptions options) {
+absl::StatusOr<std::unique_ptr<ServiceApp>> CreateRouterApp(RouterOptions options) {
   DECANT_RETURN_IF_ERROR(Check(options));
   DECANT_ASSIGN_OR_RETURN(ModelFolder folder, OpenModelFolder(options.model_folder));
   DECANT_ASSIGN_OR_RETURN(const Catalogue catalogue, Catalogue::BuiltIn());

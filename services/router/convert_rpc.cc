@@ -1,27 +1,15 @@
 #include "services/router/convert_rpc.h"
 
-#include <cstring>
 #include <utility>
 
 #include "absl/status/status.h"
 #include "absl/strings/str_cat.h"
 #include "common/base/status_macros.h"
+#include "services/rpc/candidate_rpc.h"
+#include "services/rpc/worker_rpc.h"
 
 namespace decant {
 namespace {
-
-absl::StatusOr<Digest> DigestOf(const std::string& bytes, absl::string_view name) {
-  Digest digest;
-  if (bytes.size() != digest.bytes.size()) {
-    return absl::InvalidArgumentError(absl::StrCat(name, " has ", bytes.size(), " bytes; a digest has 32"));
-  }
-  std::memcpy(digest.bytes.data(), bytes.data(), digest.bytes.size());
-  return digest;
-}
-
-std::string BytesOf(const Digest& digest) {
-  return std::string(reinterpret_cast<const char*>(digest.bytes.data()), digest.bytes.size());
-}
 
 TokenCounts FromProto(const v1::TierCounts& tiers) {
   return TokenCounts{tiers.high(), tiers.low(), tiers.pruned(), tiers.demoted(), tiers.dropped()};
@@ -55,23 +43,12 @@ void Fill(const SamplingChoice& sampling, v1::Sampling& out) {
   out.set_seed(sampling.seed);
 }
 
-void Fill(const WorkerLoad& load, v1::Load& out) {
-  out.set_running(load.running);
-  out.set_waiting(load.waiting);
-  out.set_free_pages(load.free_pages);
-  out.set_total_pages(load.total_pages);
-  out.set_prefill_tokens_per_s(load.prefill_tokens_per_s);
-  out.set_decode_steps_per_s(load.decode_steps_per_s);
-  out.set_encode_bytes_per_s(load.encode_bytes_per_s);
-  out.set_draining(load.draining);
-}
-
 void Fill(const PlannedPart& part, v1::PlannedChunk& out) {
-  out.set_key(BytesOf(part.key));
+  out.set_key(DigestBytes(part.key));
   out.set_first_token(part.first_token);
   out.set_tokens(part.tokens);
   out.set_profile(part.profile);
-  out.set_variant(BytesOf(part.variant));
+  out.set_variant(DigestBytes(part.variant));
   out.set_bytes(part.bytes);
 }
 
@@ -114,16 +91,15 @@ absl::StatusOr<WorkerFacts> FromProto(const std::string& address, const v1::Desc
   } else {
     return absl::InvalidArgumentError(absl::StrCat("worker ", address, " does not say what kind it is"));
   }
-  if (reply.model().run_type() != v1::RUN_TYPE_F32 && reply.model().run_type() != v1::RUN_TYPE_BF16) {
-    return absl::InvalidArgumentError(absl::StrCat("worker ", address, " does not say its run type"));
+  absl::StatusOr<ServedModel> model = FromProto(reply.model());
+  if (!model.ok()) {
+    return absl::Status(model.status().code(), absl::StrCat("worker ", address, ": ", model.status().message()));
   }
-  facts.run_type = reply.model().run_type() == v1::RUN_TYPE_F32 ? RunType::kF32 : RunType::kBf16;
-  DECANT_ASSIGN_OR_RETURN(facts.fingerprint,
-                          DigestOf(reply.model().fingerprint(), absl::StrCat("the fingerprint of worker ", address)));
-  const v1::Geometry& geometry = reply.model().geometry();
-  facts.geometry = {geometry.layers(), geometry.q_heads(), geometry.kv_heads(), geometry.head_dim()};
-  facts.model_name = reply.model().name();
-  facts.max_positions = reply.model().max_positions();
+  facts.model_name = std::move(model->name);
+  facts.fingerprint = model->fingerprint;
+  facts.geometry = model->geometry;
+  facts.run_type = model->run_type;
+  facts.max_positions = model->max_positions;
   for (const int link : reply.links()) {
     if (v1::LinkKind_IsValid(link)) facts.links.push_back(static_cast<LinkKind>(link));
   }
@@ -132,19 +108,6 @@ absl::StatusOr<WorkerFacts> FromProto(const std::string& address, const v1::Desc
   facts.page_bytes = reply.page_bytes();
   facts.frame_version = reply.frame_version();
   return facts;
-}
-
-WorkerLoad FromProto(const v1::Load& load) {
-  WorkerLoad out;
-  out.running = load.running();
-  out.waiting = load.waiting();
-  out.free_pages = load.free_pages();
-  out.total_pages = load.total_pages();
-  out.prefill_tokens_per_s = load.prefill_tokens_per_s();
-  out.decode_steps_per_s = load.decode_steps_per_s();
-  out.encode_bytes_per_s = load.encode_bytes_per_s();
-  out.draining = load.draining();
-  return out;
 }
 
 absl::StatusOr<PlanAnswer> FromProto(const v1::PlanReply& reply) {
@@ -166,8 +129,8 @@ absl::StatusOr<PlanAnswer> FromProto(const v1::PlanReply& reply) {
   }
   for (const v1::PlannedChunk& from : reply.prefix()) {
     PlannedPart& part = answer.prefix.emplace_back();
-    DECANT_ASSIGN_OR_RETURN(part.key, DigestOf(from.key(), "the key of a planned chunk"));
-    DECANT_ASSIGN_OR_RETURN(part.variant, DigestOf(from.variant(), "the variant of a planned chunk"));
+    DECANT_ASSIGN_OR_RETURN(part.key, DigestFromBytes(from.key(), "the key of a planned chunk"));
+    DECANT_ASSIGN_OR_RETURN(part.variant, DigestFromBytes(from.variant(), "the variant of a planned chunk"));
     part.first_token = from.first_token();
     part.tokens = from.tokens();
     part.profile = from.profile();
@@ -204,16 +167,7 @@ TokenBatch FromProto(const v1::TokenEvent& event) {
 }
 
 v1::ModelIdentity IdentityOf(const RouterModel& model, RunType run_type) {
-  v1::ModelIdentity identity;
-  identity.set_fingerprint(BytesOf(model.fingerprint));
-  identity.mutable_geometry()->set_layers(model.geometry.layers);
-  identity.mutable_geometry()->set_q_heads(model.geometry.q_heads);
-  identity.mutable_geometry()->set_kv_heads(model.geometry.kv_heads);
-  identity.mutable_geometry()->set_head_dim(model.geometry.head_dim);
-  identity.set_run_type(run_type == RunType::kF32 ? v1::RUN_TYPE_F32 : v1::RUN_TYPE_BF16);
-  identity.set_max_positions(model.max_positions);
-  identity.set_name(model.name);
-  return identity;
+  return ToProto(ServedModel{model.fingerprint, model.geometry, run_type, model.max_positions, model.name});
 }
 
 v1::PlanRequest ToProto(const RouterModel& model, const PlanQuery& query) {
@@ -221,23 +175,14 @@ v1::PlanRequest ToProto(const RouterModel& model, const PlanQuery& query) {
   request.set_request_id(query.request_id);
   request.set_tenant(query.tenant);
   *request.mutable_model() = IdentityOf(model, query.run_type);
-  for (const Digest& key : query.chunk_keys) request.add_chunk_keys(BytesOf(key));
+  for (const Digest& key : query.chunk_keys) request.add_chunk_keys(DigestBytes(key));
   request.set_chunk_tokens(query.chunk_tokens);
   request.set_prompt_tokens(query.prompt_tokens);
   request.set_max_tokens(query.max_tokens);
   Fill(query.slo, *request.mutable_slo());
   request.set_fidelity_floor(query.fidelity_floor);
   request.set_profile(query.profile);
-  for (const PairCandidate& pair : query.candidates) {
-    v1::Candidate& candidate = *request.add_candidates();
-    candidate.set_prefill(pair.prefill);
-    candidate.set_decode(pair.decode);
-    candidate.set_link(static_cast<v1::LinkKind>(pair.link));
-    candidate.set_link_bits_per_s(pair.link_bits_per_s);
-    Fill(pair.prefill_load, *candidate.mutable_prefill_load());
-    Fill(pair.decode_load, *candidate.mutable_decode_load());
-    candidate.set_prefill_queued_tokens(pair.prefill_queued_tokens);
-  }
+  for (const PairCandidate& pair : query.candidates) *request.add_candidates() = ToProto(pair);
   return request;
 }
 
@@ -269,7 +214,7 @@ v1::PrefillRequest ToProto(const RouterModel& model, const PrefillOrder& order, 
   request.set_lease(order.lease);
   for (const PlannedPart& part : order.prefix) Fill(part, *request.add_prefix());
   request.set_publish(order.publish);
-  for (const Digest& key : order.chunk_keys) request.add_publish_keys(BytesOf(key));
+  for (const Digest& key : order.chunk_keys) request.add_publish_keys(DigestBytes(key));
   request.set_chunk_tokens(order.chunk_tokens);
   for (const int32_t token : model.end_tokens) request.add_end_tokens(token);
   request.set_tenant(order.tenant);

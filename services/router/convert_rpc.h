@@ -22,7 +22,6 @@ namespace decant {
 absl::StatusOr<GenerateInput> FromProto(const v1::GenerateRequest& request, const std::string& tenant);
 absl::StatusOr<WorkerFacts> FromProto(const std::string& address, const v1::DescribeReply& reply);
 absl::StatusOr<PlanAnswer> FromProto(const v1::PlanReply& reply);
-WorkerLoad FromProto(const v1::Load& load);
 PrefillAnswer FromProto(const v1::PrefillReply& reply);
 TokenBatch FromProto(const v1::TokenEvent& event);
 

@@ -87,6 +87,7 @@ absl::StatusOr<Explanation> Router::Explain(absl::string_view tenant, absl::stri
 
 absl::Status Router::WorkerRegistered(absl::Time now, const WorkerFacts& facts) {
   const absl::Status added = registry_.Add(now, facts);
+  if (added.ok()) world_.NoteWorkerCame(facts.address);
   Dispatch(now);
   return added;
 }
@@ -97,12 +98,13 @@ void Router::LoadReported(absl::Time now, const std::string& address, const Work
 }
 
 void Router::WorkerLeft(absl::Time now, const std::string& address) {
-  registry_.Remove(address);
+  if (registry_.Remove(address)) world_.NoteWorkerGone(address, absl::OkStatus());
   Dispatch(now);
 }
 
 void Router::WorkerLost(absl::Time now, const std::string& address, const absl::Status& why) {
   if (!registry_.Remove(address)) return;
+  world_.NoteWorkerGone(address, why);
   std::vector<RequestNumber> numbers;
   for (const auto& [number, request] : requests_) numbers.push_back(number);
   std::sort(numbers.begin(), numbers.end());

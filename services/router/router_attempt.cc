@@ -62,7 +62,8 @@ void Router::StartPlan(absl::Time now, Request& request) {
   attempt = Attempt{};
   request.AddHop("queue", request.queued_at, now);
   attempt.prompt_tokens = static_cast<int32_t>(request.tokens.size());
-  attempt.candidates = registry_.Pairs({attempt.prompt_tokens, request.left(), request.terms.link_bits_per_s});
+  attempt.candidates =
+      registry_.Pairs({attempt.prompt_tokens, request.left(), request.terms.link_bits_per_s, request.terms.request_id});
   if (attempt.candidates.empty()) {
     const bool prefill = registry_.prefill_places() == 0;
     const std::string missing =

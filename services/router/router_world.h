@@ -50,6 +50,9 @@ class RouterWorld {
   virtual void NoteChosen(absl::string_view profile) = 0;
   virtual void NoteReplanned(absl::string_view cause) = 0;  // prefill, decode
   virtual void NotePlannedWithoutPool() {}                  // though there should be one
+  virtual void NoteWorkerCame(absl::string_view /*address*/) {}
+  // `why` is OK when it left in good order.
+  virtual void NoteWorkerGone(absl::string_view /*address*/, const absl::Status& /*why*/) {}
   virtual void NoteEnded(const RequestOutcome& outcome) = 0;
 };
 

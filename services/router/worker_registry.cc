@@ -146,6 +146,7 @@ std::vector<PairCandidate> WorkerRegistry::Pairs(const PairNeed& need) const {
     }
   }
   PlacementNeed placement;
+  placement.request_id = need.request_id;
   placement.prompt_tokens = need.prompt_tokens;
   placement.max_tokens = need.max_tokens;
   placement.full_bytes_per_token = model_.geometry.full_bytes_per_token();

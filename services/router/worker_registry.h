@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "absl/status/status.h"
+#include "absl/strings/string_view.h"
 #include "absl/time/time.h"
 #include "services/router/messages.h"
 #include "services/router/request_check.h"
@@ -19,6 +20,7 @@ struct PairNeed {
   int32_t prompt_tokens = 0;
   int32_t max_tokens = 0;
   double declared_link_bits_per_s = 0;
+  absl::string_view request_id = {};  // settles ties
 };
 
 // Every worker here runs the same model, in the same run type, with the same frames as every other. Not thread-safe.

@@ -7,6 +7,7 @@
 #include "common/base/status_macros.h"
 #include "decant/v1/worker.grpc.pb.h"
 #include "services/router/convert_rpc.h"
+#include "services/rpc/candidate_rpc.h"
 
 namespace decant {
 namespace {

@@ -2,11 +2,13 @@
 
 #include <utility>
 
+#include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
 #include "decant/v1/decode.grpc.pb.h"
 #include "decant/v1/pool.grpc.pb.h"
 #include "decant/v1/prefill.grpc.pb.h"
 #include "services/router/convert_rpc.h"
+#include "services/rpc/log.h"
 
 namespace decant {
 namespace {
@@ -43,9 +45,32 @@ void RpcWorld::SendPlan(AttemptId attempt, const PlanQuery& query, absl::Duratio
   calls_.Unary(stub->async(), &v1::Pool::Stub::async::Plan, ToProto(model_, query), absl::Now() + limit,
                [this, attempt](absl::StatusOr<v1::PlanReply> reply) {
                  loop_.Post([this, attempt, answer = AnswerOf(reply)](absl::Time now) mutable {
+                   SeePool(answer.status());
                    router_->Planned(now, attempt, std::move(answer));
                  });
                });
+}
+
+void RpcWorld::NoteWorkerCame(absl::string_view address) {
+  Log(LogLevel::kInfo, absl::StrCat("worker ", address, " registered"));
+}
+
+void RpcWorld::NoteWorkerGone(absl::string_view address, const absl::Status& why) {
+  if (why.ok()) {
+    Log(LogLevel::kInfo, absl::StrCat("worker ", address, " left"));
+  } else {
+    Log(LogLevel::kWarning, absl::StrCat("worker ", address, " was lost: ", why.message()));
+  }
+}
+
+void RpcWorld::SeePool(const absl::Status& answered) {
+  const bool there = !absl::IsUnavailable(answered) && !absl::IsDeadlineExceeded(answered);
+  if (absl::IsCancelled(answered) || there == std::exchange(pool_there_, there)) return;
+  if (there) {
+    Log(LogLevel::kInfo, absl::StrCat("the pool at ", pool_, " is back"));
+  } else {
+    Log(LogLevel::kWarning, absl::StrCat("the pool at ", pool_, " is lost: ", answered.message()));
+  }
 }
 
 void RpcWorld::SendReserve(AttemptId attempt, const std::string& decode, const ReserveQuery& query,

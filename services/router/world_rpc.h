@@ -54,6 +54,8 @@ class RpcWorld final : public RouterWorld {
   void NoteReplanned(absl::string_view cause) override { metrics_.Replanned(cause); }
   void NotePlannedWithoutPool() override { metrics_.PlannedWithoutPool(); }
   void NoteEnded(const RequestOutcome& outcome) override { metrics_.Ended(outcome); }
+  void NoteWorkerCame(absl::string_view address) override;
+  void NoteWorkerGone(absl::string_view address, const absl::Status& why) override;
 
  private:
   using OpenCalls = absl::flat_hash_map<AttemptId, Call>;  // under way; erased with the answer
@@ -63,6 +65,8 @@ class RpcWorld final : public RouterWorld {
   };
 
   static void Cancel(OpenCalls& open, AttemptId attempt);
+  // Says so when the pool has gone or come back.
+  void SeePool(const absl::Status& answered);
   void Write(RequestNumber request, v1::GenerateEvent event);
   void EndClient(RequestNumber request, const absl::Status& status);
 
@@ -73,6 +77,7 @@ class RpcWorld final : public RouterWorld {
   Calls& calls_;
   RouterMetrics metrics_;
   Router* router_ = nullptr;
+  bool pool_there_ = true;
   OpenCalls reserves_;
   OpenCalls prefills_;
   OpenCalls tokens_;

@@ -103,7 +103,7 @@ Call Calls::Unary(Async* async,
     if (status.ok()) {
       state->done(std::move(state->reply));
     } else {
-      state->done(FromGrpc(status));
+      state->done(AsError(FromGrpc(status)));
     }
     state->done = nullptr;
     End(state->context.get());

@@ -20,9 +20,9 @@ namespace decant {
 // The largest message sent or received, unless a server is told otherwise.
 inline constexpr int kMaxMessageBytes = 64 << 20;
 
-// Large HTTP/2 frames and windows, keepalive so that a dead peer is noticed within about 15 s, fast reconnection.
+// Adds large HTTP/2 frames and windows, keepalive so that a dead peer is noticed within about 15 s, fast reconnection.
 // Servers use the same.
-grpc::ChannelArguments TunedArguments();
+void Tune(grpc::ChannelArguments& arguments);
 
 // Keeps gRPC's callback threads for the life of the process; Channels and Server::Start call it. Without it, gRPC 1.51
 // joins those threads when its last channel and server go, and aborts when one of them drops the last channel.

@@ -38,6 +38,7 @@ void PutHead(std::string& out, const FrameHead& head) {
   PutField(out, 5, head.crc32c);
   PutField(out, 7, head.granted);
   PutField(out, 8, head.landed);
+  PutField(out, 9, head.batches);
 }
 
 grpc::Slice Borrowed(const ConstMemoryRef& part, const std::shared_ptr<const void>& keep) {
@@ -123,6 +124,9 @@ void SetField(FrameHead& head, uint64_t field, uint64_t value) {
       break;
     case 8:
       head.landed = value;
+      break;
+    case 9:
+      head.batches = value;
       break;
     default:
       break;
@@ -255,22 +259,37 @@ absl::StatusOr<FrameIn> FrameIn::Parse(const grpc::ByteBuffer& message) {
   return frame;
 }
 
-uint32_t FrameIn::CopyWithCrc(void* destination) const {
+template <typename Visit>
+void FrameIn::ForPlaces(int64_t from, int64_t bytes, const Visit& visit) const {
+  for (const ConstMemoryRef& place : payload_) {
+    if (bytes == 0) return;
+    if (from >= place.bytes) {
+      from -= place.bytes;
+      continue;
+    }
+    const int64_t here = std::min(bytes, place.bytes - from);
+    visit(static_cast<const uint8_t*>(place.address) + from, static_cast<size_t>(here));
+    from = 0;
+    bytes -= here;
+  }
+}
+
+uint32_t FrameIn::CopyWithCrc(int64_t from, int64_t bytes, void* destination) const {
   auto* to = static_cast<uint8_t*>(destination);
   uint32_t crc = 0;
-  for (const ConstMemoryRef& place : payload_) {
-    crc = CopyWithCrc32c(to, place.address, static_cast<size_t>(place.bytes), crc);
-    to += place.bytes;
-  }
+  ForPlaces(from, bytes, [&](const uint8_t* place, size_t here) {
+    crc = CopyWithCrc32c(to, place, here, crc);
+    to += here;
+  });
   return crc;
 }
 
-void FrameIn::Copy(void* destination) const {
+void FrameIn::Copy(int64_t from, int64_t bytes, void* destination) const {
   auto* to = static_cast<uint8_t*>(destination);
-  for (const ConstMemoryRef& place : payload_) {
-    std::memcpy(to, place.address, static_cast<size_t>(place.bytes));
-    to += place.bytes;
-  }
+  ForPlaces(from, bytes, [&](const uint8_t* place, size_t here) {
+    std::memcpy(to, place, here);
+    to += here;
+  });
 }
 
 absl::Status FrameIn::Land(void* destination) const {
@@ -278,7 +297,7 @@ absl::Status FrameIn::Land(void* destination) const {
     return absl::DataLossError(absl::StrCat("message ", head_.sequence, " holds ", payload_bytes_, " bytes instead of ",
                                             head_.bytes, "; send it again"));
   }
-  if (const uint32_t crc = CopyWithCrc(destination); crc != head_.crc32c) {
+  if (const uint32_t crc = CopyWithCrc(0, payload_bytes_, destination); crc != head_.crc32c) {
     return absl::DataLossError(absl::StrCat("message ", head_.sequence, " has CRC-32C ", absl::Hex(crc), " instead of ",
                                             absl::Hex(head_.crc32c), "; send it again"));
   }

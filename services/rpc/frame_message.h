@@ -42,6 +42,7 @@ struct FrameHead {
   uint32_t crc32c = 0;
   uint64_t granted = 0;
   uint64_t landed = 0;
+  uint64_t batches = 0;  // in the payload of a transfer
 };
 
 // More announcements in one message are refused, so that small messages can't fill the memory.
@@ -80,9 +81,10 @@ class FrameIn {
   const std::vector<FrameHead>& ahead() const { return ahead_; }
   int64_t payload_bytes() const { return payload_bytes_; }
 
-  // Copies the payload to `destination` and returns its CRC-32C. REQUIRES: room for payload_bytes().
-  uint32_t CopyWithCrc(void* destination) const;
-  void Copy(void* destination) const;
+  // Copies `bytes` of the payload, from offset `from`, and returns their CRC-32C. REQUIRES: from + bytes <=
+  // payload_bytes().
+  uint32_t CopyWithCrc(int64_t from, int64_t bytes, void* destination) const;
+  void Copy(int64_t from, int64_t bytes, void* destination) const;
   // Copies the payload out and checks it against the head: DATA_LOSS when its size or CRC differs.
   absl::Status Land(void* destination) const;
   // The payload in one piece, for small messages. DATA_LOSS as Land.
@@ -90,6 +92,10 @@ class FrameIn {
 
  private:
   class Parser;
+
+  // Calls visit(address, bytes) for each run of memory that a part of the payload lies in.
+  template <typename Visit>
+  void ForPlaces(int64_t from, int64_t bytes, const Visit& visit) const;
 
   FrameHead head_;
   std::vector<FrameHead> ahead_;

@@ -175,7 +175,7 @@ struct FrameUpload::Reactor final : ClientStream {
           return r->done_ || r->broken_ || r->queue_.size() < r->window_;
         },
         this));
-    if (broken_ || done_) return AwaitEnd();
+    if (broken_ || done_) return AsError(AwaitEnd());
     queue_.push_back(std::move(encoded));
     ++messages_;
     Pump();

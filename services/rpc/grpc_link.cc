@@ -8,6 +8,7 @@
 
 #include <algorithm>
 #include <deque>
+#include <optional>
 #include <utility>
 #include <vector>
 
@@ -26,6 +27,9 @@ namespace {
 constexpr char kTransferMethod[] = "/decant.v1.Decode/Transfer";
 // How long the receiver may take to answer an abort before the call is cancelled under it.
 constexpr absl::Duration kAbortLimit = absl::Milliseconds(500);
+
+// Batches that are granted travel together up to this: what a message costs hardly depends on its size.
+constexpr uint64_t kMessageBytes = uint64_t{2} << 20;
 
 struct Batch {
   FrameHead head;
@@ -61,7 +65,7 @@ class TransferCall final : public grpc::ClientBidiReactor<grpc::ByteBuffer, grpc
  public:
   TransferCall(std::shared_ptr<grpc::Channel> channel, const GrpcLinkOptions& options, uint64_t ticket)
       : options_(options), ticket_(ticket), stub_(std::move(channel)) {
-    context_.set_deadline(ToGrpc(absl::Now() + options.transfer_limit));
+    context_.emplace().set_deadline(ToGrpc(absl::Now() + options.transfer_limit));
   }
 
   absl::Status Open(const TransferOpen& open, absl::Time deadline) {
@@ -71,7 +75,7 @@ class TransferCall final : public grpc::ClientBidiReactor<grpc::ByteBuffer, grpc
     message.set_model_fingerprint(open.model_fingerprint.bytes.data(), open.model_fingerprint.bytes.size());
     message.set_frame_version(open.frame_version);
     self_ = shared_from_this();
-    stub_.PrepareBidiStreamingCall(&context_, kTransferMethod, {}, this);
+    stub_.PrepareBidiStreamingCall(&*context_, kTransferMethod, {}, this);
     AddHold();
     StartRead(&in_);
     StartCall();
@@ -128,8 +132,9 @@ class TransferCall final : public grpc::ClientBidiReactor<grpc::ByteBuffer, grpc
     return Await(&TransferCall::Committed, deadline, "the receiver's answer to the commit");
   }
 
-  // Ends the call for good and waits until gRPC holds nothing of it.
+  // Ends the call for good and waits until gRPC holds nothing of it. A second time does nothing.
   void End(const absl::Status& why) {
+    if (!context_.has_value()) return;
     {
       absl::MutexLock lock(&mutex_);
       // A write under way may be stuck behind a receiver that does not read: then only cancelling ends the call.
@@ -149,14 +154,19 @@ class TransferCall final : public grpc::ClientBidiReactor<grpc::ByteBuffer, grpc
       if (committed_) mutex_.AwaitWithDeadline(absl::Condition(&broken_), absl::Now() + kAbortLimit);
       stopped_ = true;
     }
-    context_.TryCancel();
+    context_->TryCancel();
     {
       absl::MutexLock lock(&mutex_);
       mutex_.Await(absl::Condition(&done_));
     }
+    context_.reset();
     loans_->AwaitNone(absl::InfiniteFuture());
   }
 
+  void Cancel() {
+    absl::MutexLock lock(&mutex_);
+    if (!done_) context_->TryCancel();
+  }
   bool committed() {
     absl::MutexLock lock(&mutex_);
     return committed_;
@@ -244,7 +254,7 @@ class TransferCall final : public grpc::ClientBidiReactor<grpc::ByteBuffer, grpc
     writing_ = true;
     StartWrite(&current_);
   }
-  // What to write next, if anything: an opening or an end, else a granted batch with all new announcements on its back.
+  // What to write next, if anything: an opening or an end, else granted batches with new announcements on their back.
   bool Next(grpc::ByteBuffer& message) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
     if (!out_.empty()) {
       message.Swap(&out_.front());
@@ -253,11 +263,17 @@ class TransferCall final : public grpc::ClientBidiReactor<grpc::ByteBuffer, grpc
     }
     FrameOut frame;
     if (sent_ < granted_) {
-      frame.head = batches_.front().head;
-      frame.parts = std::move(batches_.front().parts);
+      frame.head.kind = FrameKind::kPayload;
+      frame.head.sequence = sent_;
       frame.keep = loans_->Take();
-      batches_.pop_front();
-      ++sent_;
+      do {
+        const Batch& batch = batches_.front();
+        frame.head.bytes += batch.head.bytes;
+        ++frame.head.batches;
+        frame.parts.insert(frame.parts.end(), batch.parts.begin(), batch.parts.end());
+        batches_.pop_front();
+        ++sent_;
+      } while (sent_ < granted_ && frame.head.bytes + batches_.front().head.bytes <= kMessageBytes);
     } else if (!ahead_.empty()) {
       frame.head.kind = FrameKind::kAnnounce;
     } else {
@@ -277,7 +293,7 @@ class TransferCall final : public grpc::ClientBidiReactor<grpc::ByteBuffer, grpc
     const absl::Status taken = message.ok() ? Apply(message->head()) : message.status();
     if (taken.ok()) return true;
     status_ = taken;
-    context_.TryCancel();
+    context_->TryCancel();
     return false;
   }
   absl::Status Apply(const FrameHead& head) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
@@ -303,7 +319,7 @@ class TransferCall final : public grpc::ClientBidiReactor<grpc::ByteBuffer, grpc
   const GrpcLinkOptions options_;
   const uint64_t ticket_;
   grpc::GenericStub stub_;
-  grpc::ClientContext context_;
+  std::optional<grpc::ClientContext> context_;  // holds the call and what it has not sent; End lets it go
   grpc::ByteBuffer in_;
   const std::shared_ptr<Loans> loans_ = std::make_shared<Loans>();
 
@@ -358,6 +374,7 @@ class GrpcSender final : public FrameSender {
     call_->End(why);
     if (end_.ok()) end_ = why.ok() ? absl::AbortedError("the sender gave up") : why;
   }
+  void Cancel() override { call_->Cancel(); }
   int64_t wire_bytes() const override { return call_->wire_bytes(); }
 
  private:

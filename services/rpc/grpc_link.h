@@ -16,10 +16,12 @@
 
 namespace decant {
 
+inline constexpr char kGrpcLinkKind[] = "grpc";
+
 struct GrpcLinkOptions {
   // Batches taken from the caller and not yet acknowledged; one always has room.
-  int window = 16;
-  int64_t window_bytes = int64_t{4} << 20;
+  int window = 64;
+  int64_t window_bytes = int64_t{8} << 20;
   // Off only to measure what checksums cost; both ends must agree.
   bool checksums = true;
   absl::Duration transfer_limit = absl::Seconds(300);  // of a whole transfer
@@ -32,6 +34,7 @@ class GrpcLink final : public FrameLink {
  public:
   explicit GrpcLink(Channels& channels, GrpcLinkOptions options = {});
 
+  absl::string_view kind() const override { return kGrpcLinkKind; }
   absl::StatusOr<std::unique_ptr<FrameSender>> Open(const std::string& address, const TransferOpen& open,
                                                     absl::Time deadline) override;
 
@@ -41,7 +44,7 @@ class GrpcLink final : public FrameLink {
 };
 
 struct TransferServeOptions {
-  int window = 32;                              // batches that may be announced and not landed; more is an error
+  int window = 64;                              // batches that may be announced and not landed; more is an error
   int64_t max_batch_bytes = int64_t{32} << 20;  // a larger announcement is refused
   bool checksums = true;
   absl::Duration idle_limit = absl::Seconds(10);  // without any message from the sender

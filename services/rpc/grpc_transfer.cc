@@ -26,7 +26,7 @@ constexpr absl::Duration kFirstPause = absl::Milliseconds(1);
 constexpr absl::Duration kLongestPause = absl::Milliseconds(20);
 // The sender is told of grants and landings when less than this is on its way: seldom enough to cost little, early
 // enough that its half window (GrpcLinkOptions) does not run dry.
-constexpr int64_t kLowCredit = int64_t{3} << 19;
+constexpr int64_t kLowCredit = int64_t{3} << 20;
 
 BatchHeader ToBatch(const FrameHead& head) {
   return {head.sequence, head.layer, static_cast<int64_t>(head.bytes), head.crc32c};
@@ -49,6 +49,12 @@ class Transfer final : public grpc::ServerBidiReactor<grpc::ByteBuffer, grpc::By
   }
   void OnWriteDone(bool ok) override {
     Post([this, ok] { Written(ok); });
+  }
+  // While a commit waits for its answer no read is under way that would end with the call.
+  void OnCancel() override {
+    Post([this] {
+      if (committing_ && !ended_) End(absl::CancelledError("the sender went away before its commit was answered"));
+    });
   }
   void OnDone() override { self_.reset(); }
 
@@ -90,7 +96,7 @@ class Transfer final : public grpc::ServerBidiReactor<grpc::ByteBuffer, grpc::By
     in_.Clear();
     const absl::Status taken = message.ok() ? Take(*message) : message.status();
     if (!taken.ok()) return End(taken);
-    if (!ended_) StartRead(&in_);
+    if (!ended_ && !committing_) StartRead(&in_);
   }
 
   absl::Status Take(const FrameIn& message) {
@@ -188,29 +194,35 @@ class Transfer final : public grpc::ServerBidiReactor<grpc::ByteBuffer, grpc::By
     return absl::OkStatus();
   }
 
+  // The next granted batches, one after another.
   absl::Status Land(const FrameIn& message) {
     const FrameHead& head = message.head();
-    if (granted_.empty() || head.sequence != granted_.front().header.sequence) {
-      return absl::InvalidArgumentError(absl::StrCat("transfer ", ticket_, ": the payload of batch ", head.sequence,
-                                                     " came when ", landed_, " was due",
-                                                     granted_.empty() ? " and not granted" : ""));
+    if (head.batches == 0 || head.batches > granted_.size() || head.sequence != landed_) {
+      return absl::InvalidArgumentError(absl::StrCat("transfer ", ticket_, ": ", head.batches, " batches came from ",
+                                                     head.sequence, " on when ", granted_.size(), " from ", landed_,
+                                                     " on were granted"));
     }
-    const Granted batch = granted_.front();
-    if (message.payload_bytes() != batch.header.bytes) {
-      return absl::DataLossError(absl::StrCat("transfer ", ticket_, ": batch ", head.sequence, " came with ",
-                                              message.payload_bytes(), " bytes instead of ", batch.header.bytes));
+    int64_t at = 0;
+    for (uint64_t i = 0; i < head.batches; ++i) {
+      const Granted batch = granted_.front();
+      if (message.payload_bytes() - at < batch.header.bytes) break;
+      if (!options_.checksums) {
+        message.Copy(at, batch.header.bytes, batch.memory.address);
+      } else if (const uint32_t crc = message.CopyWithCrc(at, batch.header.bytes, batch.memory.address);
+                 crc != batch.header.crc32c) {
+        return absl::DataLossError(absl::StrCat("transfer ", ticket_, ": batch ", landed_, " has CRC-32C ",
+                                                absl::Hex(crc), " instead of ", absl::Hex(batch.header.crc32c)));
+      }
+      DECANT_RETURN_IF_ERROR(sink_.Landed(ticket_, batch.header, batch.memory));
+      granted_.pop_front();
+      ++landed_;
+      landed_bytes_ += batch.header.bytes;
+      at += batch.header.bytes;
     }
-    if (!options_.checksums) {
-      message.Copy(batch.memory.address);
-    } else if (const uint32_t crc = message.CopyWithCrc(batch.memory.address); crc != batch.header.crc32c) {
-      return absl::DataLossError(absl::StrCat("transfer ", ticket_, ": batch ", head.sequence, " has CRC-32C ",
-                                              absl::Hex(crc), " instead of ", absl::Hex(batch.header.crc32c)));
-    }
-    DECANT_RETURN_IF_ERROR(sink_.Landed(ticket_, batch.header, batch.memory));
-    granted_.pop_front();
-    ++landed_;
-    landed_bytes_ += batch.header.bytes;
-    return absl::OkStatus();
+    if (landed_ == head.sequence + head.batches && at == message.payload_bytes()) return absl::OkStatus();
+    return absl::DataLossError(absl::StrCat("transfer ", ticket_, ": ", head.batches, " batches from ", head.sequence,
+                                            " on came with ", message.payload_bytes(),
+                                            " bytes, not those that were announced"));
   }
 
   absl::Status Commit(const FrameIn& message) {
@@ -233,11 +245,18 @@ class Transfer final : public grpc::ServerBidiReactor<grpc::ByteBuffer, grpc::By
     commit.tokens_computed = proto.tokens_computed();
     commit.payload_bytes = landed_bytes_;
     commit.finished = proto.finished();
-    DECANT_RETURN_IF_ERROR(sink_.Committed(commit));
+    committing_ = true;  // the sink may answer later; the idle limit bounds the wait
+    sink_.Committed(commit, [self = shared_from_this()](const absl::Status& status) {
+      self->Post([t = self.get(), status] { t->CommitAnswered(status); });
+    });
+    return absl::OkStatus();
+  }
+  void CommitAnswered(const absl::Status& status) {
+    if (ended_) return;
+    if (!status.ok()) return End(status);
     ended_ = true;
     StopAlarms();
     Queue(FrameKind::kCommitted);
-    return absl::OkStatus();
   }
 
   absl::Status Abandoned(const FrameIn& message) {
@@ -314,6 +333,11 @@ class Transfer final : public grpc::ServerBidiReactor<grpc::ByteBuffer, grpc::By
   void CheckIdle() {
     if (ended_) return;
     if (absl::Now() < progress_ + options_.idle_limit) return ArmIdle();
+    if (committing_) {
+      return End(
+          absl::DeadlineExceededError(absl::StrCat("transfer ", ticket_, ": the last batches were not taken in within ",
+                                                   absl::FormatDuration(options_.idle_limit))));
+    }
     End(absl::DeadlineExceededError(absl::StrCat("transfer ", ticket_, ": nothing came from the sender for ",
                                                  absl::FormatDuration(options_.idle_limit))));
   }
@@ -350,8 +374,9 @@ class Transfer final : public grpc::ServerBidiReactor<grpc::ByteBuffer, grpc::By
   std::deque<grpc::ByteBuffer> out_;
   bool writing_ = false;
   bool opened_ = false;
-  bool ended_ = false;     // committed or aborted
-  bool finished_ = false;  // gRPC has the status
+  bool committing_ = false;  // the sink's answer to the commit is outstanding
+  bool ended_ = false;       // committed or aborted
+  bool finished_ = false;    // gRPC has the status
   uint64_t ticket_ = 0;
   uint64_t announced_ = 0;
   uint64_t granted_count_ = 0;

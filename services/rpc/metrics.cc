@@ -1,19 +1,25 @@
 #include "services/rpc/metrics.h"
 
+#include <netdb.h>
 #include <prometheus/counter.h>
 #include <prometheus/exposer.h>
 #include <prometheus/gauge.h>
 #include <prometheus/histogram.h>
 #include <prometheus/registry.h>
 #include <prometheus/text_serializer.h>
+#include <sys/socket.h>
+#include <unistd.h>
 
+#include <atomic>
 #include <exception>
+#include <thread>
 #include <utility>
 
 #include "absl/base/thread_annotations.h"
 #include "absl/status/status.h"
 #include "absl/strings/str_cat.h"
 #include "absl/synchronization/mutex.h"
+#include "absl/time/clock.h"
 #include "services/rpc/server.h"
 
 namespace decant {
@@ -35,6 +41,24 @@ T& Child(Children<T>& children, const Metrics::Labels& labels, const Bounds&... 
   T*& child = children.by_labels[bounded];
   if (child == nullptr) child = &children.family->Add(bounded, bounds...);
   return *child;
+}
+
+// Connects and goes away again; whether that works does not matter.
+void Knock(const std::string& address) {
+  const size_t colon = address.rfind(':');
+  addrinfo hints{};
+  hints.ai_family = AF_UNSPEC;
+  hints.ai_socktype = SOCK_STREAM;
+  hints.ai_flags = AI_NUMERICHOST | AI_NUMERICSERV;
+  std::string host = address.substr(0, colon);
+  if (host.size() > 2 && host.front() == '[') host = host.substr(1, host.size() - 2);
+  addrinfo* found = nullptr;
+  if (getaddrinfo(host.c_str(), address.c_str() + colon + 1, &hints, &found) != 0) return;
+  if (const int knocker = socket(found->ai_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0); knocker >= 0) {
+    (void)connect(knocker, found->ai_addr, found->ai_addrlen);
+    close(knocker);
+  }
+  freeaddrinfo(found);
 }
 
 }  // namespace
@@ -111,7 +135,20 @@ struct MetricsEndpoint::Parts {
 };
 
 MetricsEndpoint::MetricsEndpoint(std::unique_ptr<Parts> parts) : parts_(std::move(parts)) {}
-MetricsEndpoint::~MetricsEndpoint() = default;
+
+// The web server looks only every two seconds whether it is to stop, unless somebody connects: so somebody does.
+MetricsEndpoint::~MetricsEndpoint() {
+  std::atomic<bool> stopped{false};
+  std::thread stopper([&] {
+    parts_->exposer.reset();
+    stopped = true;
+  });
+  while (!stopped) {
+    Knock(address_);
+    absl::SleepFor(absl::Milliseconds(5));
+  }
+  stopper.join();
+}
 
 absl::StatusOr<std::unique_ptr<MetricsEndpoint>> MetricsEndpoint::Start(const std::string& listen, Metrics& metrics) {
   if (absl::Status loopback = CheckLoopback(listen); !loopback.ok()) return loopback;

@@ -5,8 +5,8 @@ namespace decant {
 void CancelNotice::OnCancel(std::function<void()> callback) {
   {
     absl::MutexLock lock(&mutex_);
-    if (over_) return;
     if (!cancelled_) {
+      if (over_) return;
       callback_ = std::move(callback);
       return;
     }

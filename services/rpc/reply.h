@@ -36,7 +36,8 @@
 
 namespace decant {
 
-// Runs a callback when the client is gone, once, even if that was before the callback was set. Thread-safe.
+// Runs a callback when the client is gone, once, even if that was before the callback was set and the call is over by
+// then. Thread-safe.
 class CancelNotice {
  public:
   void OnCancel(std::function<void()> callback);
@@ -63,18 +64,19 @@ class UnaryAnswer {
   }
 
   grpc::ServerUnaryReactor* reactor() const { return reactor_; }
-  // `callback` runs when the client has cancelled or its deadline has passed, unless the call was finished before.
+  // `callback` runs when the client has cancelled or its deadline has passed before it had the answer: also after
+  // Finish, so that what an undelivered answer promised can be taken back.
   void OnCancel(std::function<void()> callback) { cancel_.OnCancel(std::move(callback)); }
   bool cancelled() const { return cancel_.cancelled(); }
 
-  // The first call answers; later ones do nothing.
+  // The first call answers; later ones do nothing. A status alone is an error: OK without a reply becomes INTERNAL.
+  void Finish(const absl::Status& error) { Finish(absl::StatusOr<Reply>(AsError(error))); }
   void Finish(absl::StatusOr<Reply> result) {
     {
       absl::MutexLock lock(&mutex_);
       if (finished_) return;
       finished_ = true;
     }
-    cancel_.Forget();
     if (result.ok()) *reply_ = std::move(result).value();
     reactor_->Finish(ToGrpc(result.status()));
   }
@@ -118,22 +120,18 @@ class StreamAnswer {
   // RESOURCE_EXHAUSTED when the client is `limit` messages behind: the stream then ends with that status. CANCELLED
   // when the call is over or finished.
   absl::Status Write(Message message) {
-    {
-      absl::MutexLock lock(&mutex_);
-      if (over_ || end_.has_value()) return absl::CancelledError("the stream has ended");
-      if (queue_.size() < limit_) {
-        queue_.push_back(std::move(message));
-        Pump();
-        return absl::OkStatus();
-      }
-    }
-    const absl::Status status =
-        absl::ResourceExhaustedError(absl::StrCat("the reader is ", limit_, " messages behind; read faster"));
-    {
-      absl::MutexLock lock(&mutex_);
+    absl::MutexLock lock(&mutex_);
+    if (over_ || end_.has_value()) return absl::CancelledError("the stream has ended");
+    absl::Status status;
+    if (queue_.size() < limit_) {
+      queue_.push_back(std::move(message));
+    } else {
+      // In one step: a message of another thread between the two would follow those that are dropped.
+      status = absl::ResourceExhaustedError(absl::StrCat("the reader is ", limit_, " messages behind; read faster"));
       queue_.clear();
+      end_ = status;
     }
-    Finish(status);
+    Pump();
     return status;
   }
 

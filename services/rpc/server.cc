@@ -8,6 +8,7 @@
 #include <grpcpp/server_builder.h>
 #include <malloc.h>
 
+#include <algorithm>
 #include <atomic>
 #include <mutex>
 #include <utility>
@@ -22,17 +23,18 @@
 #include "common/metrics/names.h"
 #include "services/rpc/call_counter.h"
 #include "services/rpc/channel.h"
+#include "services/rpc/log.h"
 #include "services/rpc/metrics.h"
 #include "services/rpc/status_edge.h"
 
 namespace decant {
 namespace {
 
-// Every server of TunedArguments' tuning; the port is not shared, so that a taken one is an error.
+// Every server of Tune's tuning; the port is not shared, so that a taken one is an error.
 class Tuning final : public grpc::ServerBuilderOption {
  public:
   void UpdateArguments(grpc::ChannelArguments* arguments) override {
-    *arguments = TunedArguments();
+    Tune(*arguments);
     arguments->SetInt(GRPC_ARG_ALLOW_REUSEPORT, 0);
   }
   void UpdatePlugins(std::vector<std::unique_ptr<grpc::ServerBuilderPlugin>>*) override {}
@@ -54,7 +56,7 @@ Server::Server(std::unique_ptr<Parts> parts) : parts_(std::move(parts)) {}
 
 absl::StatusOr<std::unique_ptr<Server>> Server::Start(ServerOptions options) {
   DECANT_RETURN_IF_ERROR(CheckLoopback(options.listen));
-  TuneAllocator();
+  TuneProcess();
   KeepCallbackThreads();
   static std::once_flag plugins;
   std::call_once(plugins, [] {
@@ -92,6 +94,8 @@ absl::StatusOr<std::unique_ptr<Server>> Server::Start(ServerOptions options) {
   auto server = std::unique_ptr<Server>(new Server(std::move(parts)));
   server->address_ = absl::StrCat(host, ":", port);
   server->metrics_address_ = std::move(metrics_address);
+  Log(LogLevel::kInfo, absl::StrCat("serves on ", server->address_, ", metrics on ",
+                                    server->metrics_address_.empty() ? "nothing" : server->metrics_address_));
   return server;
 }
 
@@ -108,13 +112,18 @@ void Server::DrainUntil(absl::Time limit) {
   if (parts_->drained) return;
   parts_->draining = true;
   parts_->draining_gauge.Set(1);
+  Log(LogLevel::kInfo,
+      absl::StrCat("drain begins, at most ",
+                   absl::FormatDuration(
+                       std::max(absl::ZeroDuration(), absl::Ceil(limit - absl::Now(), absl::Milliseconds(100))))));
   parts_->server->GetHealthCheckService()->SetServingStatus(false);
   if (parts_->options.on_drain) parts_->options.on_drain(limit);
   parts_->server->Shutdown(ToGrpc(limit));
   parts_->drained = true;
+  Log(LogLevel::kInfo, "drain ended");
 }
 
-void TuneAllocator() {
+void TuneProcess() {
   static std::once_flag once;
   std::call_once(once, [] {
     // Buffers of up to 32 MiB (the most glibc accepts) come from the heap and stay there: a fresh mapping per message
@@ -123,6 +132,7 @@ void TuneAllocator() {
     mallopt(M_TRIM_THRESHOLD, 128 << 20);
     mallopt(M_TOP_PAD, 16 << 20);
     mallopt(M_ARENA_MAX, 2);
+    absl::SetMutexDeadlockDetectionMode(absl::OnDeadlockCycle::kIgnore);
   });
 }
 

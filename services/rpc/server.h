@@ -63,8 +63,9 @@ class Server {
 };
 
 // Sets glibc's allocator so that message buffers are kept instead of given back to the kernel after every message,
-// which is what costs most in large transfers. Server::Start and Channels call it; once per process counts.
-void TuneAllocator();
+// which is what costs most in large transfers, and switches off the search for lock cycles that a debug build of absl
+// (Debian's) makes at every lock. Server::Start and Channels call it; once per process counts.
+void TuneProcess();
 
 // OK for "127.x.y.z:port", "[::1]:port" and "localhost:port".
 absl::Status CheckLoopback(const std::string& address);

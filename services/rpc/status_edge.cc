@@ -54,6 +54,10 @@ absl::Status FromGrpc(const grpc::Status& status) {
   return absl::Status(known ? static_cast<absl::StatusCode>(code) : absl::StatusCode::kUnknown, status.error_message());
 }
 
+absl::Status AsError(const absl::Status& status) {
+  return status.ok() ? absl::InternalError("a call ended without an error and without an answer") : status;
+}
+
 std::chrono::system_clock::time_point ToGrpc(absl::Time deadline) {
   if (deadline == absl::InfiniteFuture()) return std::chrono::system_clock::time_point::max();
   return absl::ToChronoTime(deadline);

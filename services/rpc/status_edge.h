@@ -21,6 +21,10 @@ grpc::Status ToGrpc(const absl::Status& status);
 // The same code and message; a code gRPC does not define becomes UNKNOWN.
 absl::Status FromGrpc(const grpc::Status& status);
 
+// `status` where only an error makes sense, as in place of a missing value: an OK one, which would end the process
+// inside StatusOr, becomes INTERNAL.
+absl::Status AsError(const absl::Status& status);
+
 // InfiniteFuture stays infinite.
 std::chrono::system_clock::time_point ToGrpc(absl::Time deadline);
 

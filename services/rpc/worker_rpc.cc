@@ -10,6 +10,7 @@
 #include "absl/strings/str_cat.h"
 #include "common/base/status_macros.h"
 #include "decant/v1/generation.grpc.pb.h"
+#include "services/rpc/log.h"
 #include "services/rpc/status_edge.h"
 
 namespace decant {
@@ -117,13 +118,17 @@ void WorkerService::Loop() {
   v1::Load last;
   absl::Time last_time = absl::InfinitePast();
   bool stopping = false;
+  std::vector<std::shared_ptr<StreamAnswer<v1::Load>>> ended;
   while (!stopping) {
     std::vector<std::shared_ptr<StreamAnswer<v1::Load>>> watchers;
     {
       absl::MutexLock lock(&mutex_);
       mutex_.AwaitWithTimeout(absl::Condition(&stopping_), kLoadPeriod);
       stopping = stopping_;
-      std::erase_if(watchers_, [](const auto& watcher) { return watcher->cancelled(); });
+      std::erase_if(watchers_, [&ended](const auto& watcher) {
+        return watcher->cancelled() || std::find(ended.begin(), ended.end(), watcher) != ended.end();
+      });
+      ended.clear();
       watchers = watchers_;
     }
     const v1::Load load = load_();
@@ -132,7 +137,7 @@ void WorkerService::Loop() {
     last = load;
     last_time = absl::Now();
     for (const auto& watcher : watchers) {
-      (void)watcher->Write(load);
+      if (!watcher->Write(load).ok()) ended.push_back(watcher);  // too far behind: its place is for others
       if (stopping) watcher->Finish(absl::OkStatus());
     }
   }
@@ -176,10 +181,16 @@ absl::Duration Registration::RegisterOnce() {
   request.set_kind(kind_);
   v1::RegisterReply reply;
   const absl::Status status = FromGrpc(stub->Register(&context, request, &reply));
+  bool changed = false;
   {
     absl::MutexLock lock(&mutex_);
+    changed = last_.code() != status.code() || registered_ != status.ok();
     last_ = status;
     registered_ = status.ok();
+  }
+  if (changed && status.ok()) Log(LogLevel::kInfo, absl::StrCat("registered with the router at ", router_));
+  if (changed && !status.ok()) {
+    Log(LogLevel::kWarning, absl::StrCat("not registered with the router at ", router_, ": ", status.message()));
   }
   // A router that is not there yet, or no more, is normal: it is asked again.
   if (!status.ok()) return kRetryPause;

@@ -3,12 +3,16 @@
 #include <gtest/gtest.h>
 #include <signal.h>
 
+#include <cstdlib>
+#include <filesystem>
 #include <fstream>
 #include <nlohmann/json.hpp>
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
 #include "absl/time/clock.h"
+#include "common/model/model_folder.h"
+#include "common/policy/measurements.h"
 #include "tests/e2e/cluster.h"
 
 namespace decant {
@@ -55,6 +59,19 @@ void ExpectGenerateFields(const nlohmann::json& json) {
   EXPECT_TRUE(json.contains("tokens") && json["tokens"].is_array());
 }
 
+TEST(CliTest, GenerateRefusesAPromptFileThatIsNotUtf8) {
+  const std::string file = ::testing::TempDir() + "/not_utf8.txt";
+  std::ofstream(file, std::ios::binary) << "The old lamp \xff\xfe stood";
+  const std::string decant = absl::StrCat(Binary("cli", "decant"), " generate --model ", TinyModel(), " --prompt-file ",
+                                          file, " --max-tokens 1 2>&1");
+  auto process = Process::Start({"/bin/sh", "-c", decant});
+  ASSERT_TRUE(process.ok()) << process.status();
+  const auto output = (*process)->ReadAll(absl::Now() + kPatience);
+  ASSERT_TRUE(output.ok()) << output.status();
+  EXPECT_THAT(*output, HasSubstr("not UTF-8 at byte 13"));
+  EXPECT_EQ((*process)->WaitExit(absl::Now() + kPatience).value_or(-1), 1);
+}
+
 TEST(CliTest, GenerateBringsTheServicesUpForOneCall) {
   const Outcome outcome = RunDecant({"generate", "--model", TinyModel(), "--profile", "full", "--max-tokens", "8",
                                      "--dtype", "f32", "--json", kPrompt});
@@ -65,6 +82,42 @@ TEST(CliTest, GenerateBringsTheServicesUpForOneCall) {
   EXPECT_EQ(json["tokens"].size(), 8u);
   EXPECT_EQ(json.value("finish_reason", ""), "length");
   EXPECT_EQ(json.value("profile", ""), "full");
+}
+
+// A model that nobody measured (its config says fewer positions) and an empty folder for what is measured of it.
+class CalibrateTest : public testing::Test {
+ protected:
+  CalibrateTest() : root_(testing::TempDir() + "/decant_calibrate_XXXXXX") {
+    EXPECT_NE(mkdtemp(root_.data()), nullptr);
+    model_ = root_ + "/model";
+    tables_ = root_ + "/tables";
+    std::filesystem::copy(TinyModel(), model_);
+    std::filesystem::create_directory(tables_);
+    nlohmann::json config = nlohmann::json::parse(std::ifstream(TinyModel() + "/config.json"));
+    config["max_position_embeddings"] = 2048;
+    std::ofstream(model_ + "/config.json") << config;
+  }
+  ~CalibrateTest() override { std::filesystem::remove_all(root_); }
+
+  std::string root_, model_, tables_;
+};
+
+TEST_F(CalibrateTest, WhatItWritesIsWhatTheServicesTake) {
+  const auto folder = OpenModelFolder(model_);
+  ASSERT_TRUE(folder.ok()) << folder.status();
+  ASSERT_FALSE(LoadMeasurements("")->catalogue.IsCalibrated(folder->fingerprint));
+  const Outcome calibrate = RunDecant(
+      {"calibrate", "--model", model_, "--dtype", "f32", "--prompts", "1", "--prompt-tokens", "40", "--answer-tokens",
+       "2", "--alpha-high", "2", "--alpha-low", "0.1", "--out", tables_ + "/a.json", "--table", tables_ + "/b.json"});
+  ASSERT_EQ(calibrate.exit, 0) << calibrate.output;
+  const auto measurements = LoadMeasurements(tables_);
+  ASSERT_TRUE(measurements.ok()) << measurements.status();
+  EXPECT_EQ(MissingMeasurements(*measurements, folder->fingerprint, "any", "any", "any"), "");
+  EXPECT_EQ(RunDecant({"generate", "--model", model_, "--tables", tables_ + "/none", kPrompt}).exit, 1);
+  EXPECT_EQ(RunDecant({"generate", "--model", model_, "--tables", tables_, "--dtype", "f32", "--floor", "0.01",
+                       "--max-tokens", "2", kPrompt})
+                .exit,
+            0);
 }
 
 TEST(CliTest, UpServesGenerateAndExplain) {

@@ -7,6 +7,7 @@
 #include <optional>
 #include <thread>
 
+#include "absl/strings/str_cat.h"
 #include "common/base/check.h"
 #include "common/metrics/names.h"
 #include "decant/v1/generation.grpc.pb.h"
@@ -127,6 +128,93 @@ TEST(FaultTest, APrefillWorkerThatDiesMidTransferIsReplaced) {
   ASSERT_TRUE(replaced.ok()) << replaced.status();
   EXPECT_THAT(replaced->tokens, ElementsAreArray(undisturbed->tokens));
   EXPECT_TRUE(WaitUntil([&] { return ReservedPages(cluster->decodes[0]) == 0; }).ok());
+}
+
+// A prompt that takes a while, kept out of the pool.
+v1::GenerateRequest LongPrompt() {
+  v1::GenerateRequest request = Request(Document(3, 2400), "k8v4", 8);
+  request.set_no_publish(true);
+  return request;
+}
+
+double LinkBytes(const Service& decode) { return MetricSum(decode.metrics, metric::kLinkBytes); }
+
+TEST(FaultTest, APrefillWorkerThatHangsMidTransferIsReplaced) {
+  ClusterOptions options;
+  options.prefills = 2;
+  const auto cluster = Start(options);
+  v1::GenerateRequest request = LongPrompt();
+  const auto undisturbed = cluster->Generate(request);
+  ASSERT_TRUE(undisturbed.ok()) << undisturbed.status();
+  const double before = LinkBytes(cluster->decodes[0]);
+  request.set_request_id("victim");
+  Running running(*cluster, request);
+  ASSERT_TRUE(WaitUntil([&] { return LinkBytes(cluster->decodes[0]) > before; }).ok());
+  const auto why = ExplainOnce(cluster->router.address, "victim");
+  ASSERT_TRUE(why.ok()) << why.status();
+  for (Service& prefill : cluster->prefills) {
+    if (prefill.address == why->prefill_worker()) prefill.process->Signal(SIGSTOP);
+  }
+  const auto replaced = running.Finish();
+  ASSERT_TRUE(replaced.ok()) << replaced.status();
+  EXPECT_THAT(replaced->tokens, ElementsAreArray(undisturbed->tokens));
+  EXPECT_TRUE(WaitUntil([&] { return ReservedPages(cluster->decodes[0]) == 0; }).ok());
+}
+
+TEST(FaultTest, ALonePrefillWorkerThatHangsGivesUnavailable) {
+  const auto cluster = Start({});
+  Running running(*cluster, LongPrompt());
+  ASSERT_TRUE(WaitUntil([&] { return LinkBytes(cluster->decodes[0]) > 0; }).ok());
+  cluster->prefills[0].process->Signal(SIGSTOP);
+  const auto failed = running.Finish();
+  EXPECT_EQ(failed.status().code(), absl::StatusCode::kUnavailable) << failed.status();
+  EXPECT_TRUE(WaitUntil([&] { return ReservedPages(cluster->decodes[0]) == 0; }).ok());
+}
+
+TEST(FaultTest, PagesOfATransferThatNobodyGivesUpAreFreeAtItsDeadline) {
+  const auto cluster = Start({});
+  Channels channels;
+  const auto stub = v1::Generation::NewStub(channels.Get(cluster->router.address));
+  grpc::ClientContext context;
+  const auto stream = stub->Generate(&context, LongPrompt());
+  ASSERT_TRUE(WaitUntil([&] { return LinkBytes(cluster->decodes[0]) > 0; }).ok());
+  // Nobody is left who could release the ticket, and every connection stays open.
+  cluster->router.process->Signal(SIGSTOP);
+  cluster->prefills[0].process->Signal(SIGSTOP);
+  EXPECT_GT(ReservedPages(cluster->decodes[0]), 0);
+  EXPECT_TRUE(WaitUntil([&] { return ReservedPages(cluster->decodes[0]) == 0; }).ok());
+  EXPECT_TRUE(WaitUntil([&] { return MetricSum(cluster->decodes[0].metrics, metric::kTransfersEnded) == 1; }).ok());
+  const auto metrics = ReadMetrics(cluster->decodes[0].metrics);
+  ASSERT_TRUE(metrics.ok()) << metrics.status();
+  EXPECT_EQ(metrics->at(absl::StrCat(metric::kTransfersEnded, "{outcome=\"aborted\"}")), 1);
+  context.TryCancel();
+}
+
+TEST(FaultTest, APoolThatHangsHoldsNobodyUpAtTheEnd) {
+  ClusterOptions options;
+  options.prefill_flags = {"--drain-seconds", "2"};
+  options.router_flags = {"--drain-seconds", "2"};
+  const auto cluster = Start(options);
+  // From now on prefill is connected to the pool.
+  ASSERT_TRUE(cluster->Generate(Request(Document(4, 300), "k8v4", 4)).ok());
+  ASSERT_TRUE(WaitUntil([&] {
+                return MetricSum(cluster->pool.metrics, metric::kPoolChunks) > 0 &&
+                       ReservedPages(cluster->decodes[0]) == 0;
+              }).ok());
+  Running running(*cluster, Request(Document(3, 2400), "k8v4", 4));
+  // The plan has come, with leave to publish; the pool hangs before anything can be published.
+  ASSERT_TRUE(WaitUntil([&] { return ReservedPages(cluster->decodes[0]) > 0; }).ok());
+  cluster->pool.process->Signal(SIGSTOP);
+  const auto answer = running.Finish();
+  ASSERT_TRUE(answer.ok()) << answer.status();
+  // Far below the time that one publication may take (60 s). Status 1 would mean that the last resort was needed.
+  const absl::Time limit = absl::Now() + absl::Seconds(40);
+  for (Service* service : {&cluster->prefills[0], &cluster->router}) {
+    service->process->Signal(SIGTERM);
+    const auto exit = service->process->WaitExit(limit);
+    ASSERT_TRUE(exit.ok()) << exit.status();
+    EXPECT_EQ(*exit, 0);
+  }
 }
 
 TEST(FaultTest, AClientThatIsGoneFreesItsPages) {

@@ -44,6 +44,18 @@ class RequestTest : public ::testing::Test {
   std::unique_ptr<Cluster> cluster_;
 };
 
+TEST_F(RequestTest, APromptThatIsNotUtf8IsRefusedWithItsPlace) {
+  for (const auto& [prompt, at] : {std::pair<std::string, int>{"abc\xff", 3},
+                                   {"\xc3", 0},             // cut off
+                                   {"ab\xed\xa0\x80", 2},   // a surrogate
+                                   {"abcd\xc0\xaf", 4}}) {  // overlong
+    const auto refused = cluster_->Generate(Request(prompt, "full", 1));
+    EXPECT_EQ(refused.status().code(), absl::StatusCode::kInvalidArgument) << refused.status();
+    EXPECT_THAT(std::string(refused.status().message()), HasSubstr(absl::StrCat("not UTF-8 at byte ", at)));
+  }
+  EXPECT_EQ(Get(Request("caf\xc3\xa9", "full", 1)).finished.output_tokens(), 1);
+}
+
 TEST_F(RequestTest, FourProcessesAnswerInEveryProfile) {
   for (const std::string profile : {"full", "k8v4", "diffkv"}) {
     v1::GenerateRequest request = Request(Ask("Alice"), profile, 8);

@@ -39,6 +39,7 @@ class FaultyLink final : public FrameLink {
  public:
   FaultyLink(FrameLink& link, std::vector<Fault> script, std::function<void(absl::Duration)> wait);
 
+  absl::string_view kind() const override { return link_.kind(); }
   absl::StatusOr<std::unique_ptr<FrameSender>> Open(const std::string& address, const TransferOpen& open,
                                                     absl::Time deadline) override;
 

@@ -58,12 +58,21 @@ absl::Status RecordingSink::Landed(uint64_t ticket, const BatchHeader& header, M
   return absl::OkStatus();
 }
 
-absl::Status RecordingSink::Committed(const TransferCommit& commit) {
+void RecordingSink::Committed(const TransferCommit& commit, std::function<void(const absl::Status&)> done) {
   const Turn turn(*this, commit.ticket);
-  if (at_commit) DECANT_RETURN_IF_ERROR(at_commit(commit));
-  absl::MutexLock lock(&mutex_);
-  slots_[commit.ticket].received.commit = commit;
-  return absl::OkStatus();
+  const absl::Status status = at_commit ? at_commit(commit) : absl::OkStatus();
+  const auto answer = [this, commit, status, done = std::move(done)] {
+    if (status.ok()) {
+      absl::MutexLock lock(&mutex_);
+      slots_[commit.ticket].received.commit = commit;
+    }
+    done(status);
+  };
+  if (at_answer) {
+    at_answer(answer);
+  } else {
+    answer();
+  }
 }
 
 void RecordingSink::Aborted(uint64_t ticket, const absl::Status& why) {

@@ -34,12 +34,14 @@ class RecordingSink final : public FrameSink {
   std::function<absl::Status(uint64_t ticket, const BatchHeader&)> at_grant;
   std::function<absl::Status(uint64_t ticket, const BatchHeader&)> at_landed;
   std::function<absl::Status(const TransferCommit&)> at_commit;
+  // Called with the answer to every commit instead of giving it.
+  std::function<void(std::function<void()> answer)> at_answer;
   int64_t grant_short_by = 0;  // bytes that every grant lacks
 
   absl::Status Open(const TransferOpen& open) override;
   absl::StatusOr<MemoryRef> Grant(uint64_t ticket, const BatchHeader& header) override;
   absl::Status Landed(uint64_t ticket, const BatchHeader& header, MemoryRef memory) override;
-  absl::Status Committed(const TransferCommit& commit) override;
+  void Committed(const TransferCommit& commit, std::function<void(const absl::Status&)> done) override;
   void Aborted(uint64_t ticket, const absl::Status& why) override;
 
   // What came for `ticket` so far; empty when it was never opened.

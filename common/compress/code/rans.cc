@@ -41,7 +41,8 @@ RansCounts CountSymbols(const uint8_t* segment, int64_t symbols) {
   return sums;
 }
 
-// Writes states and words to the end of `out` and returns how many bytes that is, or -1 when there is no room.
+// Writes states and words to the end of `out` and returns how many bytes that is, or -1 when there is no room, with a
+// word to spare.
 template <typename Source>
 int64_t EncodeSymbols(const uint8_t* segment, int64_t symbols, const RansSymbols& table, int32_t lanes,
                       absl::Span<uint8_t> out) {
@@ -53,13 +54,13 @@ int64_t EncodeSymbols(const uint8_t* segment, int64_t symbols, const RansSymbols
   for (int64_t i = symbols - 1; i >= 0; --i) {
     uint32_t& state = states[static_cast<size_t>(i & last_lane)];
     const RansSymbol& symbol = table[Source::At(segment, i)];
-    if (state >= symbol.limit) {
-      at -= 2;
-      if (at < state_bytes) return -1;
-      const auto word = static_cast<uint16_t>(state);
-      std::memcpy(out.data() + at, &word, 2);
-      state >>= 16;
-    }
+    if (at < state_bytes + 2) return -1;
+    // Whether a word is due is as good as random: it is always written and kept by moving on.
+    const auto word = static_cast<uint16_t>(state);
+    std::memcpy(out.data() + at - 2, &word, 2);
+    const uint32_t due = state >= symbol.limit ? 1 : 0;
+    at -= 2 * static_cast<int64_t>(due);
+    state >>= 16 * due;
     state = RansEncodeStep(state, symbol);
   }
   at -= state_bytes;

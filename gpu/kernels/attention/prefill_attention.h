@@ -48,7 +48,7 @@ struct PrefillAttentionArgs {
   int32_t kv_heads = 0;
   int32_t head_dim = 0;
   float scale = 0;
-  float* out = nullptr;  // [queries, q_heads, head_dim]; rows `out_stride` floats apart
+  float* out = nullptr;  // [queries, q_heads, head_dim]; rows `out_stride` floats apart; null: only sums and peaks
   int64_t out_stride = 0;
   AttentionSums sums[kMaxAttentionSums];  // the first `sum_count`
   int32_t sum_count = 0;

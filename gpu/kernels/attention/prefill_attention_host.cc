@@ -86,9 +86,13 @@ void Attend(const PrefillAttentionArgs& args, const PrefillScratch& layout, int3
       if (position < args.sums[s].from) continue;
       row.sums[row.sum_count++] = RowSums{sums[s], args.sums[s].own_query ? position + 1 : position};
     }
-    if (peaks != nullptr) ReplayRow(args, row, reinterpret_cast<float*>(mine + layout.thread_replay), peaks);
-    Softmax<T>(row);
+    if (peaks != nullptr) {
+      SoftmaxWithReplay<T>(args, row, peaks);
+    } else {
+      Normalise<T>(row, RaisePowers(row, LargestScore(row)));
+    }
   }
+  if (args.out == nullptr) return;
 
   product.columns = kPanelColumns;
   product.c = reinterpret_cast<float*>(mine + layout.thread_out);

@@ -30,8 +30,7 @@ struct PrefillScratch {
     threads_begin = signals_begin + signals * signal_bytes;
     thread_q = Line(int64_t{tile_rows} * keys * 4);
     thread_out = thread_q + Line(int64_t{tile_rows} * head_dim * run_bytes);
-    thread_replay = thread_out + Line(int64_t{tile_rows} * kPanelColumns * 4);
-    thread_bytes = thread_replay + (signals > 0 ? signal_keys * 4 : 0);
+    thread_bytes = thread_out + Line(int64_t{tile_rows} * kPanelColumns * 4);
     bytes = threads_begin + threads * thread_bytes;
   }
 
@@ -52,12 +51,10 @@ struct PrefillScratch {
   int64_t value_head_bytes = 0;
   int64_t signals_begin = 0;  // per signal [tiles, q_heads, signal_keys] f32
   int64_t signal_bytes = 0;
-  // Per thread: attention of a tile (panel after panel, each [rows, panel keys]), q in the run type, output columns, a
-  // row of the replay's powers.
+  // Per thread: attention of a tile (panel after panel, each [rows, panel keys]), q in the run type, output columns.
   int64_t threads_begin = 0;
   int64_t thread_q = 0;
   int64_t thread_out = 0;
-  int64_t thread_replay = 0;
   int64_t thread_bytes = 0;
   int64_t bytes = 0;
 };

@@ -1,4 +1,4 @@
-// The softmax of one query's scores, and the sums of what its keys receive.
+// The steps of the softmax of one query's scores, and the sums of what its keys receive.
 // Included once per Highway target.
 #if defined(DECANT_GPU_KERNELS_ATTENTION_PREFILL_SOFTMAX_INL_H_) == defined(HWY_TARGET_TOGGLE)
 #ifdef DECANT_GPU_KERNELS_ATTENTION_PREFILL_SOFTMAX_INL_H_
@@ -17,6 +17,8 @@
 HWY_BEFORE_NAMESPACE();
 namespace decant {
 namespace HWY_NAMESPACE {
+
+using RowTag = hn::CappedTag<float, 16>;
 
 // Probabilities of the first `keys` keys are added to `sums` [padded keys].
 struct RowSums {
@@ -46,11 +48,8 @@ HWY_INLINE void ForPanels(const SoftmaxRow& row, const Body& body) {
   }
 }
 
-// Scores become probabilities of the run type T, in place: T is no wider than the float it comes from, and rows are
-// done in ascending order, so nothing is overwritten before it has been read.
-template <typename T>
-void Softmax(const SoftmaxRow& row) {
-  const hn::CappedTag<float, 16> d;
+HWY_INLINE hn::Vec<RowTag> LargestScore(const SoftmaxRow& row) {
+  const RowTag d;
   const auto lanes = static_cast<int32_t>(hn::Lanes(d));
   const auto lowest = hn::Set(d, -3.0e38f);
   auto best = lowest;
@@ -62,7 +61,13 @@ void Softmax(const SoftmaxRow& row) {
       best = hn::Max(best, hn::IfThenElse(seen, score, lowest));
     }
   });
-  const auto top = hn::MaxOfLanes(d, best);
+  return hn::MaxOfLanes(d, best);
+}
+
+// Scores become exp(score - top), in place; what is not seen becomes 0. Returns the sum.
+HWY_INLINE float RaisePowers(const SoftmaxRow& row, hn::Vec<RowTag> top) {
+  const RowTag d;
+  const auto lanes = static_cast<int32_t>(hn::Lanes(d));
   const auto scale = hn::Set(d, row.scale);
   auto total = hn::Zero(d);
   ForPanels(row, [&](float* panel, int32_t first, int32_t width) HWY_ATTR {
@@ -77,7 +82,16 @@ void Softmax(const SoftmaxRow& row) {
       hn::StoreU(power, d, x + i);
     }
   });
-  const auto inverse = hn::Set(d, 1.0f / hn::GetLane(hn::SumOfLanes(d, total)));
+  return hn::GetLane(hn::SumOfLanes(d, total));
+}
+
+// Powers become probabilities of the run type T, in place: T is no wider than the float it comes from, and rows are
+// done in ascending order, so nothing is overwritten before it has been read.
+template <typename T>
+void Normalise(const SoftmaxRow& row, float total) {
+  const RowTag d;
+  const auto lanes = static_cast<int32_t>(hn::Lanes(d));
+  const auto inverse = hn::Set(d, 1.0f / total);
   ForPanels(row, [&](float* panel, int32_t first, int32_t width) HWY_ATTR {
     const float* x = panel + static_cast<int64_t>(row.row) * width;
     T* out = reinterpret_cast<T*>(panel) + static_cast<int64_t>(row.row) * width;

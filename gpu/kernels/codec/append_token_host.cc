@@ -6,6 +6,7 @@
 #include "gpu/kernels/codec/codec_host.h"
 #include "gpu/kernels/codec/token_codec.h"
 #include "gpu/kernels/codec/vector_codec.h"
+#include "gpu/kernels/pages/key_statistics.h"
 #include "gpu/kernels/pages/slot.h"
 
 namespace decant {
@@ -14,7 +15,8 @@ namespace {
 void DemoteToken(const PageArena& arena, const SequenceRows& rows, const HeadRow& row, const StepAction& action) {
   const TokenSlot from = SlotAt(arena, row, rows.formats[kHigh], kHigh, action.high_slot);
   const TokenSlot to = SlotAt(arena, row, rows.formats[kLow], kLow, action.demote_to);
-  ReencodeToken(from, rows.formats[kHigh], to, rows.formats[kLow], arena.geometry.head_dim);
+  const TokenLevels levels{rows.key_levels[kLow], rows.value_levels[kLow]};
+  ReencodeToken(from, rows.formats[kHigh], to, rows.formats[kLow], levels, arena.geometry.head_dim);
   if (action.demote_to == row.state->tokens[kLow]) ++row.state->tokens[kLow];
 }
 
@@ -24,11 +26,14 @@ void WriteToken(const PageArena& arena, const SequenceRows& rows, const HeadRow&
   const Format format = FormatOf(id);
   const int32_t head_dim = arena.geometry.head_dim;
   const TokenSlot to = SlotAt(arena, row, id, kHigh, slot);
-  EncodeVector(RunType::kF32, k, head_dim, format.k, to.keys, to.key_meta, nullptr);
-  EncodeVector(RunType::kF32, v, head_dim, format.v, to.values, to.value_meta, nullptr);
+  EncodeVector(RunType::kF32, k, head_dim, format.k, rows.key_levels[kHigh], to.keys, to.key_meta, nullptr);
+  EncodeVector(RunType::kF32, v, head_dim, format.v, rows.value_levels[kHigh], to.values, to.value_meta, nullptr);
   if (format.tracked) {
     *to.score = 0;
     *to.position = *rows.length;
+  }
+  if (format.statistics) {
+    AddKeyToStatistics(to.keys, slot % kStatisticsBlock, head_dim, format.k, StatisticsAt(arena, row, id, kHigh, slot));
   }
   if (slot == row.state->tokens[kHigh]) ++row.state->tokens[kHigh];
 }

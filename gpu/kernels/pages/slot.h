@@ -65,6 +65,24 @@ DECANT_HOST_DEVICE TokenSlot SlotAt(const PageArena& arena, const HeadRow& row, 
                    reinterpret_cast<int32_t*>(page + layout.positions) + token};
 }
 
+// The group's pairs of channel elements: those of the group that `slot` is in.
+DECANT_HOST_DEVICE uint8_t* ChannelPairsAt(const PageArena& arena, const HeadRow& row, FormatId id, int32_t tier,
+                                           int32_t slot) {
+  const PageLayout& layout = arena.layouts[static_cast<int32_t>(id)];
+  const int32_t group = slot % layout.tokens / kTokenGroup;
+  return PageAt(arena, row, tier, slot / layout.tokens) + layout.key_meta +
+         int64_t{group} * 4 * arena.geometry.head_dim;
+}
+
+// The statistics entry of the block that `slot` is in.
+DECANT_HOST_DEVICE uint8_t* StatisticsAt(const PageArena& arena, const HeadRow& row, FormatId id, int32_t tier,
+                                         int32_t slot) {
+  const PageLayout& layout = arena.layouts[static_cast<int32_t>(id)];
+  const int32_t block = slot % layout.tokens / kStatisticsBlock;
+  return PageAt(arena, row, tier, slot / layout.tokens) + layout.statistics +
+         int64_t{block} * 4 * arena.geometry.head_dim;
+}
+
 }  // namespace decant
 
 #endif  // DECANT_GPU_KERNELS_PAGES_SLOT_H_

@@ -6,8 +6,8 @@
 namespace decant {
 namespace {
 
-using ::testing::ElementsAre;
 using ::testing::HasSubstr;
+using ::testing::IsSupersetOf;
 
 constexpr Geometry kGeometry{2, 4, 2, 64};
 
@@ -53,7 +53,8 @@ TEST(ProfileTest, NamesTheFieldThatIsWrong) {
 TEST(CatalogueTest, EveryShippedProfileCompilesAndItsShareableFormIsThere) {
   const auto catalogue = Catalogue::BuiltIn();
   ASSERT_TRUE(catalogue.ok()) << catalogue.status();
-  EXPECT_THAT(catalogue->Names(), ElementsAre("diffkv", "diffkv-release", "full", "k4v2", "k8v4"));
+  EXPECT_THAT(catalogue->Names(), IsSupersetOf({"diffkv", "diffkv-release", "fastkv", "full", "h2o", "k4v2", "k8v4",
+                                                "kvzip", "prefixkv", "pyramidkv", "snapkv", "streamingllm"}));
   for (const std::string& name : catalogue->Names()) {
     for (const RunType run_type : {RunType::kF32, RunType::kBf16}) {
       const auto recipe = Compile(*catalogue->Find(name), kGeometry, run_type);
@@ -65,7 +66,7 @@ TEST(CatalogueTest, EveryShippedProfileCompilesAndItsShareableFormIsThere) {
   }
   const auto missing = catalogue->Find("nope").status();
   EXPECT_EQ(missing.code(), absl::StatusCode::kNotFound);
-  EXPECT_THAT(Message(missing), HasSubstr("diffkv, diffkv-release, full"));
+  EXPECT_THAT(Message(missing), HasSubstr("diffkv, diffkv-release, "));
 }
 
 TEST(CatalogueTest, DiffKvIsThePapersPolicy) {
@@ -83,29 +84,41 @@ TEST(CatalogueTest, DiffKvIsThePapersPolicy) {
   EXPECT_EQ(release.online, OnlinePolicy::kDiffKvCode);
 }
 
+const Digest kModel = Sha256("m");
+
+// A calibration of kModel; `rest` goes on after the comma and closes the object.
+std::string WithHead(const std::string& rest) {
+  return R"({"format": "decant calibration v1", "model": "m", "fingerprint": ")" + kModel.Hex() + "\", " + rest;
+}
+
 TEST(CatalogueTest, MeasuredAlphasReplaceTheDefaultsOfOneModel) {
   Catalogue catalogue = *Catalogue::BuiltIn();
-  const auto calibration = ParseCalibration(
-      R"({"model": "m", "profiles": {"diffkv": {"alpha_high": 3, "alpha_low": 0.5},
-          "k8v4": {"alpha_high": 1, "alpha_low": 1}}, "measured": [1, 2]})");
+  const auto calibration = ParseCalibration(WithHead(R"("profiles": {"diffkv": {"alpha_high": 3, "alpha_low": 0.5},
+          "k8v4": {"alpha_high": 1, "alpha_low": 1}}, "measured": [1, 2]})"));
   ASSERT_TRUE(calibration.ok()) << calibration.status();
   ASSERT_TRUE(catalogue.AddCalibration(*calibration).ok());
   EXPECT_EQ(catalogue.AddCalibration(*calibration).code(), absl::StatusCode::kAlreadyExists);
-  const Profile measured = *catalogue.FindFor("diffkv", "m");
+  const Profile measured = *catalogue.FindFor("diffkv", kModel);
   EXPECT_EQ(measured.alpha_high, 3);
   EXPECT_EQ(measured.alpha_low, 0.5);
   EXPECT_NE(measured.digest, catalogue.Find("diffkv")->digest);
-  EXPECT_EQ(catalogue.FindFor("diffkv", "other")->digest, catalogue.Find("diffkv")->digest);
+  EXPECT_EQ(catalogue.FindFor("diffkv", Sha256("other"))->digest, catalogue.Find("diffkv")->digest);
   // Only allocation by threshold has thresholds.
-  EXPECT_EQ(catalogue.FindFor("k8v4", "m")->digest, catalogue.Find("k8v4")->digest);
-  EXPECT_EQ(catalogue.FindFor("nope", "m").status().code(), absl::StatusCode::kNotFound);
+  EXPECT_EQ(catalogue.FindFor("k8v4", kModel)->digest, catalogue.Find("k8v4")->digest);
+  EXPECT_EQ(catalogue.FindFor("nope", kModel).status().code(), absl::StatusCode::kNotFound);
   EXPECT_EQ(catalogue.Add(measured).code(), absl::StatusCode::kAlreadyExists);
 }
 
 TEST(CatalogueTest, BrokenCalibrationsAreRefused) {
-  for (const char* json : {"{}", R"({"model": ""})", R"({"model": "m", "profile": {}})",
-                           R"({"model": "m", "profiles": {"diffkv": {"alpha_high": 1}}})",
-                           R"({"model": "m", "profiles": {"diffkv": {"alpha_high": 1, "alpha_low": 2}}})"}) {
+  ASSERT_TRUE(ParseCalibration(WithHead(R"("profiles": {}})")).ok());
+  const std::string fingerprint = kModel.Hex();
+  for (const std::string& json :
+       {std::string("{}"), WithHead(R"("model": ""})"), WithHead(R"("profile": {}})"),
+        WithHead(R"("profiles": {"diffkv": {"alpha_high": 1}}})"),
+        WithHead(R"("profiles": {"diffkv": {"alpha_high": 1, "alpha_low": 2}}})"), WithHead(R"("format": "v0"})"),
+        WithHead(R"("fingerprint": "12"})"), WithHead(R"("fingerprint": 12})"),
+        std::string(R"({"format": "decant calibration v1", "model": "m"})"),
+        R"({"model": "m", "fingerprint": ")" + fingerprint + "\"}"}) {
     EXPECT_EQ(ParseCalibration(json).status().code(), absl::StatusCode::kInvalidArgument) << json;
   }
 }

@@ -1,7 +1,9 @@
 // What needs the SmolLM2 folder.
+#include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
 #include "common/model/model_folder.h"
+#include "common/policy/measurements.h"
 #include "tests/common/model/smollm2_folder.h"
 #include "tests/common/model/tokenizer_golden.h"
 
@@ -10,7 +12,7 @@ namespace {
 
 TEST(Smollm2Test, TokenizerGivesTheReferencesIdsAndText) {
   DECANT_REQUIRE_SMOLLM2();
-  ExpectGolden(Smollm2Folder(), "smollm2");
+  EXPECT_THAT(GoldenDifferences(Smollm2Folder(), "smollm2"), testing::IsEmpty());
 }
 
 TEST(Smollm2Test, PromptsOfTheContinuationsGiveTheReferencesIds) {
@@ -34,6 +36,14 @@ TEST(Smollm2Test, FolderOpensWithEveryTensor) {
   EXPECT_EQ(folder->tensors->Names().size(), 272u);
   EXPECT_EQ(folder->tokenizer->vocabulary(), folder->config.vocabulary);
   EXPECT_EQ(folder->config.end_tokens, std::vector<int32_t>{2});
+}
+
+TEST(Smollm2Test, IsTheModelOfTheBuiltInMeasurements) {
+  DECANT_REQUIRE_SMOLLM2();
+  const auto folder = OpenModelFolder(Smollm2Folder());
+  ASSERT_TRUE(folder.ok()) << folder.status();
+  EXPECT_THAT(MissingMeasurements(*LoadMeasurements(""), folder->fingerprint, "smollm2", folder->path, ""),
+              testing::IsEmpty());
 }
 
 }  // namespace

@@ -1,8 +1,6 @@
 #ifndef DECANT_TESTS_COMMON_MODEL_TOKENIZER_GOLDEN_H_
 #define DECANT_TESTS_COMMON_MODEL_TOKENIZER_GOLDEN_H_
 
-#include <gtest/gtest.h>
-
 #include <string>
 #include <vector>
 
@@ -11,29 +9,36 @@
 
 namespace decant {
 
-// Every text of the golden set gives the reference's ids and text, whole and token by token.
-inline void ExpectGolden(const std::string& folder, const std::string& golden_name) {
+// What the tokenizer of `folder` gives otherwise than the reference, over every text of the golden set: ids, text, and
+// text token by token. Nothing compared is a difference too.
+inline std::vector<std::string> GoldenDifferences(const std::string& folder, const std::string& golden_name) {
   const auto opened = Tokenizer::Open(folder);
-  ASSERT_TRUE(opened.ok()) << opened.status();
+  if (!opened.ok()) return {opened.status().ToString()};
   const Tokenizer& tokenizer = **opened;
   const nlohmann::json texts = ReadJson(GoldenModels() + "/tokenizers/texts.json");
   const nlohmann::json golden = ReadJson(GoldenModels() + "/tokenizers/" + golden_name + "/golden.json");
-  ASSERT_EQ(texts.size(), golden.size());
+  if (texts.empty() || texts.size() != golden.size()) return {"texts.json and golden.json do not belong together"};
+  std::vector<std::string> differences;
   for (size_t i = 0; i < texts.size(); ++i) {
-    const std::string text = texts[i];
-    SCOPED_TRACE(nlohmann::json(text).dump());
-    const auto ids = tokenizer.Encode(text);
-    ASSERT_TRUE(ids.ok()) << ids.status();
-    EXPECT_EQ(*ids, golden[i]["ids"].get<std::vector<int32_t>>());
-    EXPECT_EQ(*tokenizer.Decode(*ids, false), golden[i]["decoded"].get<std::string>());
-    EXPECT_EQ(*tokenizer.Decode(*ids, true), golden[i]["skipped"].get<std::string>());
-
+    const auto compare = [&](const char* what, const nlohmann::json& given, const nlohmann::json& wanted) {
+      if (given == wanted) return;
+      differences.push_back(texts[i].dump() + ": " + what + " " + given.dump() + " instead of " + wanted.dump());
+    };
+    const auto ids = tokenizer.Encode(texts[i].get<std::string>());
+    if (!ids.ok()) {
+      differences.push_back(texts[i].dump() + ": " + ids.status().ToString());
+      continue;
+    }
+    compare("ids", *ids, golden[i]["ids"]);
+    compare("text", *tokenizer.Decode(*ids, false), golden[i]["decoded"]);
+    compare("text without special tokens", *tokenizer.Decode(*ids, true), golden[i]["skipped"]);
     StreamingText stream(tokenizer);
     std::string streamed;
     for (const int32_t id : *ids) streamed += *stream.Add(id);
     streamed += *stream.Finish();
-    EXPECT_EQ(streamed, golden[i]["skipped"].get<std::string>());
+    compare("streamed text", streamed, golden[i]["skipped"]);
   }
+  return differences;
 }
 
 }  // namespace decant

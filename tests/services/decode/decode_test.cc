@@ -3,7 +3,6 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-#include <atomic>
 #include <cstring>
 #include <thread>
 
@@ -41,7 +40,6 @@ class DecodeTest : public ::testing::Test {
     record_.pages = pages;
     DecodeCoreOptions options;
     options.model = Sha256("model");
-    options.model_name = "tiny";
     options.geometry = Geometry{2, 4, 2, 64};
     options.run_type = RunType::kF32;
     options.max_positions = 1000;
@@ -83,28 +81,73 @@ class DecodeTest : public ::testing::Test {
     std::memcpy(memory->address, bytes.data(), bytes.size());
     return core_->Landed(ticket, header, *memory);
   }
-  // Committed waits for the engine thread, which here is this one.
-  absl::Status Commit(uint64_t ticket, uint64_t batches, int32_t prompt, int32_t first_token) {
-    absl::Status status = absl::UnknownError("");
+  static TransferCommit CommitOf(uint64_t ticket, uint64_t batches, int32_t prompt, int32_t first_token) {
     TransferCommit commit;
     commit.ticket = ticket;
     commit.batches = batches;
     commit.prompt_tokens = prompt;
     commit.first_token = first_token;
-    std::atomic<bool> over{false};
-    std::thread link([&] {
-      status = core_->Committed(commit);
-      over = true;
+    return commit;
+  }
+  // The answer to a commit is in `slot` after the engine ran, unless the commit was refused at once.
+  void StartCommit(const TransferCommit& commit, std::optional<absl::Status>& slot) {
+    core_->Committed(commit, [&slot](const absl::Status& status) {
+      EXPECT_FALSE(slot.has_value());
+      slot = status;
     });
-    while (!over && core_->load().running == 0) core_->RunOnce();
-    link.join();
-    return status;
+  }
+  absl::Status Commit(uint64_t ticket, uint64_t batches, int32_t prompt, int32_t first_token) {
+    std::optional<absl::Status> answer;
+    StartCommit(CommitOf(ticket, batches, prompt, first_token), answer);
+    if (!answer.has_value()) core_->RunOnce();
+    return answer.value_or(absl::UnknownError("no answer"));
   }
 
   absl::Time now_ = absl::UnixEpoch();
   FakeBatch::Record record_;
   std::unique_ptr<Decode> core_;
 };
+
+TEST_F(DecodeTest, ACommitWaitsForNoThread) {
+  Make(100);
+  const uint64_t ticket = ReserveNow(10, 5);
+  ASSERT_TRUE(Open(ticket).ok());
+  ASSERT_TRUE(SendBatch(ticket, 0, "frames").ok());
+  std::optional<absl::Status> answer, second;
+  StartCommit(CommitOf(ticket, 1, 10, 50), answer);  // on the only thread there is
+  EXPECT_FALSE(answer.has_value());
+  EXPECT_THAT(record_.imported, IsEmpty());
+  StartCommit(CommitOf(ticket, 1, 10, 50), second);
+  EXPECT_EQ(second->code(), absl::StatusCode::kFailedPrecondition) << *second;
+  core_->RunOnce();
+  ASSERT_TRUE(answer.has_value());
+  EXPECT_TRUE(answer->ok()) << *answer;
+  EXPECT_THAT(record_.imported, ElementsAre("frames"));
+}
+
+TEST_F(DecodeTest, ACommitThatIsAbortedMeanwhileNeverJoins) {
+  Make(100);
+  const uint64_t ticket = ReserveNow(10, 5);
+  ASSERT_TRUE(Open(ticket).ok());
+  std::optional<absl::Status> answer;
+  StartCommit(CommitOf(ticket, 0, 10, 50), answer);
+  core_->Aborted(ticket, absl::CancelledError("the sender went away"));
+  core_->RunOnce();
+  EXPECT_FALSE(answer.has_value());
+  EXPECT_EQ(core_->load().running, 0);
+  EXPECT_EQ(record_.reserved, 0);
+}
+
+TEST_F(DecodeTest, ACommitOutstandingAtTheEndIsAnswered) {
+  Make(100);
+  const uint64_t ticket = ReserveNow(10, 5);
+  ASSERT_TRUE(Open(ticket).ok());
+  std::optional<absl::Status> answer;
+  StartCommit(CommitOf(ticket, 0, 10, 50), answer);
+  core_.reset();
+  ASSERT_TRUE(answer.has_value());
+  EXPECT_EQ(answer->code(), absl::StatusCode::kUnavailable);
+}
 
 TEST_F(DecodeTest, StreamsAnAnswerFromItsFirstTokenAndFreesItsPages) {
   Make(100);
@@ -423,7 +466,12 @@ TEST_F(DecodeTest, RunsOnItsOwnThread) {
   commit.batches = 1;
   commit.prompt_tokens = 10;
   commit.first_token = 3;
-  ASSERT_TRUE(core_->Committed(commit).ok());
+  absl::Notification committed;
+  core_->Committed(commit, [&](const absl::Status& status) {
+    EXPECT_TRUE(status.ok()) << status;
+    committed.Notify();
+  });
+  committed.WaitForNotification();
   class Waiting final : public AnswerReceiver {
    public:
     explicit Waiting(absl::Notification& done) : done_(done) {}

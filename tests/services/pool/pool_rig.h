@@ -33,6 +33,7 @@ inline ProfileTables TestTables() {
   ProfileTables tables;
   ProfileTable table;
   table.model = "rig";
+  table.fingerprint = Model().fingerprint;
   table.profiles = {{"full", 1, 1, 1, 8e9, 1},
                     {"k8v4", 0.98, 2, 2, 2e9, 0.9},
                     {"k4v2", 0.7, 4, 3.5, 2e9, 0.8},
@@ -72,7 +73,7 @@ inline const Recipe& RecipeOf(const std::string& profile) {
   static std::map<std::string, Recipe>* const recipes = new std::map<std::string, Recipe>;
   const auto [it, is_new] = recipes->try_emplace(profile);
   if (is_new) {
-    const Profile found = TestCatalogue().FindFor(profile, Model().name).value();
+    const Profile found = TestCatalogue().FindFor(profile, Model().fingerprint).value();
     it->second = Compile(found, Model().geometry, Model().run_type).value();
   }
   return it->second;

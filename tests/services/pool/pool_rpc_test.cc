@@ -42,7 +42,7 @@ class PoolRpcTest : public testing::Test {
     PoolOptions options;
     options.metrics = "";  // its web server takes two seconds to stop
     options.drain_limit = absl::Seconds(5);
-    app_ = *PoolApp::Create(options);
+    app_ = *CreatePoolApp(options);
     ASSERT_TRUE(app_->Start().ok());
     channel_ = channels_.Get(app_->address());
     stub_ = v1::Pool::NewStub(channel_);
@@ -129,7 +129,7 @@ class PoolRpcTest : public testing::Test {
     }
   }
 
-  std::unique_ptr<PoolApp> app_;
+  std::unique_ptr<ServiceApp> app_;
   Channels channels_;
   std::shared_ptr<grpc::Channel> channel_;
   std::unique_ptr<v1::Pool::Stub> stub_;
@@ -260,7 +260,7 @@ TEST(PoolAppTest, RefusesOptionsThatMakeNoSense) {
   const auto code = [](auto change) {
     PoolOptions options;
     change(options);
-    return PoolApp::Create(options).status().code();
+    return CreatePoolApp(options).status().code();
   };
   EXPECT_EQ(code([](PoolOptions& o) { o.pool_bytes = -1; }), absl::StatusCode::kInvalidArgument);
   EXPECT_EQ(code([](PoolOptions& o) { o.lease = absl::ZeroDuration(); }), absl::StatusCode::kInvalidArgument);
@@ -270,7 +270,7 @@ TEST(PoolAppTest, RefusesOptionsThatMakeNoSense) {
 TEST(PoolAppTest, DrainsWithoutEverBeingStartedAndTwice) {
   PoolOptions options;
   options.metrics = "";
-  auto app = *PoolApp::Create(options);
+  auto app = *CreatePoolApp(options);
   app->Drain();
   ASSERT_TRUE(app->Start().ok());
   EXPECT_FALSE(app->Start().ok());

@@ -22,6 +22,8 @@ struct Wire {
   absl::Status aborted;
   absl::Status answer;  // to every Send
   bool blocked = false;
+  bool waiting = false;    // a Send is blocked
+  bool cancelled = false;  // which ends it
 
   size_t count() {
     absl::MutexLock lock(&mutex);
@@ -43,8 +45,10 @@ class FakeSender final : public FrameSender {
       bytes.append(static_cast<const char*>(part.address), static_cast<size_t>(part.bytes));
     }
     absl::MutexLock lock(&wire_.mutex);
-    const auto free = [this] { return !wire_.blocked; };
+    const auto free = [this] { return !wire_.blocked || wire_.cancelled; };
+    wire_.waiting = true;
     wire_.mutex.Await(absl::Condition(&free));
+    if (wire_.cancelled) return absl::CancelledError("cut short");
     wire_.batches.emplace_back(layer, bytes);
     return wire_.answer;
   }
@@ -58,6 +62,10 @@ class FakeSender final : public FrameSender {
   void Abort(const absl::Status& why) override {
     absl::MutexLock lock(&wire_.mutex);
     wire_.aborted = why;
+  }
+  void Cancel() override {
+    absl::MutexLock lock(&wire_.mutex);
+    wire_.cancelled = true;
   }
   int64_t wire_bytes() const override { return 42; }
 
@@ -75,6 +83,22 @@ std::vector<OutboxPiece> PieceOf(uint32_t layer, const std::string& bytes) {
 
 std::unique_ptr<Outbox> MakeOutbox(Wire& wire, OutboxOptions options = {}) {
   return std::make_unique<Outbox>(std::make_unique<FakeSender>(wire), options);
+}
+
+TEST(OutboxTest, ASendToAReceiverThatHangsIsCutShort) {
+  Wire wire;
+  wire.blocked = true;
+  const std::string bytes = "aa";
+  auto outbox = std::make_unique<Outbox>(std::make_unique<FakeSender>(wire), OutboxOptions());
+  ASSERT_TRUE(outbox->Add(PieceOf(0, bytes), nullptr, absl::InfiniteFuture()).ok());
+  outbox->Release();
+  {
+    absl::MutexLock lock(&wire.mutex);
+    wire.mutex.Await(absl::Condition(&wire.waiting));
+  }
+  outbox.reset();  // returns, though nobody ever unblocks the sender
+  EXPECT_TRUE(wire.cancelled);
+  EXPECT_FALSE(wire.committed);
 }
 
 TEST(OutboxTest, SendsNothingBeforeRelease) {

@@ -74,6 +74,7 @@ class MapPool final : public ChunkSource, public ChunkSink {
     context_ = publication.context;
     return PublishCounts{static_cast<int32_t>(publication.chunks.size()), 0, 0};
   }
+  void Cancel() override {}
   std::vector<StoredChunk> Find(absl::Span<const Digest> keys) {
     absl::MutexLock lock(&mutex_);
     std::vector<StoredChunk> found;
@@ -82,6 +83,11 @@ class MapPool final : public ChunkSource, public ChunkSink {
       found.push_back(chunks_.at(key));
     }
     return found;
+  }
+  void Clear() {
+    absl::MutexLock lock(&mutex_);
+    frames_.clear();
+    chunks_.clear();
   }
   std::vector<uint8_t>& frame(const Digest& key, int32_t layer) { return frames_.at({key, layer}); }
   Digest context() const { return context_; }
@@ -123,12 +129,12 @@ class WatchingSink final : public FrameSink {
     if (status.ok() && header.bytes > 0) landed_layers_ = static_cast<int32_t>(header.layer) + 1;
     return status;
   }
-  absl::Status Committed(const TransferCommit& commit) override {
+  void Committed(const TransferCommit& commit, std::function<void(const absl::Status&)> done) override {
     if (hold_commits) {
       committing.Notify();
       may_commit.WaitForNotification();
     }
-    return decode_.Committed(commit);
+    decode_.Committed(commit, std::move(done));
   }
   void Aborted(uint64_t ticket, const absl::Status& why) override {
     decode_.Aborted(ticket, why);
@@ -164,6 +170,7 @@ class WatchingSink final : public FrameSink {
 class WatchingLink final : public FrameLink {
  public:
   explicit WatchingLink(FrameLink& link) : link_(link) {}
+  absl::string_view kind() const override { return link_.kind(); }
   absl::StatusOr<std::unique_ptr<FrameSender>> Open(const std::string& address, const TransferOpen& open,
                                                     absl::Time deadline) override {
     open_left = deadline - absl::Now();
@@ -260,7 +267,6 @@ class PrefillTest : public ::testing::TestWithParam<On> {
     batch.kv_budget_bytes = int64_t{64} << 20;
     DecodeCoreOptions options;
     options.model = Model().folder.fingerprint;
-    options.model_name = Model().weights->config().name;
     options.geometry = Model().weights->config().geometry();
     options.run_type = RunType::kF32;
     options.max_positions = Model().weights->config().max_positions;
@@ -287,12 +293,14 @@ class PrefillTest : public ::testing::TestWithParam<On> {
   Prefill& MakePrefill(LayerGate* gate = nullptr, int32_t waiting_limit = 16) {
     PrefillCoreOptions options;
     options.model = Model().folder.fingerprint;
-    options.model_name = Model().weights->config().name;
     options.frame_version = kFrameVersion;
     options.catalogue = *Catalogue::BuiltIn();
     options.tokenizer = Model().folder.tokenizer.get();
     options.gate = gate;
     options.waiting_limit = waiting_limit;
+    options.publish_bytes = publish_bytes_;
+    options.now = now_;
+    options.metrics = PrefillMetrics::In(metrics_, link_.kind());
     prefill_ = std::make_unique<Prefill>(*Model().weights, watched_link_, pool_, pool_, options);
     return *prefill_;
   }
@@ -361,7 +369,10 @@ class PrefillTest : public ::testing::TestWithParam<On> {
     return answer;
   }
 
-  LoopbackLink link_{absl::Now, absl::SleepFor};
+  std::function<absl::Time()> now_ = absl::Now;
+  int64_t publish_bytes_ = int64_t{64} << 20;
+  Metrics metrics_;
+  LoopbackLink link_{[this] { return now_(); }, absl::SleepFor};
   WatchingLink watched_link_{link_};
   MapPool pool_{Model().weights->config().layers};
   std::unique_ptr<Stream> decode_stream_;
@@ -554,6 +565,70 @@ TEST_P(PrefillTest, StoppingWaitsForACommitUnderWayWhichStillAnswers) {
   EXPECT_EQ(answer->tokens_computed, 150);
   EXPECT_EQ(answer->chunks_to_publish, 2);
   decode_->Release(ticket);
+}
+
+TEST_P(PrefillTest, PublishesTheLeadingChunksThatFit) {
+  MakePrefill();
+  const std::vector<int32_t> prompt = Prompt(400);
+  const Answer whole = Generate("full", prompt, 2);
+  ASSERT_TRUE(whole.prefill.ok()) << whole.prefill.status();
+  EXPECT_EQ(whole.prefill->chunks_to_publish, 6);
+  EXPECT_EQ(whole.prefill->chunks_without_room, 0);
+  const std::vector<Digest> keys = Job("full", prompt, 1).chunk_keys;
+  ASSERT_EQ(pool_.Find(keys).size(), 6u);
+  const std::vector<uint8_t> first = pool_.frame(keys[0], 1);
+  int64_t chunk_bytes = 0;
+  for (int32_t layer = 0; layer < Model().weights->config().layers; ++layer) {
+    chunk_bytes += static_cast<int64_t>(pool_.frame(keys[0], layer).size());
+  }
+
+  for (const auto& [room, fit] : {std::pair<int64_t, int32_t>{4 * chunk_bytes + chunk_bytes / 2, 4},
+                                  {chunk_bytes, 1},
+                                  {chunk_bytes - Model().weights->config().layers, 0}}) {
+    pool_.Clear();
+    publish_bytes_ = room;
+    MakePrefill();
+    const Answer cut = Generate("full", prompt, 2);
+    ASSERT_TRUE(cut.prefill.ok()) << cut.prefill.status();
+    EXPECT_EQ(cut.prefill->chunks_to_publish, fit);
+    EXPECT_EQ(cut.prefill->chunks_without_room, 6 - fit);
+    EXPECT_EQ(pool_.Find(keys).size(), static_cast<size_t>(fit));
+    if (fit > 0) {
+      EXPECT_EQ(pool_.frame(keys[0], 1), first);
+    }
+  }
+  EXPECT_THAT(metrics_.Render(), HasSubstr("decant_chunks_unpublished_total{reason=\"room\"} 13"));
+  EXPECT_THAT(metrics_.Render(), HasSubstr("decant_publications_total{outcome=\"ok\"} 3"));
+}
+
+TEST_P(PrefillTest, TimeIsWhatItIsTold) {
+  absl::Mutex mutex;
+  absl::Time now = absl::UnixEpoch();
+  now_ = [&] {
+    absl::MutexLock lock(&mutex);
+    return now;
+  };
+  StopBefore gate(1);
+  MakePrefill(&gate);
+  const uint64_t ticket = Reserve("k8v4", 100, 4);
+  PrefillJob job = Job("k8v4", Prompt(100), ticket);
+  job.deadline = absl::UnixEpoch() + absl::Hours(1);  // long past by the clock on the wall
+  absl::Notification done;
+  absl::Status end;
+  prefill_->Submit(std::move(job), [&](absl::StatusOr<PrefillOutcome> outcome) {
+    end = outcome.status();
+    done.Notify();
+  });
+  gate.reached.WaitForNotification();
+  {
+    absl::MutexLock lock(&mutex);
+    now += absl::Hours(2);
+  }
+  gate.passed.Notify();
+  done.WaitForNotification();
+  EXPECT_EQ(end.code(), absl::StatusCode::kDeadlineExceeded) << end;
+  EXPECT_THAT(std::string(end.message()), HasSubstr("layer 1"));
+  prefill_.reset();  // it borrows the clock
 }
 
 TEST_P(PrefillTest, RefusesWhatItCannotDo) {

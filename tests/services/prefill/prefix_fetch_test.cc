@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "common/kv/frame.h"
+#include "common/kv/reject_reason.h"
 #include "tests/services/prefill/stored_frames.h"
 
 namespace decant {
@@ -25,7 +26,7 @@ class ModelCheck final : public PrefixLoader {
     EXPECT_EQ(view->header.first_layer, layer);
     EXPECT_EQ(view->header.first_position, chunk * kChunkTokens);
     if (view->header.model_fingerprint == Sha256("model").Prefix64()) return absl::OkStatus();
-    return absl::FailedPreconditionError("of another model");
+    return WithRejectReason(absl::FailedPreconditionError("of another model"), "fingerprint");
   }
   absl::Status Load(Stream& /*stream*/, int32_t /*layer*/, absl::Span<const StoredFrame> /*frames*/,
                     const LayerTap& /*target*/) override {
@@ -84,6 +85,7 @@ TEST_F(PrefixFetchTest, GivesEveryFrameOfEveryLayer) {
   EXPECT_TRUE(fetch->complete());
   EXPECT_EQ(fetch->provenance(2), Provenance::kQuantised);
   EXPECT_EQ(fetch->miss_reason(), "");
+  EXPECT_EQ(fetch->miss_label(), "");
 }
 
 TEST_F(PrefixFetchTest, EarlierLayersAreThereBeforeLaterOnes) {
@@ -106,6 +108,7 @@ TEST_F(PrefixFetchTest, AFlippedBitCutsThePrefix) {
     auto fetch = Fetch(std::move(messages), 3);
     EXPECT_EQ(fetch->WaitAll(), 1) << byte;
     EXPECT_NE(fetch->miss_reason(), "");
+    EXPECT_EQ(fetch->miss_label(), byte == 0 ? "malformed" : "checksum") << fetch->miss_reason();
   }
 }
 
@@ -119,6 +122,7 @@ TEST_F(PrefixFetchTest, AFrameOfAnotherModelOrFormatCutsThePrefix) {
     auto fetch = Fetch(std::move(messages), 3);
     EXPECT_EQ(fetch->WaitAll(), 2);
     EXPECT_THAT(fetch->miss_reason(), HasSubstr("chunk 2"));
+    EXPECT_EQ(fetch->miss_label(), format == FormatId::kK8V4 ? "fingerprint" : "format");
   }
 }
 
@@ -126,6 +130,7 @@ TEST_F(PrefixFetchTest, AMissingChunkCutsThePrefix) {
   auto fetch = Fetch(Messages(2), 3);  // the pool lost the last chunk
   EXPECT_EQ(fetch->WaitAll(), 2);
   EXPECT_THAT(fetch->miss_reason(), HasSubstr("did not come"));
+  EXPECT_EQ(fetch->miss_label(), "missing");
 }
 
 TEST_F(PrefixFetchTest, AStreamThatBreaksMeansRecompute) {
@@ -134,6 +139,7 @@ TEST_F(PrefixFetchTest, AStreamThatBreaksMeansRecompute) {
   auto fetch = Fetch(std::make_unique<ScriptedStream>(std::move(messages), absl::UnavailableError("gone")), 2);
   EXPECT_EQ(fetch->WaitAll(), 0);
   EXPECT_TRUE(fetch->complete());
+  EXPECT_EQ(fetch->miss_label(), "pool");
 }
 
 TEST_F(PrefixFetchTest, AStreamThatIsLateMeansRecompute) {
@@ -144,6 +150,7 @@ TEST_F(PrefixFetchTest, AStreamThatIsLateMeansRecompute) {
   PrefixFetch fetch(std::unique_ptr<ChunkStream>(std::move(stream)), check_, std::move(options));
   EXPECT_EQ(fetch.WaitLayer(0), 0);
   EXPECT_THAT(fetch.miss_reason(), HasSubstr("not all frames came within"));
+  EXPECT_EQ(fetch.miss_label(), "late");
 }
 
 TEST_F(PrefixFetchTest, APoolThatDoesNotAnswerMeansRecompute) {
@@ -160,6 +167,7 @@ TEST_F(PrefixFetchTest, AFrameNobodyAskedForBehindTheLastOneMeansRecomputeAndLea
   while (!fetch->complete()) absl::SleepFor(absl::Milliseconds(1));
   EXPECT_EQ(fetch->WaitAll(), 0);
   EXPECT_THAT(fetch->miss_reason(), HasSubstr("nobody asked for"));
+  EXPECT_EQ(fetch->miss_label(), "unasked");
   // A reader that came before the stray frame holds views of the same message.
   const auto frames = fetch->Frames(2, 2);
   for (int32_t chunk = 0; chunk < 2; ++chunk) {

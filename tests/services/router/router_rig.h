@@ -182,6 +182,13 @@ class RouterRig {
       plan.predicted_ttft_ms = 12;
       plan.alternatives.push_back({"k8v4", 12, 0.9, false, "chosen"});
     }
+    // By name, so that tests can say which of equal pairs is taken.
+    const auto name = [&](const PairPlan& plan) {
+      const PairCandidate& pair = candidates[static_cast<size_t>(plan.candidate)];
+      return std::make_pair(pair.prefill, pair.decode);
+    };
+    std::sort(answer.plans.begin(), answer.plans.end(),
+              [&](const PairPlan& a, const PairPlan& b) { return name(a) < name(b); });
     answer.lease = ++leases;
     answer.miss_reason = "nothing stored";
     return answer;

@@ -3,6 +3,9 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <map>
+#include <string>
+
 #include "services/router/explain_ledger.h"
 #include "tests/services/router/router_rig.h"
 
@@ -61,6 +64,20 @@ TEST(WorkerRegistryTest, HasABound) {
   EXPECT_TRUE(registry.Add(kStart, Worker("p1", Kind::kPrefill)).ok());
   EXPECT_TRUE(registry.Add(kStart, Worker("p1", Kind::kPrefill)).ok());
   EXPECT_EQ(registry.Add(kStart, Worker("p2", Kind::kPrefill)).code(), absl::StatusCode::kResourceExhausted);
+}
+
+TEST(WorkerRegistryTest, EqualPairsAreOrderedByTheRequest) {
+  WorkerRegistry registry = NewRegistry();
+  for (const char* prefill : {"p1", "p2"}) ASSERT_TRUE(registry.Add(kStart, Worker(prefill, Kind::kPrefill)).ok());
+  for (const char* decode : {"d1", "d2"}) ASSERT_TRUE(registry.Add(kStart, Worker(decode, Kind::kDecode)).ok());
+  std::map<std::string, int> firsts;
+  for (int request = 0; request < 200; ++request) {
+    const std::string id = std::to_string(request);
+    const PairCandidate best = registry.Pairs({10, 10, 0, id})[0];
+    ++firsts[best.prefill + best.decode];
+  }
+  EXPECT_EQ(firsts.size(), 4u);
+  for (const auto& [pair, count] : firsts) EXPECT_GT(count, 19) << pair;  // 50 each; five standard deviations
 }
 
 TEST(WorkerRegistryTest, CountsWhatItPlaced) {

@@ -125,6 +125,19 @@ TEST_F(CallTest, BringsAReply) {
   EXPECT_LT(service_.deadline, absl::Now() + absl::Seconds(200));
 }
 
+TEST_F(CallTest, AnOkStatusInPlaceOfAReplyIsAnErrorAndEndsNoProcess) {
+  absl::Notification done;
+  absl::Status status;
+  Reserve("wait", [&](const absl::StatusOr<v1::ReserveReply>& reply) {
+    status = reply.status();
+    done.Notify();
+  });
+  service_.started.WaitForNotification();
+  service_.reserve->Finish(absl::OkStatus());
+  done.WaitForNotification();
+  EXPECT_EQ(status.code(), absl::StatusCode::kInternal);
+}
+
 TEST_F(CallTest, CancelsAUnaryCallOnBothSides) {
   absl::Notification done;
   absl::Status status;

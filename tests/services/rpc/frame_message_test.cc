@@ -34,6 +34,7 @@ v1::FrameMessage SomeMessage() {
   message.set_crc32c(0xfedcba98u);
   message.set_granted(7);
   message.set_landed(5);
+  message.set_batches(4);
   for (uint64_t i = 0; i < 3; ++i) {
     auto* ahead = message.add_ahead();
     ahead->set_sequence(i);
@@ -53,6 +54,7 @@ void ExpectSomeMessage(const FrameIn& frame) {
   EXPECT_EQ(frame.head().crc32c, 0xfedcba98u);
   EXPECT_EQ(frame.head().granted, 7u);
   EXPECT_EQ(frame.head().landed, 5u);
+  EXPECT_EQ(frame.head().batches, 4u);
   ASSERT_EQ(frame.ahead().size(), 3u);
   for (uint64_t i = 0; i < 3; ++i) {
     EXPECT_EQ(frame.ahead()[i].sequence, i);
@@ -61,7 +63,7 @@ void ExpectSomeMessage(const FrameIn& frame) {
     EXPECT_EQ(frame.ahead()[i].crc32c, ~static_cast<uint32_t>(i));
   }
   std::string payload(static_cast<size_t>(frame.payload_bytes()), '\0');
-  frame.Copy(payload.data());
+  frame.Copy(0, frame.payload_bytes(), payload.data());
   EXPECT_EQ(payload, std::string(300, 'p'));
 }
 
@@ -88,6 +90,7 @@ TEST(FrameMessageTest, WritesWhatProtobufReads) {
   frame.head = HeadOf(FrameKind::kPayload, 77, 3, frame.parts);
   frame.head.granted = 300;
   frame.head.landed = 200;
+  frame.head.batches = 128;
   frame.ahead.resize(2);
   frame.ahead[0].sequence = 78;
   frame.ahead[1].sequence = 79;
@@ -101,6 +104,7 @@ TEST(FrameMessageTest, WritesWhatProtobufReads) {
   EXPECT_EQ(message.crc32c(), Crc32c("first part, third part", 22));
   EXPECT_EQ(message.granted(), 300u);
   EXPECT_EQ(message.landed(), 200u);
+  EXPECT_EQ(message.batches(), 128u);
   ASSERT_EQ(message.ahead_size(), 2);
   EXPECT_EQ(message.ahead(0).sequence(), 78u);
   EXPECT_EQ(message.ahead(1).bytes(), 1u << 20);
@@ -182,7 +186,7 @@ TEST(FrameMessageTest, NeverCrashesOnRandomBytes) {
     if (!frame.ok()) continue;
     ASSERT_TRUE(message.ParseFromString(bytes)) << seed;
     std::string payload(static_cast<size_t>(frame->payload_bytes()), '\0');
-    frame->Copy(payload.data());
+    frame->Copy(0, frame->payload_bytes(), payload.data());
     ASSERT_EQ(payload, message.payload()) << seed;
     ASSERT_EQ(frame->head().sequence, message.sequence()) << seed;
   }
@@ -201,6 +205,28 @@ TEST(FrameMessageTest, LandsWhatIsWholeAndRefusesTheRest) {
   --frame.head.bytes;
   frame.head.crc32c ^= 1;
   EXPECT_EQ(FrameIn::Parse(EncodeFrame(frame))->Payload().status().code(), absl::StatusCode::kDataLoss);
+}
+
+TEST(FrameMessageTest, CopiesAnyPartOfThePayloadHoweverItIsSliced) {
+  const std::string payload = "0123456789";
+  const std::string head = std::string("\x7a\x0a", 2);
+  for (size_t size = 1; size <= payload.size(); ++size) {
+    std::vector<std::string> pieces = {head};
+    for (size_t at = 0; at < payload.size(); at += size) pieces.push_back(payload.substr(at, size));
+    const auto frame = FrameIn::Parse(Buffer(pieces));
+    ASSERT_TRUE(frame.ok()) << frame.status();
+    for (size_t from = 0; from <= payload.size(); ++from) {
+      for (size_t bytes = 0; from + bytes <= payload.size(); ++bytes) {
+        std::string plain(bytes + 1, '#');
+        std::string checked = plain;
+        frame->Copy(static_cast<int64_t>(from), static_cast<int64_t>(bytes), plain.data());
+        EXPECT_EQ(frame->CopyWithCrc(static_cast<int64_t>(from), static_cast<int64_t>(bytes), checked.data()),
+                  Crc32c(payload.data() + from, bytes));
+        EXPECT_EQ(plain, payload.substr(from, bytes) + "#");
+        EXPECT_EQ(checked, plain);
+      }
+    }
+  }
 }
 
 TEST(FrameMessageTest, BorrowsPartsThatHaveAnOwnerAndCopiesOthers) {

@@ -8,6 +8,7 @@
 #include <string>
 #include <vector>
 
+#include "absl/synchronization/notification.h"
 #include "decant/v1/decode.grpc.pb.h"
 #include "services/rpc/channel.h"
 #include "services/rpc/frame_message.h"
@@ -35,9 +36,9 @@ class Receiver final : public DecodeService {
 
 class GrpcReach {
  public:
-  explicit GrpcReach(FrameSink& sink, TransferServeOptions options = {}, GrpcLinkOptions link_options = {})
+  explicit GrpcReach(FrameSink& sink, TransferServeOptions options = {}, GrpcLinkOptions link_options = {},
+                     ServerOptions server = {})
       : receiver_(sink, options), link_(channels_, link_options) {
-    ServerOptions server;
     server.services = {&receiver_};
     auto started = Server::Start(std::move(server));
     if (started.ok()) server_ = std::move(*started);
@@ -86,10 +87,12 @@ class RawSender {
     announce.ahead = {HeadOf(FrameKind::kAnnounce, sequence, 0, {&part, 1})};
     return Write(announce);
   }
-  RawSender& Payload(uint64_t sequence, const std::string& bytes) {
+  RawSender& Payload(uint64_t sequence, const std::string& bytes, uint64_t batches = 1) {
     FrameOut payload;
     payload.parts = {Ref(bytes)};
-    payload.head = HeadOf(FrameKind::kPayload, sequence, 0, payload.parts);
+    payload.head.kind = FrameKind::kPayload;
+    payload.head.sequence = sequence;
+    payload.head.batches = batches;
     return Write(payload);
   }
   RawSender& Commit(uint64_t ticket, uint64_t batches, int64_t bytes) {
@@ -179,6 +182,17 @@ INSTANTIATE_TEST_SUITE_P(
                absl::StatusCode::kDataLoss},
         Breach{"PayloadCorrupt", [](RawSender& raw) { raw.Announce(0, "abc").Await(1, 0).Payload(0, "abd"); },
                absl::StatusCode::kDataLoss},
+        Breach{"PayloadOfNoBatch", [](RawSender& raw) { raw.Announce(0, "").Await(1, 0).Payload(0, "", 0); },
+               absl::StatusCode::kInvalidArgument},
+        Breach{"PayloadOfMoreBatchesThanGranted",
+               [](RawSender& raw) { raw.Announce(0, "abc").Await(1, 0).Payload(0, "abcdef", 2); },
+               absl::StatusCode::kInvalidArgument},
+        Breach{"SecondBatchOfAPayloadTruncated",
+               [](RawSender& raw) { raw.Announce(0, "abc").Announce(1, "def").Await(2, 0).Payload(0, "abcde", 2); },
+               absl::StatusCode::kDataLoss},
+        Breach{"SecondBatchOfAPayloadCorrupt",
+               [](RawSender& raw) { raw.Announce(0, "abc").Announce(1, "def").Await(2, 0).Payload(0, "abcdee", 2); },
+               absl::StatusCode::kDataLoss},
         Breach{"BatchTooLarge", [](RawSender& raw) { raw.Announce(0, std::string(1001, 'x')); },
                absl::StatusCode::kInvalidArgument},
         Breach{"WindowOverrun", [](RawSender& raw) { raw.Announce(0, "a").Announce(1, "b").Announce(2, "c"); },
@@ -265,6 +279,99 @@ TEST(GrpcLinkTest, KeepsSeveralBatchesInFlight) {
   const absl::Status committed = (*sender)->Commit({}, Soon());
   EXPECT_TRUE(committed.ok()) << committed;
   EXPECT_EQ(sink.Received(1).batches.size(), 4u);
+}
+
+TEST(GrpcLinkTest, LandsSeveralBatchesOfOneMessage) {
+  RecordingSink sink;
+  GrpcReach reach(sink);
+  RawSender raw(reach);
+  raw.Open(9).Announce(0, "abc").Announce(1, "").Announce(2, "defg").Await(3, 0).Payload(0, "abcdefg", 3);
+  raw.Await(3, 3).Commit(9, 3, 7).Expect(FrameKind::kCommitted);
+  EXPECT_TRUE(raw.End().ok());
+  EXPECT_EQ(sink.Received(9).batches, (std::vector<std::string>{"abc", "", "defg"}));
+}
+
+TEST(GrpcLinkTest, DeliversBatchesAboveTheUsualMessageLimit) {
+  RecordingSink sink;
+  GrpcReach reach(sink);
+  auto sender = reach.link().Open(reach.address(), OpenOf(1), Soon());
+  ASSERT_TRUE(sender.ok()) << sender.status();
+  const std::string bytes = RandomBytes((size_t{5} << 20) + 1, 1);
+  const ConstMemoryRef part = Ref(bytes);
+  ASSERT_TRUE((*sender)->Send(0, {&part, 1}, Soon()).ok());
+  const absl::Status committed = (*sender)->Commit({}, Soon());
+  EXPECT_TRUE(committed.ok()) << committed;
+  EXPECT_TRUE(sink.Received(1).batches == std::vector<std::string>{bytes});
+}
+
+// The receiver's end refuses a message at its head, so that the sender's end still holds most of it.
+TEST(GrpcLinkTest, LetsGoOfWhatWasNeverSent) {
+  RecordingSink sink;
+  ServerOptions server;
+  server.max_message_bytes = 1 << 20;
+  GrpcReach reach(sink, {}, {}, std::move(server));
+  auto sender = reach.link().Open(reach.address(), OpenOf(1), Soon());
+  ASSERT_TRUE(sender.ok()) << sender.status();
+  const std::string bytes((size_t{1} << 20) + 1, 'x');
+  const ConstMemoryRef part = Ref(bytes);
+  absl::Status status;
+  for (int i = 0; i < 30 && status.ok(); ++i) status = (*sender)->Send(0, {&part, 1}, Soon());
+  if (status.ok()) status = (*sender)->Flush(Soon());
+  EXPECT_EQ(status.code(), absl::StatusCode::kResourceExhausted) << status;
+  sender->reset();
+  ASSERT_TRUE(sink.AwaitEnd(1));
+  EXPECT_EQ(sink.Received(1).aborted, 1);
+}
+
+// The sink's answer to a commit, given by the test.
+struct LateAnswer {
+  explicit LateAnswer(RecordingSink& sink) {
+    sink.at_answer = [this](std::function<void()> give) {
+      answer = std::move(give);
+      asked.Notify();
+    };
+  }
+  absl::Notification asked;
+  std::function<void()> answer;
+};
+
+TEST(GrpcLinkTest, ACommitMayBeAnsweredLaterFromAnyThread) {
+  RecordingSink sink;
+  LateAnswer late(sink);
+  GrpcReach reach(sink);
+  RawSender raw(reach);
+  raw.Open(9).Commit(9, 0, 0);
+  late.asked.WaitForNotification();
+  late.answer();
+  raw.Expect(FrameKind::kCommitted);
+  EXPECT_TRUE(raw.End().ok());
+  EXPECT_EQ(sink.Received(9).aborted, 0);
+}
+
+TEST(GrpcLinkTest, ASenderGoneBeforeTheAnswerToItsCommitAbortsOnce) {
+  RecordingSink sink;
+  LateAnswer late(sink);
+  GrpcReach reach(sink);
+  RawSender raw(reach);
+  raw.Open(9).Commit(9, 0, 0);
+  late.asked.WaitForNotification();
+  raw.Cancel();
+  ASSERT_TRUE(sink.AwaitEnd(9));
+  EXPECT_EQ(raw.End().code(), absl::StatusCode::kCancelled);
+  late.answer();
+  EXPECT_EQ(sink.Received(9).aborted, 1);
+}
+
+TEST(GrpcLinkTest, ACommitThatIsNeverAnsweredEndsAtTheIdleLimit) {
+  RecordingSink sink;
+  LateAnswer late(sink);
+  TransferServeOptions options;
+  options.idle_limit = absl::Milliseconds(30);
+  GrpcReach reach(sink, options);
+  RawSender raw(reach);
+  raw.Open(9).Commit(9, 0, 0);
+  EXPECT_EQ(raw.End().code(), absl::StatusCode::kDeadlineExceeded);
+  EXPECT_EQ(sink.Received(9).aborted, 1);
 }
 
 TEST(GrpcLinkTest, ReportsAReceiverThatIsNotThere) {

@@ -42,5 +42,10 @@ TEST(StatusEdgeTest, KeepsAnInfiniteDeadlineInfinite) {
   EXPECT_EQ(ToGrpc(absl::FromUnixSeconds(5)), std::chrono::system_clock::from_time_t(5));
 }
 
+TEST(StatusEdgeTest, AnErrorIsNeverOk) {
+  EXPECT_EQ(AsError(absl::OkStatus()).code(), absl::StatusCode::kInternal);
+  EXPECT_EQ(AsError(absl::NotFoundError("x")), absl::NotFoundError("x"));
+}
+
 }  // namespace
 }  // namespace decant

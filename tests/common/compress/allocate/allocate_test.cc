@@ -47,7 +47,7 @@ TEST(KeepTest, TiesGoToTheLowerPositionAndNanRanksLast) {
 }
 
 TEST(KeepTest, BudgetsOfNothingOneAndMoreThanAll) {
-  for (const size_t tokens : {0, 1, 5}) {
+  for (const size_t tokens : std::vector<size_t>{0, 1, 5}) {
     Marks kept(tokens, 9);
     const Floats scores(tokens, 0.5f);
     EXPECT_EQ(KeepBest(scores, 0, absl::MakeSpan(kept)), 0);

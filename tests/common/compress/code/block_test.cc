@@ -134,7 +134,7 @@ TEST(BlockTest, SharedTableSavesTheTableOfShortBlocks) {
   for (uint64_t seed = 100; seed < 110; ++seed) CountBlockSymbols(Coder::kRans4, PackedBell(seed, 4096, 13, 4), counts);
   const auto shared = SharedRansTable::Create(counts, CoderAlphabet(Coder::kRans4));
   ASSERT_TRUE(shared.ok());
-  for (const size_t size : {16, 64, 200, 1000, 2048, 20000}) {
+  for (const size_t size : std::vector<size_t>{16, 64, 200, 1000, 2048, 20000}) {
     const Bytes packed = PackedBell(size, size, 13, 4);
     const Bytes own = Encoded(Coder::kRans4, packed);
     const Bytes with_shared = Encoded(Coder::kRans4, packed, &*shared);
@@ -248,7 +248,7 @@ TEST(BlockTest, HostileBytesAreDataLossAndStayInBounds) {
   // Every truncation, every flag, every single-bit fault of the first bytes, wrong sizes: an error or bytes, never a
   // crash; under the address sanitiser the vectors have exactly their size.
   for (const Coder coder : kAllCoders) {
-    for (const size_t size : {300, 5000}) {
+    for (const size_t size : std::vector<size_t>{300, 5000}) {
       const Bytes in = coder == Coder::kRans2 ? PackedBell(1, size, 3, 2) : BellBytes(1, size, 9);
       const Bytes block = Encoded(coder, in);
       Bytes out(in.size());
@@ -278,6 +278,13 @@ TEST(BlockTest, HostileBytesAreDataLossAndStayInBounds) {
   EXPECT_EQ(DecodeBlock(Bytes{0x0f, 1, 2, 3, 4}, absl::MakeSpan(out)).code(), absl::StatusCode::kDataLoss);
   EXPECT_EQ(DecodeBlock(Bytes{0x71, 1, 2, 3, 4}, absl::MakeSpan(out)).code(), absl::StatusCode::kDataLoss);
   EXPECT_EQ(DecodeBlock(Bytes{0x10, 1, 2, 3, 4}, absl::MakeSpan(out)).code(), absl::StatusCode::kDataLoss);
+}
+
+TEST(BlockTest, GapsBeyondAPositionAreDataLoss) {
+  Bytes out(2);
+  EXPECT_TRUE(DecodeBlock(Bytes{7, 0xff, 0xff, 0x03}, absl::MakeSpan(out)).ok());
+  EXPECT_EQ(DecodeBlock(Bytes{7, 0xff, 0xff, 0x04}, absl::MakeSpan(out)).code(), absl::StatusCode::kDataLoss);
+  EXPECT_EQ(DecodeBlock(Bytes{7, 0x80, 0x80, 0x80, 0}, absl::MakeSpan(out)).code(), absl::StatusCode::kDataLoss);
 }
 
 TEST(BlockTest, WrongWordIsNoticedAtTheEnd) {

@@ -17,12 +17,12 @@ namespace {
 
 TEST(RansTest, StepsAreInverseAtTheEndsOfTheStates) {
   for (uint32_t frequency = 1; frequency < kRansScale; frequency += frequency < 130 ? 1 : 61) {
-    for (const uint32_t start : {0u, 1u, kRansScale - frequency}) {
+    for (const uint32_t start : std::vector<uint32_t>{0u, 1u, kRansScale - frequency}) {
       if (start + frequency > kRansScale) continue;
       const RansSymbol symbol = MakeRansSymbol(start, frequency);
       std::vector<uint32_t> states = {symbol.limit - 1, symbol.limit - 2};
       for (uint64_t i = 0; i < 200; ++i) states.push_back(static_cast<uint32_t>(MixBits(frequency, i)) % symbol.limit);
-      for (const uint32_t near : {1u, 2u, 1000u, 16u})
+      for (const uint32_t near : std::vector<uint32_t>{1u, 2u, 1000u, 16u})
         states.push_back(near * frequency < symbol.limit ? near * frequency : 0);
       for (const uint32_t state : states) {
         const uint32_t coded = RansEncodeStep(state, symbol);
@@ -69,7 +69,7 @@ TEST(RansTest, FrequenciesSumAndKeepEverySymbol) {
 }
 
 TEST(RansTest, LoneSymbolLeavesOneToItsNeighbour) {
-  for (const size_t s : {0, 1, 6, 255}) {
+  for (const size_t s : std::vector<size_t>{0, 1, 6, 255}) {
     RansCounts counts{};
     counts[s] = 12345;
     const RansFrequencies frequencies = ScaleCounts(counts);
@@ -120,7 +120,7 @@ TEST(RansTest, VectorsEqualThePlainLoopOnEveryTarget) {
     hwy::GetChosenTarget().DeInit();
     for (const int32_t lanes : {1, 2, 4, 8, 16, 32}) {
       for (const int64_t count : {0, 1, 7, 8, 31, 32, 33, 64, 95, 1000, 4096}) {
-        for (const size_t words : {0, 1, 17, 200, 3000}) {
+        for (const size_t words : std::vector<size_t>{0, 1, 17, 200, 3000}) {
           std::vector<uint8_t> bytes(words * 2 + 1);
           for (size_t i = 0; i < bytes.size(); ++i) bytes[i] = static_cast<uint8_t>(MixBits(words, i));
           RansReader plain;

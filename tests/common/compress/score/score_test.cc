@@ -71,7 +71,7 @@ TEST(PoolTest, RowsShorterThanTheKernel) {
 }
 
 TEST(ProtectTest, EndsAreAsManyAsThereAre) {
-  for (const size_t tokens : {0, 1, 3, 4, 5, 9}) {
+  for (const size_t tokens : std::vector<size_t>{0, 1, 3, 4, 5, 9}) {
     Floats row(tokens, 0.5f);
     ProtectEnds(1, 3, absl::MakeSpan(row));
     for (size_t t = 0; t < tokens; ++t)
@@ -81,7 +81,7 @@ TEST(ProtectTest, EndsAreAsManyAsThereAre) {
 
 TEST(WindowAttentionTest, EqualsASoftmaxInDoubleForSumsAndMaxima) {
   constexpr size_t kDim = 8;
-  for (const size_t tokens : {1, 2, 7, 20}) {
+  for (const size_t tokens : std::vector<size_t>{1, 2, 7, 20}) {
     for (const size_t queries : {size_t{1}, tokens / 2 + 1, tokens}) {
       if (queries > tokens) continue;
       const Floats q = Uniform(1, queries * kDim);

@@ -11,22 +11,26 @@
 namespace decant {
 namespace {
 
+// Of channel elements `meta` is that of the group.
 std::vector<float> DecodeScalar(Element element, const uint8_t* codes, const uint8_t* meta, int32_t head_dim) {
+  if (element == Element::kNone) return {};
   std::vector<float> x(static_cast<size_t>(head_dim));
   if (element == Element::kF32) {
     std::memcpy(x.data(), codes, x.size() * 4);
-  } else if (element == Element::kBf16) {
-    for (size_t i = 0; i < x.size(); ++i) {
+    return x;
+  }
+  std::vector<uint8_t> unpacked(x.size());
+  if (IsAffine(element)) UnpackCodes(codes, head_dim, ElementBits(element), unpacked.data());
+  for (size_t i = 0; i < x.size(); ++i) {
+    if (element == Element::kBf16) {
       Bf16 half;
       std::memcpy(&half, codes + 2 * i, 2);
       x[i] = ToFloat(half);
+      continue;
     }
-  } else {
     AffinePair pair;
-    std::memcpy(&pair, meta, 4);
-    std::vector<uint8_t> unpacked(x.size());
-    UnpackCodes(codes, head_dim, ElementBits(element), unpacked.data());
-    for (size_t i = 0; i < x.size(); ++i) x[i] = AffineValue(unpacked[i], ToFloat(pair.scale), ToFloat(pair.zero));
+    std::memcpy(&pair, meta + 4 * (IsChannel(element) ? i : IsGrouped(element) ? i / 32 : 0), 4);
+    x[i] = AffineValue(unpacked[i], ToFloat(pair.scale), ToFloat(pair.zero));
   }
   return x;
 }
@@ -200,7 +204,8 @@ std::vector<StoredToken> PageRig::Tokens(int32_t sequence, int32_t layer, int32_
       token.position = *at.position;
       token.score = *at.score;
     }
-    token.k = DecodeScalar(format.k, at.keys, at.key_meta, arena_.geometry.head_dim);
+    const uint8_t* key_meta = IsChannel(format.k) ? ChannelPairsAt(arena_, row, id, tier, slot) : at.key_meta;
+    token.k = DecodeScalar(format.k, at.keys, key_meta, arena_.geometry.head_dim);
     token.v = DecodeScalar(format.v, at.values, at.value_meta, arena_.geometry.head_dim);
     tokens.push_back(token);
   }

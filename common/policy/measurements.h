@@ -1,0 +1,32 @@
+// All that was measured of models: what is compiled in, and what the user measured.
+#ifndef DECANT_COMMON_POLICY_MEASUREMENTS_H_
+#define DECANT_COMMON_POLICY_MEASUREMENTS_H_
+
+#include <string>
+
+#include "absl/status/statusor.h"
+#include "common/base/digest.h"
+#include "common/compress/profile.h"
+#include "common/policy/profile_table.h"
+
+namespace decant {
+
+struct Measurements {
+  Catalogue catalogue;  // with calibrations
+  ProfileTables tables;
+};
+
+// What is compiled in and then the *.json files of `folder`, as `decant calibrate` writes them with --out and --table;
+// a model that has both keeps the user's. An empty `folder` is none. NOT_FOUND for one that is not there,
+// INVALID_ARGUMENT with the file for one that cannot be read, ALREADY_EXISTS with it for a second of a model.
+absl::StatusOr<Measurements> LoadMeasurements(const std::string& folder);
+
+// One line that says what was not measured of a model and the command that measures it; empty when nothing is missing.
+// `model_folder` and `tables` are those of the process that says it.
+std::string MissingMeasurements(const Measurements& measurements, const Digest& fingerprint,
+                                const std::string& model_name, const std::string& model_folder,
+                                const std::string& tables);
+
+}  // namespace decant
+
+#endif  // DECANT_COMMON_POLICY_MEASUREMENTS_H_
