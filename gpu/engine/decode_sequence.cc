@@ -56,6 +56,10 @@ DecodeSequence::DecodeSequence(SequenceId id, const SequenceOptions& options, co
   rows_.alpha_high = options.recipe.alpha_high;
   rows_.alpha_low = options.recipe.alpha_low;
   rows_.window = options.recipe.window;
+  for (const TierIndex tier : {kHigh, kLow}) {
+    rows_.key_levels[tier] = static_cast<uint16_t>(options.recipe.key_levels);
+    rows_.value_levels[tier] = static_cast<uint16_t>(options.recipe.value_levels);
+  }
 }
 
 absl::StatusOr<std::unique_ptr<DecodeSequence>> DecodeSequence::Create(SequenceId id, const SequenceOptions& options,

@@ -328,6 +328,8 @@ class FrameLayerEncoder final : public LayerEncoder {
     args.tiers = tiers(tap.layer);
     args.scores = scores(tap.layer);
     args.tokens = tap.tokens;
+    args.key_levels = options_.recipe.key_levels;
+    args.value_levels = options_.recipe.value_levels;
     args.runs = device_runs_.As<EncodeRun>();
     args.run_count = static_cast<int32_t>(runs.size());
     args.out = out_.As<uint8_t>();
