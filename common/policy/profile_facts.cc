@@ -10,6 +10,7 @@ absl::StatusOr<ProfileFacts> FactsOf(const Profile& profile, const Geometry& geo
   DECANT_ASSIGN_OR_RETURN(const Recipe recipe, Compile(profile, geometry, run_type));
   ProfileFacts facts;
   facts.name = profile.name;
+  facts.digest = recipe.digest;
   facts.exact = recipe.exact();
   facts.takes_prefix = recipe.propagation.layer < 0;
   const double full_bytes = 4.0 * geometry.head_dim;  // of one head's K and V at 2 bytes per element

@@ -23,6 +23,7 @@ struct PrefixOffer {
 
 struct ProfileFacts {
   std::string name;
+  Digest digest;                  // of the profile, calibrated
   bool exact = false;             // holds the run type
   bool takes_prefix = true;       // not where prefill leaves tokens behind: it has to compute them all
   std::optional<double> quality;  // none: not measured on this model nor on a generic one

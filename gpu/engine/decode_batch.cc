@@ -108,6 +108,7 @@ class DecodeBatchOnPages final : public DecodeBatch {
     expectation.model_fingerprint = options_.model.Prefix64();
     expectation.prompt_tokens = options.prompt_tokens;
     DecodeSequence::Formats(options, expectation.formats);
+    expectation.split_window = options.recipe.split() ? options.recipe.window : 0;
     expectation.needs_scores = options.recipe.needs_overlays();
     const SequenceId id = next_id_;
     DECANT_ASSIGN_OR_RETURN(sequences_[id], CreateSequence(id, options, expectation));
@@ -190,7 +191,8 @@ class DecodeBatchOnPages final : public DecodeBatch {
     DECANT_RETURN_IF_ERROR(stream_.Synchronize());
     SequenceUse use;
     use.tokens = sequence->counts();
-    use.tokens.high = counts[kHigh] + counts[kFixed];
+    // Of split rows, whose tiers hold halves of tokens, the values tell: a frozen one makes its token low.
+    use.tokens.high = sequence->rows().split() ? counts[kTail] : counts[kHigh] + counts[kFixed];
     use.tokens.low = counts[kLow];
     use.pages = counts[kTierCount + kHigh] + counts[kTierCount + kLow] + counts[kTierCount + kFixed] +
                 counts[kTierCount + kTail];
@@ -290,6 +292,7 @@ class DecodeBatchOnPages final : public DecodeBatch {
     FormatId formats[kTierCount];
     DecodeSequence::Formats(options, formats);
     if (formats[kHigh] == FormatId::kNone) return absl::InvalidArgumentError("the recipe names no format");
+    DECANT_RETURN_IF_ERROR(CheckHalves(options.recipe, formats));
     for (const FormatId format : formats) {
       if (format != FormatId::kNone && arena_.layouts[static_cast<int>(format)].tokens < 1) {
         return absl::InvalidArgumentError(
@@ -297,6 +300,32 @@ class DecodeBatchOnPages final : public DecodeBatch {
       }
     }
     return absl::OkStatus();
+  }
+
+  // Only split rows hold halves of tokens, and only in their order.
+  static absl::Status CheckHalves(const Recipe& recipe, const FormatId (&formats)[kTierCount]) {
+    bool fits = recipe.split() == (recipe.online == OnlinePolicy::kFreeze);
+    for (int32_t tier = 0; tier < kTierCount; ++tier) {
+      const Format format = FormatOf(formats[tier]);
+      const bool holds_keys = tier == kHigh || tier == kFixed;
+      if (!recipe.split()) {
+        fits = fits && !IsHalf(formats[tier]);
+      } else {
+        fits = fits && IsHalf(formats[tier]) && (format.k != Element::kNone) == holds_keys;
+      }
+    }
+    if (fits && recipe.split()) {
+      fits = IsChannel(FormatOf(formats[kHigh]).k) && IsFull(FormatOf(formats[kFixed]).k) &&
+             IsFull(FormatOf(formats[kTail]).v) && recipe.window > 0 && recipe.window % kTokenGroup == 0;
+    }
+    if (fits) return absl::OkStatus();
+    return absl::InvalidArgumentError(
+        absl::StrCat("profile '", recipe.profile, "': formats ", static_cast<int>(formats[kHigh]), ", ",
+                     static_cast<int>(formats[kLow]), ", ", static_cast<int>(formats[kFixed]), ", ",
+                     static_cast<int>(formats[kTail]), " and a window of ", recipe.window,
+                     " make no row; allocate 'window_split' with online 'freeze' takes keys per channel, then values, "
+                     "and a window that is a multiple of ",
+                     kTokenGroup));
   }
 
   absl::Status GrowAttentionScratch(int64_t tokens) {

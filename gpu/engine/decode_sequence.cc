@@ -41,7 +41,10 @@ void DecodeSequence::Formats(const SequenceOptions& options, FormatId (&formats)
 }
 
 int64_t DecodeSequence::WorstCaseHeadPages(const SequenceOptions& options, const PageArena& arena) {
-  return decant::WorstCaseHeadPages(TierPagesOf(options, arena), options.prompt_tokens + Growth(options));
+  const TierPages pages = TierPagesOf(options, arena);
+  const int64_t total = options.prompt_tokens + Growth(options);
+  return options.recipe.split() ? SplitHeadPages(pages, total, options.recipe.window)
+                                : decant::WorstCaseHeadPages(pages, total);
 }
 
 DecodeSequence::DecodeSequence(SequenceId id, const SequenceOptions& options, const PageArena& arena,
@@ -56,7 +59,8 @@ DecodeSequence::DecodeSequence(SequenceId id, const SequenceOptions& options, co
   rows_.alpha_high = options.recipe.alpha_high;
   rows_.alpha_low = options.recipe.alpha_low;
   rows_.window = options.recipe.window;
-  for (const TierIndex tier : {kHigh, kLow}) {
+  rows_.read = options.recipe.read;
+  for (const int32_t tier : {kHigh, kLow}) {
     rows_.key_levels[tier] = static_cast<uint16_t>(options.recipe.key_levels);
     rows_.value_levels[tier] = static_cast<uint16_t>(options.recipe.value_levels);
   }
@@ -82,6 +86,7 @@ absl::StatusOr<std::unique_ptr<DecodeSequence>> DecodeSequence::Create(SequenceI
 }
 
 void DecodeSequence::ShrinkPromise(int32_t layer) {
+  if (options_.recipe.split()) return;  // the promise was exact
   int64_t pages = 0;
   for (int32_t head = 0; head < geometry_.kv_heads; ++head) {
     const std::array<int32_t, kTierCount>& held = plan_.tokens(layer, head);
@@ -104,7 +109,7 @@ void DecodeSequence::ShrinkPromises(const std::vector<HeadState>& heads) {
 
 bool DecodeSequence::Settles() const {
   const Recipe& recipe = options_.recipe;
-  return recipe.online != OnlinePolicy::kNone && recipe.low != FormatId::kNone &&
+  return recipe.online != OnlinePolicy::kNone && recipe.low != FormatId::kNone && recipe.forwards_prefix() &&
          recipe.allocation != Allocation::kAllHigh;
 }
 

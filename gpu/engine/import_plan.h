@@ -35,6 +35,7 @@ class ImportPlan {
     uint64_t model_fingerprint = 0;  // Digest::Prefix64; 0 accepts any (tests without a model folder)
     int32_t prompt_tokens = 0;
     FormatId formats[kTierCount] = {FormatId::kNone, FormatId::kNone, FormatId::kNone};
+    int32_t split_window = 0;   // of a split row, else 0
     bool needs_scores = false;  // an online policy cannot start from frames without overlays
   };
   explicit ImportPlan(const Expectation& expectation);
@@ -60,6 +61,7 @@ class ImportPlan {
  private:
   absl::Status CheckFrame(const BatchPart& part) const;
   absl::Status CheckOverlay(const BatchPart& part);
+  void GrowWindow(LayerImport& import) const;
 
   const Expectation expect_;
   std::vector<int32_t> next_position_;                   // [layers]

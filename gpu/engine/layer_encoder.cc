@@ -10,6 +10,7 @@
 #include "common/compress/allocate/budget.h"
 #include "common/kv/frame.h"
 #include "common/kv/overlay.h"
+#include "gpu/engine/split_layer_encoder.h"
 #include "gpu/engine/low_rank_encoder.h"
 #include "gpu/engine/wire_form.h"
 #include "gpu/kernels/codec/encode_frames.h"
@@ -422,6 +423,7 @@ absl::StatusOr<std::unique_ptr<LayerEncoder>> LayerEncoder::Create(Device& devic
         geometry.q_heads, " query and ", geometry.kv_heads, " kv heads of ", geometry.head_dim, " elements, format ",
         static_cast<int>(options.recipe.high), ", provenance ", static_cast<int>(options.prefix_provenance)));
   }
+  if (options.recipe.split()) return CreateSplitLayerEncoder(device, options);
   if (options.recipe.code == WireCode::kLowRank) return CreateLowRankEncoder(device, options);
   auto encoder = std::make_unique<FrameLayerEncoder>(device, options);
   DECANT_RETURN_IF_ERROR(encoder->Allocate());

@@ -74,7 +74,7 @@ void AttendRange(const AttentionRange& range) {
 void AddScores(const AttentionRange& range, const float* factors) {
   const DF d;
   const auto lanes = static_cast<int32_t>(hn::Lanes(d));
-  TileCursor cursor(range);
+  TileCursor cursor(range, true);
   Tile tile;
   int64_t at = 0;
   while (cursor.Next(tile)) {

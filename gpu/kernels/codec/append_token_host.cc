@@ -1,5 +1,6 @@
 #include <functional>
 
+#include "gpu/kernels/codec/append_split_token.h"
 #include "gpu/kernels/codec/codec_host.h"
 #include "gpu/kernels/codec/token_codec.h"
 #include "gpu/kernels/codec/vector_codec.h"
@@ -48,8 +49,9 @@ void AppendTokenHost(Stream& stream, const AppendTokenArgs& args) {
     if (action.high_slot < 0) return;
     const SequenceRows& rows = args.rows[sequence];
     const HeadRow row = RowOf(rows, geometry, args.layer, head);
-    if (action.demote_to >= 0) DemoteToken(args.arena, rows, row, action);
     const int64_t offset = sequence * args.kv_stride + int64_t{head} * geometry.head_dim;
+    if (rows.split()) return AppendSplitToken(args.arena, rows, row, args.k + offset, args.v + offset);
+    if (action.demote_to >= 0) DemoteToken(args.arena, rows, row, action);
     WriteToken(args.arena, rows, row, action.high_slot, args.k + offset, args.v + offset);
   };
   stream.device().ParallelFor(int64_t{args.sequences} * args.arena.geometry.kv_heads, std::cref(append));

@@ -17,6 +17,7 @@ struct TestSequence {
   // Tokens of every kv head, in TierIndex order; fewer entries than heads repeat.
   std::vector<std::array<int32_t, kTierCount>> tokens;
   OnlinePolicy policy = OnlinePolicy::kNone;
+  int32_t window = 0;
 };
 
 // Holds everything twice: on the device for the operation, in host memory for the reference.
