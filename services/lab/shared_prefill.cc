@@ -57,6 +57,8 @@ absl::Status RunGroup(const LoadedModel& model, Stream& stream, absl::Span<const
     options.prompt_tokens = static_cast<int32_t>(prompt.size());
     options.model = model.folder.fingerprint;
     options.k_norm = weights.config().qk_norm;
+    options.inverse_frequencies = weights.config().inverse_frequencies;
+    options.rope_magnitude = weights.config().rope_magnitude;
     DECANT_ASSIGN_OR_RETURN(auto encoder, LayerEncoder::Create(*model.device, options));
     encoders.push_back(std::move(encoder));
   }

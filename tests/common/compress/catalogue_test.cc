@@ -53,7 +53,7 @@ constexpr Expected kExpected[] = {
     {"saw-int4", "e6eea41144bd8baa", 4.25, false},
     {"snapkv", "e963539380730561", 0.2 * 16, false},
     {"streamingllm", "333648f21df8a776", 0.2 * 16.25, false},
-    {"xkv", "f7db03f41682d2dd", 16, false},
+    {"xkv", "a60edcbe0807d77e", 16, false},
 };
 
 TEST(ShippedCatalogueTest, HoldsTheseProfilesWithTheseDigests) {
