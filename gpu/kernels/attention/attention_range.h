@@ -17,6 +17,8 @@ struct AttentionRange {
   const int32_t* page_ids = nullptr;  // [capacity], of this head
   int64_t begin = 0;
   int64_t end = 0;
+  // Of the high tier, ascending: the range counts over the tokens of these blocks instead; null: over all tokens.
+  const int32_t* blocks = nullptr;
   const float* q = nullptr;  // [group, head_dim]
   int32_t group = 0;
   float scale = 0;

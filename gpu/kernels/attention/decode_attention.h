@@ -23,11 +23,14 @@ struct DecodeAttentionArgs {
   int64_t out_stride = 0;
   float* scratch = nullptr;    // DecodeAttentionScratchBytes
   int64_t scratch_tokens = 0;  // >= the most tokens any head holds
+  // [sequences] or null: bytes of keys, values, their scales and read statistics that the step reads, added to.
+  int64_t* bytes_read = nullptr;
 };
 int64_t DecodeAttentionScratchBytes(const Device& device, const Geometry& geometry, int64_t scratch_tokens);
 // One query token per sequence attends to every token its rows hold, straight from the compressed pages: one pass per
 // kv head, shared by the query heads of its group; a head without tokens gives zeros. Rows with an online policy get
-// the step's attention, the maximum over the group, added to the score of every tracked token.
+// the step's attention, the maximum over the group, added to the score of every tracked token. Rows with a read policy
+// have only the blocks read that it chooses (block_choice.h): the softmax is over those.
 void DecodeAttention(Stream& stream, const DecodeAttentionArgs& args);
 
 }  // namespace decant
