@@ -109,7 +109,7 @@ void DecodeSequence::ShrinkPromises(const std::vector<HeadState>& heads) {
 
 bool DecodeSequence::Settles() const {
   const Recipe& recipe = options_.recipe;
-  return !recipe.split() && recipe.online != OnlinePolicy::kNone && recipe.low != FormatId::kNone &&
+  return recipe.online != OnlinePolicy::kNone && recipe.low != FormatId::kNone && recipe.forwards_prefix() &&
          recipe.allocation != Allocation::kAllHigh;
 }
 

@@ -17,14 +17,11 @@ double Median(std::vector<double> values) {
 }
 
 absl::StatusOr<std::vector<Recipe>> Recipes(const LoadedModel& model, const Calibration& calibration) {
-  DECANT_ASSIGN_OR_RETURN(const Catalogue catalogue, Catalogue::BuiltIn());
+  DECANT_ASSIGN_OR_RETURN(Catalogue catalogue, Catalogue::BuiltIn());
+  catalogue.ReplaceCalibration(calibration);
   std::vector<Recipe> recipes;
   for (const std::string& name : catalogue.Names()) {
-    DECANT_ASSIGN_OR_RETURN(Profile profile, catalogue.FindFor(name, model.folder.fingerprint));
-    if (const auto alphas = calibration.profiles.find(name); alphas != calibration.profiles.end()) {
-      profile.alpha_high = alphas->second.high;
-      profile.alpha_low = alphas->second.low;
-    }
+    DECANT_ASSIGN_OR_RETURN(const Profile profile, catalogue.FindFor(name, model.folder.fingerprint));
     DECANT_ASSIGN_OR_RETURN(Recipe recipe,
                             Compile(profile, model.weights->config().geometry(), model.weights->run_type()));
     // `full` first: the others are told relative to it.

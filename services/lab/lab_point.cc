@@ -52,7 +52,7 @@ absl::StatusOr<std::vector<std::string>> ParseProfiles(absl::string_view list, c
   return names;
 }
 
-bool HasBudget(const Profile& profile) {
+bool HasThresholds(const Profile& profile) {
   return profile.allocate == "threshold_by_position" || profile.allocate == "threshold_by_length";
 }
 

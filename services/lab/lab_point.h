@@ -25,7 +25,7 @@ absl::StatusOr<std::vector<double>> ParseBudgets(absl::string_view list);
 absl::StatusOr<std::vector<std::string>> ParseProfiles(absl::string_view list, const Catalogue& catalogue);
 
 // Whether --budgets has a meaning for it. A profile with thresholds has one too: see threshold_budget.h.
-bool HasBudget(const Profile& profile);
+bool HasThresholds(const Profile& profile);
 
 }  // namespace decant
 

@@ -159,7 +159,7 @@ absl::StatusOr<std::vector<std::vector<int32_t>>> ThresholdPrompts(const LabSetu
 
 absl::Status AddBudgets(const Profile& profile, const std::vector<double>& budgets, const LoadedModel& model,
                         LabSetup& setup) {
-  if (budgets.empty() || !HasBudget(profile)) return absl::OkStatus();
+  if (budgets.empty() || !HasThresholds(profile)) return absl::OkStatus();
   DECANT_ASSIGN_OR_RETURN(const auto prompts, ThresholdPrompts(setup, model));
   DECANT_ASSIGN_OR_RETURN(const auto factors, FactorsForBudgets(model, profile, prompts, budgets));
   std::vector<double> missed;
@@ -210,7 +210,7 @@ absl::StatusOr<LabSetup> SetUp(const LabOptions& options, const LoadedModel& mod
   DECANT_ASSIGN_OR_RETURN(const Catalogue catalogue, Catalogue::BuiltIn());
   DECANT_ASSIGN_OR_RETURN(const std::vector<std::string> names, ParseProfiles(options.profiles, catalogue));
   for (const std::string& name : names) {
-    DECANT_ASSIGN_OR_RETURN(const Profile profile, catalogue.FindFor(name, config.name));
+    DECANT_ASSIGN_OR_RETURN(const Profile profile, catalogue.FindFor(name, model.folder.fingerprint));
     LabPoint point;
     point.profile = name;
     DECANT_ASSIGN_OR_RETURN(point.recipe, Compile(profile, config.geometry(), model.weights->run_type()));
