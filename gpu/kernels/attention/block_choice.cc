@@ -73,8 +73,10 @@ int32_t BlocksRead(const SequenceRows& rows) { return std::max(1, rows.read.toke
 HWY_EXPORT(BlockBounds);
 
 bool ChoosesBlocks(const SequenceRows& rows, const HeadState& head, int32_t layer) {
-  return rows.read.tokens > 0 && layer >= rows.read.dense_layers && FormatOf(rows.formats[kHigh]).statistics &&
-         head.tokens[kLow] == 0 && head.tokens[kFixed] == 0 && BlocksOf(head.tokens[kHigh]) > BlocksRead(rows);
+  // The bound is one on keys as the query meets them: keys that attention still has to rotate have none.
+  return rows.read.tokens > 0 && rows.key_forms[kHigh] == KeyForm{} && layer >= rows.read.dense_layers &&
+         FormatOf(rows.formats[kHigh]).statistics && head.tokens[kLow] == 0 && head.tokens[kFixed] == 0 &&
+         BlocksOf(head.tokens[kHigh]) > BlocksRead(rows);
 }
 
 void BlockBounds(const AttentionRange& range, int32_t first, int32_t end, float* bounds) {

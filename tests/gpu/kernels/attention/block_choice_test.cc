@@ -2,9 +2,13 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cmath>
+#include <numeric>
+#include <random>
 
 #include "common/compress/arith/key_range.h"
+#include "gpu/kernels/pages/key_statistics.h"
 #include "hwy/targets.h"
 #include "tests/gpu/kernels/attention/paged_batch.h"
 #include "tests/support/test_device.h"
@@ -73,6 +77,44 @@ TEST(BlockChoiceTest, BoundsHoldForEveryBlockOnEveryVectorWidth) {
   hwy::GetChosenTarget().DeInit();
 }
 
+// Rotating keys and query alike leaves q.k as it is, and the statistics of the rotated keys bound it too.
+TEST(BlockChoiceTest, BoundsHoldAfterRotation) {
+  constexpr int32_t kHeadDim = 64;
+  std::mt19937 random(11);
+  std::normal_distribution<float> normal;
+  const auto rotate = [](const std::vector<float>& x) {
+    std::vector<float> y(x.size());
+    for (size_t i = 0; i < y.size(); ++i) {
+      for (size_t j = 0; j < x.size(); ++j) y[i] += __builtin_parityll(i & j) != 0 ? -x[j] / 8 : x[j] / 8;
+    }
+    return y;
+  };
+  for (int round = 0; round < 50; ++round) {
+    std::vector<float> q(kHeadDim);
+    for (float& x : q) x = normal(random);
+    std::vector<float> rotated_keys;
+    double largest = -INFINITY;
+    for (int32_t t = 0; t < kStatisticsBlock; ++t) {
+      std::vector<float> k(kHeadDim);
+      for (float& x : k) x = normal(random);
+      k[5] += 12;  // an outlier channel
+      largest = std::max(largest, std::inner_product(q.begin(), q.end(), k.begin(), 0.0));
+      const std::vector<float> rotated = rotate(k);
+      rotated_keys.insert(rotated_keys.end(), rotated.begin(), rotated.end());
+    }
+    std::vector<Bf16> entry(2 * kHeadDim);
+    WriteKeyStatistics(reinterpret_cast<const uint8_t*>(rotated_keys.data()), kStatisticsBlock, kHeadDim, Element::kF32,
+                       reinterpret_cast<uint8_t*>(entry.data()));
+    const std::vector<float> rotated_q = rotate(q);
+    double bound = 0;
+    for (size_t i = 0; i < kHeadDim; ++i) {
+      const double x = rotated_q[i];
+      bound += std::max(x * ToFloat(entry[i]), x * ToFloat(entry[kHeadDim + i]));
+    }
+    EXPECT_GE(bound, largest - 1e-4);
+  }
+}
+
 TEST(BlockChoiceTest, AttentionOverTheChosenBlocksEqualsTheReference) {
   for (const int threads : {1, 2, 5}) {
     const auto device = CreateTestDevice(threads);
@@ -127,6 +169,9 @@ TEST(BlockChoiceTest, DenseLayersAndOtherTiersAreReadWhole) {
   head.tokens[kFixed] = 1;
   EXPECT_FALSE(ChoosesBlocks(rows, head, 2));
   head.tokens[kFixed] = 0;
+  rows.key_forms[kHigh].rope = 0;
+  EXPECT_FALSE(ChoosesBlocks(rows, head, 2)) << "the bound is one on keys as the query meets them";
+  rows.key_forms[kHigh].rope = 1;
   rows.formats[kHigh] = FormatId::kFullF32;
   EXPECT_FALSE(ChoosesBlocks(rows, head, 2));
 }
