@@ -125,6 +125,8 @@ class Comparison {
       encoding.prompt_tokens = static_cast<int32_t>(prompt.size());
       encoding.model = model_.folder.fingerprint;
       encoding.k_norm = weights_.config().qk_norm;
+      encoding.inverse_frequencies = weights_.config().inverse_frequencies;
+      encoding.rope_magnitude = weights_.config().rope_magnitude;
       DECANT_ASSIGN_OR_RETURN(auto encoder, LayerEncoder::Create(*model_.device, encoding));
       encoders.push_back(std::move(encoder));
       SequenceOptions sequence;

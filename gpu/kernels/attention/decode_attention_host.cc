@@ -9,8 +9,10 @@
 #include <cmath>
 #include <limits>
 
+#include "common/compress/arith/score_policy.h"
 #include "gpu/kernels/attention/attention_range.h"
 #include "gpu/kernels/attention/block_choice.h"
+#include "gpu/kernels/pages/slot.h"
 
 namespace decant {
 namespace {
@@ -96,7 +98,7 @@ class Schedule {
     float factors[kMaxAttentionGroup];
     const AttentionRange range = Part(index);
     Factors(head, index % parts_, factors);
-    if (range.rows->policy != OnlinePolicy::kNone) AddScores(range, factors);
+    if (KeepsScores(range.rows->policy)) AddScores(range, factors);
     if (index % parts_ == 0) MergeOutputs(head);
   }
 
@@ -155,6 +157,8 @@ class Schedule {
     range.page_ids = rows.page_ids + (int64_t{args_.layer} * geometry_.kv_heads + kv_head) * int64_t{rows.capacity};
     range.end = TokensOf(rows, *range.head);
     range.q = args_.q + sequence * args_.q_stride + kv_head * group * geometry_.head_dim;
+    range.balance = BalanceOf(rows, geometry_, args_.layer, static_cast<int32_t>(kv_head));
+    range.angles = args_.angles;
     range.group = geometry_.group();
     range.scale = args_.scale;
     range.weights = slot.weights;
@@ -184,7 +188,7 @@ class Schedule {
       float* out = range.out + int64_t{h} * geometry_.head_dim;
       for (int32_t i = 0; i < geometry_.head_dim; ++i) out[i] *= factors[h];
     }
-    if (range.rows->policy != OnlinePolicy::kNone) AddScores(range, factors);
+    if (KeepsScores(range.rows->policy)) AddScores(range, factors);
   }
 
   // To the blocks that the read policy chooses; the last of them is the head's last.

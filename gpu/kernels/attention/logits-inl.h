@@ -11,8 +11,10 @@
 #include <algorithm>
 #include <cstring>
 
+#include "common/compress/arith/key_shape.h"
 #include "gpu/kernels/attention/decode_tile-inl.h"
 #include "gpu/kernels/attention/range_tiles.h"
+#include "gpu/kernels/attention/rotated_keys-inl.h"
 #include "hwy/highway.h"
 
 HWY_BEFORE_NAMESPACE();
@@ -179,11 +181,17 @@ inline void DotOne(Element element, const uint8_t* vectors, int32_t head_dim, in
   }
 }
 
-// The queries of the group, times the attention's scale, in the order of the tile.
-void ArrangeQueries(const AttentionRange& range, const TileOrder& order, Workspace& work) {
+// The queries of the group in the form of a tier's keys, times the attention's scale, in the order of the tile.
+void ArrangeQueries(const AttentionRange& range, const KeyForm& form, const TileOrder& order, Workspace& work) {
   const int32_t head_dim = range.arena->geometry.head_dim;
+  float shaped[kRowFloats];
   for (int32_t h = 0; h < range.group; ++h) {
     const float* q = range.q + int64_t{h} * head_dim;
+    if (IsShaped(form)) {
+      std::copy(q, q + head_dim, shaped);
+      ShapeQuery(form, range.balance, head_dim, shaped);
+      q = shaped;
+    }
     float* row = work.vectors + h * kGroupStride;
     std::fill(row, row + kGroupStride, 0.0f);
     float sum = 0;
@@ -234,7 +242,7 @@ void ArrangeChannelQueries(const AttentionRange& range, const TileOrder& order, 
   }
 }
 
-// One format after the other, and of channel elements one group after the other.
+// One tier after the other, and of channel elements one group after the other.
 class QueryArrangement {
  public:
   QueryArrangement(const AttentionRange& range, Workspace& work) : range_(range), work_(work) {}
@@ -242,7 +250,9 @@ class QueryArrangement {
   void Follow(const Tile& tile) {
     const Element element = FormatOf(tile.format).k;
     const int32_t head_dim = range_.arena->geometry.head_dim;
-    if (tile.format != format_) order_ = TileOrder(element, head_dim);
+    const KeyForm& form = range_.rows->key_forms[tile.tier];
+    // Keys before rope are decoded and rotated, so that their query stands plain.
+    if (tile.tier != tier_) order_ = TileOrder(form.rope != 0 ? element : Element::kF32, head_dim);
     if (IsChannel(element)) {
       const int64_t group = tile.first / kTokenGroup;
       const uint8_t* pairs = tile.page + tile.layout->key_meta + group * 4 * head_dim;
@@ -252,11 +262,11 @@ class QueryArrangement {
         std::fill(std::begin(work_.zero), std::end(work_.zero), 1.0f);
       }
       pairs_ = pairs;
-    } else if (tile.format != format_) {
-      ArrangeQueries(range_, order_, work_);
+    } else if (tile.tier != tier_) {
+      ArrangeQueries(range_, form, order_, work_);
       pairs_ = nullptr;
     }
-    format_ = tile.format;
+    tier_ = tile.tier;
   }
   const TileOrder& order() const { return order_; }
 
@@ -264,7 +274,7 @@ class QueryArrangement {
   const AttentionRange& range_;
   Workspace& work_;
   TileOrder order_{Element::kF32, 8};
-  FormatId format_ = FormatId::kNone;
+  int32_t tier_ = -1;
   const uint8_t* pairs_ = nullptr;
 };
 
@@ -274,11 +284,21 @@ void ComputeLogits(const AttentionRange& range, Workspace& work) {
   Prefetcher<true> ahead(range);
   QueryArrangement queries(range, work);
   Tile tile;
+  KeyRotation rotation;
+  int32_t rotated = -1;  // tier
   for (int64_t at = 0; cursor.Next(tile); at += tile.count) {
     ahead.Step();
     const Element element = FormatOf(tile.format).k;
     queries.Follow(tile);
     const TileOrder& order = queries.order();
+    if (range.rows->key_forms[tile.tier].rope == 0) {
+      if (tile.tier != rotated) rotation.Arrange(element, range);
+      rotated = tile.tier;
+      RotateTile(range, tile, range.begin + at, RowStride(order), rotation, work);
+      DotGroup(work, range.group, tile.count, RowStride(order));
+      StoreLogits(range, false, at, tile.count, work);
+      continue;
+    }
     const uint8_t* keys = tile.page + tile.layout->keys + tile.first * VectorBytes(element, head_dim);
     const uint8_t* meta = tile.page + tile.layout->key_meta + tile.first * MetaBytes(element, head_dim);
     if (range.group == 1 && !IsGrouped(element)) {

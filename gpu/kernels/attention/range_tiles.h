@@ -22,6 +22,7 @@ inline constexpr int32_t kGroupStride = kRowFloats + 16;
 // A run of tokens in one page: at most a tile of them.
 struct Tile {
   FormatId format = FormatId::kNone;
+  int32_t tier = 0;
   const PageLayout* layout = nullptr;
   uint8_t* page = nullptr;
   int32_t first = 0;  // token of the page
@@ -61,6 +62,7 @@ class TileCursor {
     int32_t end = range_.head->tokens[tier];
     if (tier == kTail) TurnWindow(slot, end);
     if (range_.blocks != nullptr) FindBlock(slot, end);
+    tile.tier = tier;
     tile.format = range_.rows->formats[tier];
     tile.layout = &range_.arena->layouts[static_cast<int>(tile.format)];
     const int32_t page = slot / tile.layout->tokens;

@@ -27,8 +27,8 @@ void ScanTier(const PlanStepArgs& args, const SequenceRows& rows, const HeadRow&
   }
 }
 
-StepAction PlanHead(const PlanStepArgs& args, const SequenceRows& rows, const HeadRow& row) {
-  const StepHead head = StepHeadOf(rows, *row.state);
+StepAction PlanHead(const PlanStepArgs& args, const SequenceRows& rows, const HeadRow& row, int32_t layer) {
+  const StepHead head = StepHeadOf(rows, *row.state, layer);
   StepScan scan;
   if (rows.policy != OnlinePolicy::kNone) {
     ScanTier(args, rows, row, head, kHigh, scan);
@@ -84,12 +84,13 @@ void PlanStepHost(Stream& stream, const PlanStepArgs& args) {
   const int64_t total_heads = int64_t{args.sequences} * heads;
   const auto plan = [&args, heads](int64_t index, int) {
     const SequenceRows& rows = args.rows[index / heads];
-    const HeadRow row = RowOf(rows, args.arena.geometry, 0, static_cast<int32_t>(index % heads));
+    const auto head = static_cast<int32_t>(index % heads);
+    const HeadRow row = RowOf(rows, args.arena.geometry, 0, head);
     if (rows.split()) {
       PlanSplitHead(args, rows, *row.state, args.actions[index] = StepAction{}, args.scratch + index * 2);
       return;
     }
-    const StepAction action = PlanHead(args, rows, row);
+    const StepAction action = PlanHead(args, rows, row, head / args.arena.geometry.kv_heads);
     args.actions[index] = action;
     args.scratch[index * 2 + kHigh] = OpensPage(args, rows, *row.state, kHigh, action.high_slot) ? 1 : 0;
     args.scratch[index * 2 + kLow] =

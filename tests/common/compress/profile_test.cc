@@ -50,25 +50,6 @@ TEST(ProfileTest, NamesTheFieldThatIsWrong) {
   }
 }
 
-TEST(CatalogueTest, EveryShippedProfileCompilesAndItsShareableFormIsThere) {
-  const auto catalogue = Catalogue::BuiltIn();
-  ASSERT_TRUE(catalogue.ok()) << catalogue.status();
-  EXPECT_THAT(catalogue->Names(), IsSupersetOf({"diffkv", "diffkv-release", "fastkv", "full", "h2o", "k4v2", "k8v4",
-                                                "kvzip", "prefixkv", "pyramidkv", "snapkv", "streamingllm"}));
-  for (const std::string& name : catalogue->Names()) {
-    for (const RunType run_type : {RunType::kF32, RunType::kBf16}) {
-      const auto recipe = Compile(*catalogue->Find(name), kGeometry, run_type);
-      ASSERT_TRUE(recipe.ok()) << recipe.status();
-      EXPECT_EQ(recipe->profile, name);
-      EXPECT_TRUE(catalogue->Find(recipe->shareable).ok());
-      EXPECT_EQ(recipe->exact(), name == "full");
-    }
-  }
-  const auto missing = catalogue->Find("nope").status();
-  EXPECT_EQ(missing.code(), absl::StatusCode::kNotFound);
-  EXPECT_THAT(Message(missing), HasSubstr("diffkv, diffkv-release, "));
-}
-
 TEST(CatalogueTest, DiffKvIsThePapersPolicy) {
   const Recipe recipe = *Compile(*Catalogue::BuiltIn()->Find("diffkv"), kGeometry, RunType::kBf16);
   EXPECT_EQ(recipe.high, FormatId::kK8V4);

@@ -19,7 +19,12 @@ struct TestSequence {
   OnlinePolicy policy = OnlinePolicy::kNone;
   int32_t window = 0;
   ReadPolicy read;
+  std::array<KeyForm, kTierCount> key_forms;
+  int32_t sinks = 0;
+  int32_t length = 0;  // of kSinksAndRecent: position of the newest token, below kAnglePositions
 };
+
+inline constexpr int32_t kAnglePositions = 600;
 
 // Holds everything twice: on the device for the operation, in host memory for the reference.
 class PagedBatch {
@@ -56,6 +61,9 @@ class PagedBatch {
   // The blocks that a read policy leaves, ascending, by bounds in double; all tokens' blocks without one.
   std::vector<int32_t> BlocksRead(int32_t sequence, int32_t kv_head);
   void FillPage(uint8_t* page, FormatId format);
+  // The key of a token as it was before its form, times q, by the definition of the form.
+  double Product(const SequenceRows& rows, int32_t kv_head, int32_t tier, const uint8_t* page, int32_t index,
+                 int32_t place, const float* q) const;
   uint8_t* PageOf(std::vector<uint8_t>& pages, const SequenceRows& rows, int32_t kv_head, int32_t tier, int32_t page);
 
   Device& device_;
@@ -70,6 +78,10 @@ class PagedBatch {
   std::vector<std::vector<HeadState>> heads_;
   std::vector<std::vector<int32_t>> page_ids_;
   std::vector<float> q_;
+  std::vector<float> angles_;                // [kAnglePositions, head_dim]
+  std::vector<std::vector<float>> balance_;  // per sequence [kv_heads, head_dim]
+  std::vector<int32_t> lengths_;
+  const float* device_angles_ = nullptr;
   std::vector<Buffer> buffers_;
   Buffer device_pages_;
   Buffer device_rows_;
