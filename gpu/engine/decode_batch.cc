@@ -14,6 +14,7 @@
 #include "gpu/engine/decode_sequence.h"
 #include "gpu/engine/step_memory.h"
 #include "gpu/engine/transformer.h"
+#include "gpu/engine/wire_form.h"
 #include "gpu/kernels/attention/decode_attention.h"
 #include "gpu/kernels/codec/append_token.h"
 #include "gpu/kernels/codec/settle_rows.h"
@@ -123,9 +124,11 @@ class DecodeBatchOnPages final : public DecodeBatch {
     if (sequence->joined()) {
       return absl::FailedPreconditionError(absl::StrCat("sequence ", id, " already runs; frames come before Join"));
     }
-    DECANT_ASSIGN_OR_RETURN(const std::vector<LayerImport> layers,
-                            sequence->plan().Take({reinterpret_cast<const char*>(batch.data()), batch.size()}));
-    DECANT_RETURN_IF_ERROR(Copy(*sequence, batch, layers));
+    const absl::string_view landed(reinterpret_cast<const char*>(batch.data()), batch.size());
+    DECANT_ASSIGN_OR_RETURN(const std::optional<std::string> restored, PlainBatch(landed, ContextOf(*sequence)));
+    const absl::string_view plain = restored.has_value() ? absl::string_view(*restored) : landed;
+    DECANT_ASSIGN_OR_RETURN(const std::vector<LayerImport> layers, sequence->plan().Take(plain));
+    DECANT_RETURN_IF_ERROR(Copy(*sequence, {reinterpret_cast<const uint8_t*>(plain.data()), plain.size()}, layers));
     for (const LayerImport& layer : layers) {
       if (sequence->plan().LayerIsComplete(layer.layer)) sequence->ShrinkPromise(layer.layer);
     }
@@ -191,7 +194,8 @@ class DecodeBatchOnPages final : public DecodeBatch {
     DECANT_RETURN_IF_ERROR(stream_.Synchronize());
     SequenceUse use;
     use.tokens = sequence->counts();
-    use.tokens.high = counts[kHigh] + counts[kFixed];
+    // Of split rows, whose tiers hold halves of tokens, the values tell: a frozen one makes its token low.
+    use.tokens.high = sequence->rows().split() ? counts[kTail] : counts[kHigh] + counts[kFixed];
     use.tokens.low = counts[kLow];
     use.pages = counts[kTierCount + kHigh] + counts[kTierCount + kLow] + counts[kTierCount + kFixed] +
                 counts[kTierCount + kTail];
@@ -251,6 +255,13 @@ class DecodeBatchOnPages final : public DecodeBatch {
     return found->second.get();
   }
 
+  WireContext ContextOf(const DecodeSequence& sequence) const {
+    return {arena_.geometry,
+            sequence.options().prompt_tokens,
+            sequence.options().recipe.high,
+            {config_.inverse_frequencies, config_.rope_magnitude}};
+  }
+
   static absl::Status OutOfPages() {
     return absl::InternalError("the page ring ran empty in spite of the reservations: a promise was too small");
   }
@@ -284,6 +295,7 @@ class DecodeBatchOnPages final : public DecodeBatch {
     FormatId formats[kTierCount];
     DecodeSequence::Formats(options, formats);
     if (formats[kHigh] == FormatId::kNone) return absl::InvalidArgumentError("the recipe names no format");
+    DECANT_RETURN_IF_ERROR(CheckHalves(options.recipe, formats));
     for (const FormatId format : formats) {
       if (format != FormatId::kNone && arena_.layouts[static_cast<int>(format)].tokens < 1) {
         return absl::InvalidArgumentError(
@@ -300,6 +312,10 @@ class DecodeBatchOnPages final : public DecodeBatch {
       return absl::InvalidArgumentError(absl::StrCat("Hadamard blocks of ", HadamardOrder(form), " channels with ",
                                                      config_.head_dim, " a head; the order must divide them"));
     }
+    if (form != KeyForm{} && (recipe.split() || recipe.read.tokens > 0)) {
+      return absl::InvalidArgumentError(
+          "frozen groups and read statistics are of keys as they are, after rope; the recipe names another form");
+    }
     for (const FormatId format : {recipe.high, recipe.low}) {
       const Element element = FormatOf(format).k;
       if (form.rope == 0 && (IsShaped(form) || IsGrouped(element) || IsChannel(element))) {
@@ -309,6 +325,32 @@ class DecodeBatchOnPages final : public DecodeBatch {
       }
     }
     return absl::OkStatus();
+  }
+
+  // Only split rows hold halves of tokens, and only in their order.
+  static absl::Status CheckHalves(const Recipe& recipe, const FormatId (&formats)[kTierCount]) {
+    bool fits = recipe.split() == (recipe.online == OnlinePolicy::kFreeze);
+    for (int32_t tier = 0; tier < kTierCount; ++tier) {
+      const Format format = FormatOf(formats[tier]);
+      const bool holds_keys = tier == kHigh || tier == kFixed;
+      if (!recipe.split()) {
+        fits = fits && !IsHalf(formats[tier]);
+      } else {
+        fits = fits && IsHalf(formats[tier]) && (format.k != Element::kNone) == holds_keys;
+      }
+    }
+    if (fits && recipe.split()) {
+      fits = IsChannel(FormatOf(formats[kHigh]).k) && IsFull(FormatOf(formats[kFixed]).k) &&
+             IsFull(FormatOf(formats[kTail]).v) && recipe.window > 0 && recipe.window % kTokenGroup == 0;
+    }
+    if (fits) return absl::OkStatus();
+    return absl::InvalidArgumentError(
+        absl::StrCat("profile '", recipe.profile, "': formats ", static_cast<int>(formats[kHigh]), ", ",
+                     static_cast<int>(formats[kLow]), ", ", static_cast<int>(formats[kFixed]), ", ",
+                     static_cast<int>(formats[kTail]), " and a window of ", recipe.window,
+                     " make no row; allocate 'window_split' with online 'freeze' takes keys per channel, then values, "
+                     "and a window that is a multiple of ",
+                     kTokenGroup));
   }
 
   absl::Status GrowAttentionScratch(int64_t tokens) {

@@ -66,17 +66,20 @@ void DecodeSequence::Expect(const SequenceOptions& options, ImportPlan::Expectat
   expectation.prompt_tokens = options.prompt_tokens;
   Formats(options, expectation.formats);
   KeyForms(options, expectation.key_forms);
+  expectation.split_window = options.recipe.split() ? options.recipe.window : 0;
   expectation.needs_scores = options.recipe.needs_overlays();
   const TokenLimits limits = TokenLimitsOf(options.recipe, expectation.geometry.layers, options.prompt_tokens);
   if (limits.drops) expectation.most_high = limits.kept;
 }
 
 int64_t DecodeSequence::WorstCaseHeadPages(const SequenceOptions& options, const PageArena& arena) {
+  const TierPages pages = TierPagesOf(options, arena);
   const int64_t total = options.prompt_tokens + Growth(options);
+  if (options.recipe.split()) return SplitHeadPages(pages, total, options.recipe.window);
   const TokenLimits limits = TokenLimitsOf(options.recipe, arena.geometry.layers, options.prompt_tokens);
   int64_t most = 0;
   for (int32_t layer = 0; layer < arena.geometry.layers; ++layer) most = std::max(most, limits.Most(layer, total));
-  return decant::WorstCaseHeadPages(TierPagesOf(options, arena), most);
+  return decant::WorstCaseHeadPages(pages, most);
 }
 
 DecodeSequence::DecodeSequence(SequenceId id, const SequenceOptions& options, const PageArena& arena,
@@ -98,6 +101,11 @@ DecodeSequence::DecodeSequence(SequenceId id, const SequenceOptions& options, co
   rows_.alpha_low = options.recipe.alpha_low;
   rows_.window = options.recipe.window;
   rows_.sinks = options.recipe.sinks;
+  rows_.read = options.recipe.read;
+  for (const int32_t tier : {kHigh, kLow}) {
+    rows_.key_levels[tier] = static_cast<uint16_t>(options.recipe.key_levels);
+    rows_.value_levels[tier] = static_cast<uint16_t>(options.recipe.value_levels);
+  }
 }
 
 absl::StatusOr<std::unique_ptr<DecodeSequence>> DecodeSequence::Create(SequenceId id, const SequenceOptions& options,
@@ -129,6 +137,7 @@ absl::StatusOr<std::unique_ptr<DecodeSequence>> DecodeSequence::Create(SequenceI
 }
 
 void DecodeSequence::ShrinkPromise(int32_t layer) {
+  if (options_.recipe.split()) return;  // the promise was exact
   int64_t pages = 0;
   for (int32_t head = 0; head < geometry_.kv_heads; ++head) {
     const std::array<int32_t, kTierCount>& held = plan_.tokens(layer, head);
@@ -165,8 +174,8 @@ float* DecodeSequence::BalanceOf(int32_t layer) const {
 
 bool DecodeSequence::Settles() const {
   const Recipe& recipe = options_.recipe;
-  return recipe.online != OnlinePolicy::kNone && recipe.low != FormatId::kNone &&
-         (recipe.allocation == Allocation::kThresholdByPosition || recipe.allocation == Allocation::kThresholdByLength);
+  return recipe.online != OnlinePolicy::kNone && recipe.low != FormatId::kNone && recipe.forwards_prefix() &&
+         recipe.allocation != Allocation::kAllHigh;
 }
 
 int32_t DecodeSequence::MostHighTokens() const {

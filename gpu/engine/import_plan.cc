@@ -7,6 +7,7 @@
 #include "absl/strings/str_cat.h"
 #include "common/base/status_macros.h"
 #include "common/compress/arith/key_shape.h"
+#include "gpu/engine/split_import.h"
 #include "gpu/kernels/codec/frame_runs.h"
 
 namespace decant {
@@ -141,6 +142,9 @@ absl::StatusOr<std::vector<LayerImport>> ImportPlan::Take(absl::string_view batc
       import.layer = layer;
       import.growth.resize(static_cast<size_t>(heads * kTierCount), 0);
       const size_t first_run = import.runs.size();
+      if (expect_.split_window > 0) {
+        DECANT_RETURN_IF_ERROR(CheckSplitFrame(part, batch, layer, expect_.prompt_tokens, expect_.split_window));
+      }
       DECANT_RETURN_IF_ERROR(AppendImportRuns(part, layer, expect_.formats, import.runs));
       DECANT_RETURN_IF_ERROR(TakeBalance(part, batch, layer, import));
       int64_t kept = 0;
@@ -152,13 +156,26 @@ absl::StatusOr<std::vector<LayerImport>> ImportPlan::Take(absl::string_view batc
         DECANT_RETURN_IF_ERROR(CheckLimit(layer, run.head));
         kept += run.tokens;
       }
-      pruned_ += int64_t{heads} * header.span - kept;
+      if (expect_.split_window == 0) pruned_ += int64_t{heads} * header.span - kept;
       next_position_[static_cast<size_t>(layer)] += header.span;
     }
   }
   std::vector<LayerImport> imports;
-  for (auto& [layer, import] : layers) imports.push_back(std::move(import));
+  for (auto& [layer, import] : layers) {
+    if (expect_.split_window > 0) GrowWindow(import);
+    imports.push_back(std::move(import));
+  }
   return imports;
+}
+
+// Values stand in their window by position, so the first ones that land may need its last page.
+void ImportPlan::GrowWindow(LayerImport& import) const {
+  const int32_t whole = std::min(expect_.prompt_tokens, expect_.split_window);
+  for (int32_t head = 0; head < expect_.geometry.kv_heads; ++head) {
+    int32_t& growth = import.growth[static_cast<size_t>(head * kTierCount + kTail)];
+    const int32_t held = tokens(import.layer, head)[kTail] - growth;
+    if (growth > 0) growth = whole - held;
+  }
 }
 
 bool ImportPlan::IsComplete() const {

@@ -38,6 +38,7 @@ class ImportPlan {
     int32_t prompt_tokens = 0;
     FormatId formats[kTierCount] = {FormatId::kNone, FormatId::kNone, FormatId::kNone};
     KeyForm key_forms[kTierCount];
+    int32_t split_window = 0;   // of a split row, else 0
     bool needs_scores = false;  // an online policy cannot start from frames without overlays
     // [layers] the most tokens of a head's high tier, as its policy promised pages for them; empty: no limit.
     std::vector<int32_t> most_high;
@@ -69,6 +70,7 @@ class ImportPlan {
   absl::Status CheckLimit(int32_t layer, int32_t head) const;
   // The factors of balanced keys belong to the layer: every chunk of it must bring the same.
   absl::Status TakeBalance(const BatchPart& part, absl::string_view batch, int32_t layer, LayerImport& import);
+  void GrowWindow(LayerImport& import) const;
 
   const Expectation expect_;
   std::vector<int32_t> next_position_;                   // [layers]

@@ -11,6 +11,9 @@
 #include "common/compress/arith/key_shape.h"
 #include "common/kv/frame.h"
 #include "common/kv/overlay.h"
+#include "gpu/engine/split_layer_encoder.h"
+#include "gpu/engine/low_rank_encoder.h"
+#include "gpu/engine/wire_form.h"
 #include "gpu/kernels/codec/encode_frames.h"
 #include "gpu/kernels/codec/frame_runs.h"
 #include "gpu/kernels/codec/shape_keys.h"
@@ -381,6 +384,8 @@ class FrameLayerEncoder final : public LayerEncoder {
     args.tiers = tiers(tap.layer);
     args.scores = scores(tap.layer);
     args.tokens = tap.tokens;
+    args.key_levels = options_.recipe.key_levels;
+    args.value_levels = options_.recipe.value_levels;
     args.runs = device_runs_.As<EncodeRun>();
     args.run_count = static_cast<int32_t>(runs.size());
     args.out = out_.As<uint8_t>();
@@ -444,6 +449,24 @@ class FrameLayerEncoder final : public LayerEncoder {
   std::vector<StoredError> run_errors_;
 };
 
+// Codes the frames that another encoder makes.
+class CodingEncoder final : public LayerEncoder {
+ public:
+  explicit CodingEncoder(std::unique_ptr<LayerEncoder> plain) : plain_(std::move(plain)) {}
+
+  absl::Status SelectAll(Stream& stream, absl::Span<const LayerTap> layers) override {
+    return plain_->SelectAll(stream, layers);
+  }
+
+  absl::StatusOr<EncodedLayer> Encode(Stream& stream, const LayerTap& tap, int32_t first_chunk) override {
+    DECANT_ASSIGN_OR_RETURN(const EncodedLayer layer, plain_->Encode(stream, tap, first_chunk));
+    return CodedLayer(layer);
+  }
+
+ private:
+  const std::unique_ptr<LayerEncoder> plain_;
+};
+
 }  // namespace
 
 absl::StatusOr<std::unique_ptr<LayerEncoder>> LayerEncoder::Create(Device& device, const LayerEncoderOptions& options) {
@@ -457,9 +480,12 @@ absl::StatusOr<std::unique_ptr<LayerEncoder>> LayerEncoder::Create(Device& devic
         geometry.q_heads, " query and ", geometry.kv_heads, " kv heads of ", geometry.head_dim, " elements, format ",
         static_cast<int>(options.recipe.high), ", provenance ", static_cast<int>(options.prefix_provenance)));
   }
+  if (options.recipe.split()) return CreateSplitLayerEncoder(device, options);
+  if (options.recipe.code == WireCode::kLowRank) return CreateLowRankEncoder(device, options);
   auto encoder = std::make_unique<FrameLayerEncoder>(device, options);
   DECANT_RETURN_IF_ERROR(encoder->Allocate());
-  return encoder;
+  if (options.recipe.code != WireCode::kEntropy) return encoder;
+  return std::make_unique<CodingEncoder>(std::move(encoder));
 }
 
 }  // namespace decant

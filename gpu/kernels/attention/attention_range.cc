@@ -77,7 +77,7 @@ void AddScores(const AttentionRange& range, const float* factors) {
   const auto lanes = static_cast<int32_t>(hn::Lanes(d));
   const bool mean = ScoresAreMeans(range.rows->policy);
   const float part = mean ? 1.0f / static_cast<float>(range.group) : 1.0f;
-  TileCursor cursor(range);
+  TileCursor cursor(range, true);
   Tile tile;
   int64_t at = 0;
   while (cursor.Next(tile)) {

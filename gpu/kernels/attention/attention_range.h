@@ -8,7 +8,8 @@
 
 namespace decant {
 
-// Tokens [begin, end) of a head, counted over its fixed run, its high tier and its low tier in this order.
+// Tokens [begin, end) of a head, counted over its fixed run, its high tier and its low tier in this order; those of a
+// split row by position.
 struct AttentionRange {
   const PageArena* arena = nullptr;
   const SequenceRows* rows = nullptr;

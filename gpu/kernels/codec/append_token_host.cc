@@ -3,6 +3,7 @@
 
 #include "common/base/check.h"
 #include "common/compress/arith/key_shape.h"
+#include "gpu/kernels/codec/append_split_token.h"
 #include "gpu/kernels/codec/codec_host.h"
 #include "gpu/kernels/codec/token_codec.h"
 #include "gpu/kernels/codec/vector_codec.h"
@@ -67,8 +68,9 @@ void AppendTokenHost(Stream& stream, const AppendTokenArgs& args) {
     if (action.high_slot < 0) return;
     const SequenceRows& rows = args.rows[sequence];
     const HeadRow row = RowOf(rows, geometry, args.layer, head);
-    if (action.demote_to >= 0) DemoteToken(args.arena, rows, row, action);
     const int64_t offset = sequence * args.kv_stride + int64_t{head} * geometry.head_dim;
+    if (rows.split()) return AppendSplitToken(args.arena, rows, row, args.k + offset, args.v + offset);
+    if (action.demote_to >= 0) DemoteToken(args.arena, rows, row, action);
     float shaped[kMaxHeadDim];
     WriteToken(args.arena, rows, row, action.high_slot, NewKey(args, sequence, head, shaped), args.v + offset);
   };

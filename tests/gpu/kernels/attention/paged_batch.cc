@@ -28,8 +28,10 @@ double Decode(Element element, const uint8_t* vectors, const uint8_t* meta, int3
   if (element == Element::kBf16) return ToFloat(Load<Bf16>(vector + 2 * i));
   const int32_t bits = ElementBits(element);
   const int32_t code = vector[i * bits / 8] >> (i * bits % 8) & ((1 << bits) - 1);
-  const double scale = ToFloat(Load<Fp16>(meta + 4 * t));
-  const double zero = ToFloat(Load<Fp16>(meta + 4 * t + 2));
+  const int32_t pairs = static_cast<int32_t>(MetaBytes(element, head_dim) / 4);
+  const int32_t pair = IsChannel(element) ? t / 32 * head_dim + i : IsGrouped(element) ? t * pairs + i / 32 : t;
+  const double scale = ToFloat(Load<Fp16>(meta + 4 * pair));
+  const double zero = ToFloat(Load<Fp16>(meta + 4 * pair + 2));
   return scale * code + zero;
 }
 
@@ -56,6 +58,7 @@ PagedBatch::PagedBatch(Device& device, const Geometry& geometry, int64_t page_by
     rows.policy = sequence.policy;
     rows.sinks = sequence.sinks;
     for (int tier = 0; tier < kTierCount; ++tier) rows.key_forms[tier] = sequence.key_forms[static_cast<size_t>(tier)];
+    rows.window = sequence.window;
     for (int tier = 0; tier < kTierCount; ++tier) rows.formats[tier] = sequence.formats[static_cast<size_t>(tier)];
     std::vector<HeadState> heads(static_cast<size_t>(geometry.kv_heads));
     for (size_t h = 0; h < heads.size(); ++h) {
@@ -156,9 +159,11 @@ void PagedBatch::FillPage(uint8_t* page, FormatId id) {
         continue;
       }
       for (int64_t i = 0; i < VectorBytes(element, head_dim); ++i) vector[i] = static_cast<uint8_t>(random_());
-      const float steps = static_cast<float>((1 << ElementBits(element)) - 1);
+    }
+    const float steps = static_cast<float>((1 << ElementBits(element)) - 1);
+    for (int64_t i = 0; i < MetaSegmentBytes(element, head_dim, layout.tokens); i += 4) {
       const Fp16 pair[2] = {ToFp16((1.0f + std::abs(normal(random_))) / steps), ToFp16(normal(random_) - 1.0f)};
-      std::memcpy(meta + 4 * t, pair, 4);
+      std::memcpy(meta + i, pair, 4);
     }
   };
   fill(format.k, page + layout.keys, page + layout.key_meta);
@@ -272,28 +277,44 @@ std::vector<float> PagedBatch::Reference() {
   for (size_t s = 0; s < rows_.size(); ++s) {
     const SequenceRows& rows = rows_[s];
     for (int32_t kv_head = 0; kv_head < geometry.kv_heads; ++kv_head) {
+      // The two halves of a token may lie in different tiers.
+      struct Half {
+        uint8_t* page = nullptr;
+        FormatId format = FormatId::kNone;
+        int32_t index = 0;
+      };
       struct Token {
-        uint8_t* page;
-        FormatId format;
-        int32_t index;
-        int32_t tier;
+        Half key;
+        Half value;
+        int32_t tier = 0;  // of the key
         double share = 0;  // the largest probability of the group, or the mean
       };
       const bool mean = rows.policy == OnlinePolicy::kHeavyHitter || rows.policy == OnlinePolicy::kDemoteOldest;
+      const auto half_at = [&](int32_t tier, int32_t slot) {
+        const int32_t per_page = tokens_per_page(rows.formats[tier]);
+        return Half{PageOf(expected_pages_, rows, kv_head, tier, slot / per_page), rows.formats[tier], slot % per_page};
+      };
       std::vector<Token> tokens;
-      for (const int32_t tier : {kFixed, kHigh, kLow}) {
-        for (int32_t t = 0; t < rows.heads[kv_head].tokens[tier]; ++t) {
-          const int32_t per_page = tokens_per_page(rows.formats[tier]);
-          uint8_t* page = PageOf(expected_pages_, rows, kv_head, tier, t / per_page);
-          tokens.push_back({page, rows.formats[tier], t % per_page, tier});
+      const HeadState& head = rows.heads[kv_head];
+      if (rows.split()) {
+        for (int32_t n = 0; n < head.tokens[kHigh] + head.tokens[kFixed]; ++n) {
+          const bool frozen_key = n < head.tokens[kHigh];
+          const bool frozen_value = n < head.tokens[kLow];
+          const int32_t tier = frozen_key ? kHigh : kFixed;
+          tokens.push_back({half_at(tier, frozen_key ? n : n % rows.window),
+                            half_at(frozen_value ? kLow : kTail, frozen_value ? n : n % rows.window), tier});
+        }
+      } else {
+        for (const int32_t tier : {kFixed, kHigh, kLow}) {
+          for (int32_t t = 0; t < head.tokens[tier]; ++t) tokens.push_back({half_at(tier, t), half_at(tier, t), tier});
         }
       }
       for (int32_t g = 0; g < geometry.group(); ++g) {
         const float* q = q_.data() + static_cast<int64_t>(s) * stride + (kv_head * geometry.group() + g) * head_dim;
         std::vector<double> weights;
         for (size_t t = 0; t < tokens.size(); ++t) {
-          const double logit =
-              Product(rows, kv_head, tokens[t].tier, tokens[t].page, tokens[t].index, static_cast<int32_t>(t), q);
+          const double logit = Product(rows, kv_head, tokens[t].tier, tokens[t].key.page, tokens[t].key.index,
+                                       static_cast<int32_t>(t), q);
           weights.push_back(logit / std::sqrt(head_dim));
         }
         const double max = weights.empty() ? 0 : *std::max_element(weights.begin(), weights.end());
@@ -301,13 +322,14 @@ std::vector<float> PagedBatch::Reference() {
         for (double& w : weights) sum += w = std::exp(w - max);
         std::vector<double> out(static_cast<size_t>(head_dim));
         for (size_t t = 0; t < tokens.size(); ++t) {
-          const PageLayout& layout = arena_.layouts[static_cast<int>(tokens[t].format)];
+          const Half& value = tokens[t].value;
+          const PageLayout& layout = arena_.layouts[static_cast<int>(value.format)];
           const double share = weights[t] / sum;
           tokens[t].share = mean ? tokens[t].share + share / geometry.group() : std::max(tokens[t].share, share);
           for (int32_t i = 0; i < head_dim; ++i) {
             out[static_cast<size_t>(i)] += weights[t] / sum *
-                                           Decode(FormatOf(tokens[t].format).v, tokens[t].page + layout.values,
-                                                  tokens[t].page + layout.value_meta, head_dim, tokens[t].index, i);
+                                           Decode(FormatOf(value.format).v, value.page + layout.values,
+                                                  value.page + layout.value_meta, head_dim, value.index, i);
           }
         }
         for (const double x : out) result.push_back(static_cast<float>(x));
@@ -315,8 +337,9 @@ std::vector<float> PagedBatch::Reference() {
       const bool by_score = rows.policy == OnlinePolicy::kDiffKvPaper || rows.policy == OnlinePolicy::kDiffKvCode;
       if (!by_score && !mean) continue;
       for (const Token& token : tokens) {
-        if (!FormatOf(token.format).tracked) continue;
-        uint8_t* at = token.page + arena_.layouts[static_cast<int>(token.format)].scores + 4 * token.index;
+        if (!FormatOf(token.key.format).tracked) continue;
+        const PageLayout& layout = arena_.layouts[static_cast<int>(token.key.format)];
+        uint8_t* at = token.key.page + layout.scores + 4 * token.key.index;
         const float score = static_cast<float>(Load<float>(at) + token.share);
         std::memcpy(at, &score, 4);
       }

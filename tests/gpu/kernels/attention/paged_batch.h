@@ -20,6 +20,7 @@ struct TestSequence {
   std::array<KeyForm, kTierCount> key_forms;
   int32_t sinks = 0;
   int32_t length = 0;  // of kSinksAndRecent: position of the newest token, below kAnglePositions
+  int32_t window = 0;
 };
 
 inline constexpr int32_t kAnglePositions = 600;
