@@ -73,13 +73,12 @@ void DecodeSequence::Expect(const SequenceOptions& options, ImportPlan::Expectat
 }
 
 int64_t DecodeSequence::WorstCaseHeadPages(const SequenceOptions& options, const PageArena& arena) {
-  const TierPages pages = TierPagesOf(options, arena);
   const int64_t total = options.prompt_tokens + Growth(options);
-  if (options.recipe.split()) return SplitHeadPages(pages, total, options.recipe.window);
+  if (options.recipe.split()) return SplitHeadPages(TierPagesOf(options, arena), total, options.recipe.window);
   const TokenLimits limits = TokenLimitsOf(options.recipe, arena.geometry.layers, options.prompt_tokens);
   int64_t most = 0;
   for (int32_t layer = 0; layer < arena.geometry.layers; ++layer) most = std::max(most, limits.Most(layer, total));
-  return decant::WorstCaseHeadPages(pages, most);
+  return decant::WorstCaseHeadPages(TierPagesOf(options, arena), most);
 }
 
 DecodeSequence::DecodeSequence(SequenceId id, const SequenceOptions& options, const PageArena& arena,
@@ -100,12 +99,12 @@ DecodeSequence::DecodeSequence(SequenceId id, const SequenceOptions& options, co
   rows_.alpha_high = options.recipe.alpha_high;
   rows_.alpha_low = options.recipe.alpha_low;
   rows_.window = options.recipe.window;
-  rows_.sinks = options.recipe.sinks;
   rows_.read = options.recipe.read;
   for (const int32_t tier : {kHigh, kLow}) {
     rows_.key_levels[tier] = static_cast<uint16_t>(options.recipe.key_levels);
     rows_.value_levels[tier] = static_cast<uint16_t>(options.recipe.value_levels);
   }
+  rows_.sinks = options.recipe.sinks;
 }
 
 absl::StatusOr<std::unique_ptr<DecodeSequence>> DecodeSequence::Create(SequenceId id, const SequenceOptions& options,
@@ -174,8 +173,8 @@ float* DecodeSequence::BalanceOf(int32_t layer) const {
 
 bool DecodeSequence::Settles() const {
   const Recipe& recipe = options_.recipe;
-  return recipe.online != OnlinePolicy::kNone && recipe.low != FormatId::kNone && recipe.forwards_prefix() &&
-         recipe.allocation != Allocation::kAllHigh;
+  return recipe.online != OnlinePolicy::kNone && recipe.low != FormatId::kNone &&
+         (recipe.allocation == Allocation::kThresholdByPosition || recipe.allocation == Allocation::kThresholdByLength);
 }
 
 int32_t DecodeSequence::MostHighTokens() const {

@@ -66,11 +66,11 @@ class ImportPlan {
  private:
   absl::Status CheckFrame(const BatchPart& part) const;
   absl::Status CheckOverlay(const BatchPart& part);
+  void GrowWindow(LayerImport& import) const;
   absl::Status CheckRun(const BatchPart& part, const ImportRun& run) const;
   absl::Status CheckLimit(int32_t layer, int32_t head) const;
   // The factors of balanced keys belong to the layer: every chunk of it must bring the same.
   absl::Status TakeBalance(const BatchPart& part, absl::string_view batch, int32_t layer, LayerImport& import);
-  void GrowWindow(LayerImport& import) const;
 
   const Expectation expect_;
   std::vector<int32_t> next_position_;                   // [layers]

@@ -251,10 +251,8 @@ class QueryArrangement {
     const Element element = FormatOf(tile.format).k;
     const int32_t head_dim = range_.arena->geometry.head_dim;
     const KeyForm& form = range_.rows->key_forms[tile.tier];
-    if (tile.tier != tier_) {
-      order_ = TileOrder(form.rope != 0 ? element : Element::kF32, head_dim);
-      if (form.rope == 0) rotation_.Arrange(element, range_);
-    }
+    // Keys before rope are decoded and rotated, so that their query stands plain.
+    if (tile.tier != tier_) order_ = TileOrder(form.rope != 0 ? element : Element::kF32, head_dim);
     if (IsChannel(element)) {
       const int64_t group = tile.first / kTokenGroup;
       const uint8_t* pairs = tile.page + tile.layout->key_meta + group * 4 * head_dim;
@@ -271,13 +269,11 @@ class QueryArrangement {
     tier_ = tile.tier;
   }
   const TileOrder& order() const { return order_; }
-  KeyRotation& rotation() { return rotation_; }
 
  private:
   const AttentionRange& range_;
   Workspace& work_;
   TileOrder order_{Element::kF32, 8};
-  KeyRotation rotation_;  // of tiers whose keys were stored before rope
   int32_t tier_ = -1;
   const uint8_t* pairs_ = nullptr;
 };
@@ -288,13 +284,17 @@ void ComputeLogits(const AttentionRange& range, Workspace& work) {
   Prefetcher<true> ahead(range);
   QueryArrangement queries(range, work);
   Tile tile;
+  KeyRotation rotation;
+  int32_t rotated = -1;  // tier
   for (int64_t at = 0; cursor.Next(tile); at += tile.count) {
     ahead.Step();
     const Element element = FormatOf(tile.format).k;
     queries.Follow(tile);
     const TileOrder& order = queries.order();
     if (range.rows->key_forms[tile.tier].rope == 0) {
-      RotateTile(range, tile, range.begin + at, RowStride(order), queries.rotation(), work);
+      if (tile.tier != rotated) rotation.Arrange(element, range);
+      rotated = tile.tier;
+      RotateTile(range, tile, range.begin + at, RowStride(order), rotation, work);
       DotGroup(work, range.group, tile.count, RowStride(order));
       StoreLogits(range, false, at, tile.count, work);
       continue;

@@ -75,7 +75,7 @@ void ExpectCodedIsTheSame(DecodeRig& rig, const std::string& profile, double mos
 
 TEST(WireFormTest, CodedFramesAnswerLikePlainOnesInFewerBytes) {
   DecodeRig rig(CreateTestDevice(2), kTiny, int64_t{24} << 20, 8, RunType::kBf16);
-  ExpectCodedIsTheSame(rig, "full-coded", 0.7);
+  ExpectCodedIsTheSame(rig, "full-lossless", 0.7);
   ExpectCodedIsTheSame(rig, "k8v4", 0.98);
   ExpectCodedIsTheSame(rig, "k4v2", 0.92);
   ExpectCodedIsTheSame(rig, "diffkv", 0.96);
@@ -83,7 +83,7 @@ TEST(WireFormTest, CodedFramesAnswerLikePlainOnesInFewerBytes) {
 
 TEST(WireFormTest, FullF32IsCodedToo) {
   DecodeRig rig(CreateTestDevice(2), kTiny);
-  ExpectCodedIsTheSame(rig, "full-coded", 0.87);
+  ExpectCodedIsTheSame(rig, "full-lossless", 0.87);
 }
 
 TEST(WireFormTest, PlainBatchesStayAsTheyAre) {
@@ -97,7 +97,7 @@ TEST(WireFormTest, PlainBatchesStayAsTheyAre) {
 TEST(WireFormTest, DamagedCodedFramesAreALoss) {
   DecodeRig rig(CreateTestDevice(2), kTiny);
   const std::vector<int32_t> prompt = rig.Prompt(70);
-  for (const char* profile : {"full-coded", "xkv"}) {
+  for (const char* profile : {"full-lossless", "xkv"}) {
     const Recipe recipe = rig.RecipeOf(profile);
     std::vector<uint8_t> batch = rig.Prefill(prompt, recipe).layers.back().batch;
     ASSERT_FALSE(batch.empty());

@@ -403,7 +403,7 @@ TEST_P(PrefillTest, EarlierLayersHaveLandedWhilePrefillIsHeldAtAMiddleLayer) {
 TEST_P(PrefillTest, EveryProfileAnswers) {
   MakePrefill();
   for (const std::string profile : {"full", "k8v4", "k4v2", "diffkv", "diffkv-release", "snapkv", "pyramidkv", "kvzip",
-                                    "fastkv", "full-coded", "xkv"}) {
+                                    "fastkv", "full-lossless", "xkv"}) {
     const Answer answer = Generate(profile, Prompt(200), 6, false);
     ASSERT_TRUE(answer.prefill.ok()) << profile << ": " << answer.prefill.status();
     EXPECT_EQ(answer.tokens.size(), 6u) << profile;
@@ -417,7 +417,7 @@ TEST_P(PrefillTest, EveryProfileAnswers) {
 TEST_P(PrefillTest, ACodedProfileAnswersLikeTheUncodedOneInFewerBytes) {
   MakePrefill();
   const Answer plain = Generate("full", Prompt(200), 24, false);
-  const Answer coded = Generate("full-coded", Prompt(200), 24, false);
+  const Answer coded = Generate("full-lossless", Prompt(200), 24, false);
   ASSERT_TRUE(coded.prefill.ok()) << coded.prefill.status();
   EXPECT_THAT(coded.tokens, ElementsAreArray(plain.tokens));
   EXPECT_LT(coded.prefill->wire_bytes, 0.87 * static_cast<double>(plain.prefill->wire_bytes));  // f32
@@ -432,7 +432,7 @@ TEST_P(PrefillTest, ACodedProfileAnswersLikeTheUncodedOneInFewerBytes) {
 // What travelled coded is stored as plain frames.
 TEST_P(PrefillTest, ACodedProfilePublishesFramesThatOthersUse) {
   MakePrefill();
-  for (const std::string profile : {"full-coded", "xkv"}) {
+  for (const std::string profile : {"full-lossless", "xkv"}) {
     pool_.Clear();
     const auto tokens = Prompt(300);
     const Answer cold = Generate("full", tokens, 8, false);
@@ -447,7 +447,7 @@ TEST_P(PrefillTest, ACodedProfilePublishesFramesThatOthersUse) {
 TEST_P(PrefillTest, AHitOnExactChunksGivesTheColdRun) {
   MakePrefill();
   const auto tokens = Prompt(300);
-  for (const std::string profile : {"full", "k8v4", "full-coded", "xkv"}) {
+  for (const std::string profile : {"full", "k8v4", "full-lossless", "xkv"}) {
     const Answer cold = Generate(profile, tokens, 8, false);
     ASSERT_TRUE(Generate("full", Prompt(256), 1).prefill.ok());  // publishes exact chunks of the same beginning
     const Answer hit = Generate(profile, tokens, 8);

@@ -56,9 +56,9 @@ PagedBatch::PagedBatch(Device& device, const Geometry& geometry, int64_t page_by
   for (const TestSequence& sequence : sequences) {
     SequenceRows rows;
     rows.policy = sequence.policy;
+    rows.window = sequence.window;
     rows.sinks = sequence.sinks;
     for (int tier = 0; tier < kTierCount; ++tier) rows.key_forms[tier] = sequence.key_forms[static_cast<size_t>(tier)];
-    rows.window = sequence.window;
     for (int tier = 0; tier < kTierCount; ++tier) rows.formats[tier] = sequence.formats[static_cast<size_t>(tier)];
     std::vector<HeadState> heads(static_cast<size_t>(geometry.kv_heads));
     for (size_t h = 0; h < heads.size(); ++h) {
@@ -298,11 +298,10 @@ std::vector<float> PagedBatch::Reference() {
       const HeadState& head = rows.heads[kv_head];
       if (rows.split()) {
         for (int32_t n = 0; n < head.tokens[kHigh] + head.tokens[kFixed]; ++n) {
-          const bool frozen_key = n < head.tokens[kHigh];
-          const bool frozen_value = n < head.tokens[kLow];
-          const int32_t tier = frozen_key ? kHigh : kFixed;
-          tokens.push_back({half_at(tier, frozen_key ? n : n % rows.window),
-                            half_at(frozen_value ? kLow : kTail, frozen_value ? n : n % rows.window), tier});
+          const int32_t key_tier = n < head.tokens[kHigh] ? kHigh : kFixed;
+          const int32_t value_tier = n < head.tokens[kLow] ? kLow : kTail;
+          tokens.push_back({half_at(key_tier, key_tier == kHigh ? n : n % rows.window),
+                            half_at(value_tier, value_tier == kLow ? n : n % rows.window), key_tier});
         }
       } else {
         for (const int32_t tier : {kFixed, kHigh, kLow}) {
@@ -313,8 +312,8 @@ std::vector<float> PagedBatch::Reference() {
         const float* q = q_.data() + static_cast<int64_t>(s) * stride + (kv_head * geometry.group() + g) * head_dim;
         std::vector<double> weights;
         for (size_t t = 0; t < tokens.size(); ++t) {
-          const double logit = Product(rows, kv_head, tokens[t].tier, tokens[t].key.page, tokens[t].key.index,
-                                       static_cast<int32_t>(t), q);
+          const double logit =
+              Product(rows, kv_head, tokens[t].tier, tokens[t].key.page, tokens[t].key.index, static_cast<int32_t>(t), q);
           weights.push_back(logit / std::sqrt(head_dim));
         }
         const double max = weights.empty() ? 0 : *std::max_element(weights.begin(), weights.end());

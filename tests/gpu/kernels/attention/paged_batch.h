@@ -17,10 +17,10 @@ struct TestSequence {
   // Tokens of every kv head, in TierIndex order; fewer entries than heads repeat.
   std::vector<std::array<int32_t, kTierCount>> tokens;
   OnlinePolicy policy = OnlinePolicy::kNone;
+  int32_t window = 0;
   std::array<KeyForm, kTierCount> key_forms;
   int32_t sinks = 0;
   int32_t length = 0;  // of kSinksAndRecent: position of the newest token, below kAnglePositions
-  int32_t window = 0;
 };
 
 inline constexpr int32_t kAnglePositions = 600;
