@@ -226,10 +226,43 @@ TEST_F(OnlinePoliciesTest, WithRoomForAllNothingChanges) {
 TEST_F(OnlinePoliciesTest, DemotedTokensStillCount) {
   const std::vector<int32_t> prompt = rig_.Prompt(200);
   const DecodeRig::Answer full = Answer(prompt, rig_.RecipeOf("full"), 2);
-  const double mikv = Distance(Answer(prompt, rig_.RecipeOf("mikv"), 2), full);
-  const double h2o = Distance(Answer(prompt, rig_.RecipeOf("h2o"), 2), full);
-  EXPECT_GT(mikv, 0);
-  EXPECT_LT(mikv, h2o / 2);
+  const Recipe h2o = rig_.RecipeOf("h2o");
+  Recipe mikv = rig_.RecipeOf("mikv");
+  mikv.low = FormatId::kGroupK4V4;
+  mikv.budget = h2o.budget;
+  const double demoted = Distance(Answer(prompt, mikv, 2), full);
+  EXPECT_GT(demoted, 0);
+  EXPECT_LT(demoted, Distance(Answer(prompt, h2o, 2), full) / 2);
+}
+
+// Keys before rope of a prefix that came after rope are those that computing it would have shown.
+TEST_F(OnlinePoliciesTest, AReusedPrefixHasKeysBeforeRope) {
+  constexpr int32_t kReused = 37;
+  const std::vector<int32_t> prompt = rig_.Prompt(50);
+  PrefillOptions options;
+  options.pre_rope_keys = true;
+  const auto whole = PrefillRun::Create(rig_.weights(), rig_.stream(), prompt, options).value();
+  options.reused = kReused;
+  const auto behind = PrefillRun::Create(rig_.weights(), rig_.stream(), prompt, options).value();
+  const ModelConfig& config = rig_.config();
+  const size_t floats = prompt.size() * static_cast<size_t>(config.kv_heads * config.head_dim);
+  std::vector<float> expected(floats);
+  std::vector<float> actual(floats);
+  for (int32_t layer = 0; layer < config.layers; ++layer) {
+    const LayerTap known = whole->ComputeLayer(layer).value();
+    const LayerTap target = behind->PrefixTarget(layer);
+    const int64_t row = int64_t{4} * config.head_dim;
+    for (int32_t head = 0; head < config.kv_heads; ++head) {
+      const int64_t at = head * known.capacity * row;
+      rig_.stream().Copy(static_cast<uint8_t*>(target.k) + at, static_cast<uint8_t*>(known.k) + at, kReused * row);
+      rig_.stream().Copy(static_cast<uint8_t*>(target.v) + at, static_cast<uint8_t*>(known.v) + at, kReused * row);
+    }
+    const LayerTap tap = behind->ComputeLayer(layer).value();
+    rig_.stream().Copy(expected.data(), known.pre_rope_k, static_cast<int64_t>(floats * 4));
+    rig_.stream().Copy(actual.data(), tap.pre_rope_k, static_cast<int64_t>(floats * 4));
+    ASSERT_TRUE(rig_.stream().Synchronize().ok());
+    EXPECT_LT(LargestDifference(actual, expected), 1e-4 * LargestMagnitude(expected)) << "layer " << layer;
+  }
 }
 
 }  // namespace
