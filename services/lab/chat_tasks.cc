@@ -90,9 +90,9 @@ LabText LongProse(uint64_t seed, int32_t length) {
 }  // namespace
 
 std::vector<LabTask> ChatTasks() {
-  return {{"passkey", LabScore::kWhole, 0, PassKey, {}}, {"needle", LabScore::kWhole, 0, Needles, {}}};
+  return {{"passkey", LabScore::kWhole, 0, PassKey, {}, false}, {"needle", LabScore::kWhole, 0, Needles, {}, false}};
 }
 
-LabTask ChatLongTask() { return {"long", LabScore::kTokens, kLongSpan, LongProse, {}}; }
+LabTask ChatLongTask() { return {"long", LabScore::kTokens, kLongSpan, LongProse, {}, false}; }
 
 }  // namespace decant

@@ -108,6 +108,7 @@ std::string QualityJson(const QualitySource& source, const std::vector<ProfileCo
   nlohmann::ordered_json table;
   table["format"] = "decant profile table v1";
   table["model"] = source.model;
+  table["fingerprint"] = source.fingerprint.Hex();
   table["measured"] = {
       {"command", source.command}, {"machine", source.machine}, {"commit", source.commit}, {"date", source.date}};
   for (const ProfileCost& cost : costs) {
