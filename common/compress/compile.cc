@@ -5,9 +5,9 @@
 #include "absl/status/status.h"
 #include "absl/strings/str_cat.h"
 #include "common/base/status_macros.h"
+#include "common/compress/capabilities.h"
 #include "common/compress/profile.h"
 #include "common/compress/profile_names.h"
-#include "common/kv/page.h"
 
 namespace decant {
 namespace {
@@ -34,70 +34,6 @@ absl::Status CheckGeometry(const Geometry& geometry) {
     return absl::InvalidArgumentError(absl::StrCat(geometry.layers, " layers, ", geometry.q_heads, " query and ",
                                                    geometry.kv_heads,
                                                    " kv heads; query heads must be a multiple of kv heads"));
-  }
-  return absl::OkStatus();
-}
-
-// Every message names the two stages that cannot stand together.
-absl::Status CheckFormats(const Profile& profile, const Recipe& recipe, int32_t head_dim) {
-  const auto conflict = [&](const auto&... parts) {
-    return absl::InvalidArgumentError(absl::StrCat("profile '", profile.name, "': ", parts...));
-  };
-  const bool moves = recipe.allocation != Allocation::kAllHigh || recipe.online != OnlinePolicy::kNone;
-  if (recipe.low != FormatId::kNone && TokenBytes(recipe.low, head_dim) >= TokenBytes(recipe.high, head_dim)) {
-    return conflict("low '", profile.low, "' (", TokenBytes(recipe.low, head_dim),
-                    " bytes a token) must be smaller than high '", profile.high, "' (",
-                    TokenBytes(recipe.high, head_dim), ")");
-  }
-  if (recipe.low != FormatId::kNone && !moves) {
-    return conflict("low '", profile.low, "' is never used with allocate '", profile.allocate, "' and online '",
-                    profile.online, "'; remove one");
-  }
-  if (recipe.online == OnlinePolicy::kNone) return absl::OkStatus();
-  for (const FormatId id : {recipe.high, recipe.low}) {
-    if (id != FormatId::kNone && !FormatOf(id).tracked) {
-      return conflict("online '", profile.online, "' needs scores in pages, which ", id == recipe.high ? "high" : "low",
-                      " 'full' does not keep");
-    }
-  }
-  return absl::OkStatus();
-}
-
-absl::Status CheckPolicy(const Profile& profile, const Recipe& recipe) {
-  const auto conflict = [&](const auto&... parts) {
-    return absl::InvalidArgumentError(absl::StrCat("profile '", profile.name, "': ", parts...));
-  };
-  const bool by_threshold = recipe.allocation != Allocation::kAllHigh;
-  const bool online = recipe.online != OnlinePolicy::kNone;
-  if (!by_threshold && !online) return absl::OkStatus();
-  if (recipe.score == ScoreSource::kNone) {
-    return conflict(by_threshold ? absl::StrCat("allocate '", profile.allocate, "'")
-                                 : absl::StrCat("online '", profile.online, "'"),
-                    " needs scores, but score is 'none'");
-  }
-  const bool paper = recipe.online == OnlinePolicy::kDiffKvPaper;
-  if (online && paper != (recipe.score == ScoreSource::kAllLaterQueries)) {
-    return conflict("online '", profile.online, "' continues the sums of score '",
-                    paper ? "all_later_queries" : "last_window", "', not of '", profile.score, "'");
-  }
-  if (!(std::isfinite(recipe.alpha_high) && std::isfinite(recipe.alpha_low) && recipe.alpha_low >= 0)) {
-    return conflict("alpha_high ", profile.alpha_high, " and alpha_low ", profile.alpha_low,
-                    " must be finite and not negative");
-  }
-  if (recipe.alpha_low > recipe.alpha_high) {
-    return conflict("alpha_low ", profile.alpha_low, " is above alpha_high ", profile.alpha_high);
-  }
-  if (recipe.low == FormatId::kNone && recipe.alpha_low != recipe.alpha_high) {
-    return conflict("alpha_low ", profile.alpha_low, " and alpha_high ", profile.alpha_high,
-                    " differ, but there is no low format; make them equal or name one");
-  }
-  if (recipe.window < 1) return conflict("window ", profile.window, " must be at least 1 where tokens are dropped");
-  if (recipe.score == ScoreSource::kReplay &&
-      (profile.replay_first.empty() || profile.replay_later.empty() || profile.replay_chunk < 1)) {
-    return conflict(
-        "score 'replay' needs an instruction, replay_first and replay_later, and a replay_chunk of at "
-        "least 1, not ",
-        profile.replay_chunk);
   }
   return absl::OkStatus();
 }
@@ -153,14 +89,15 @@ void SetNumbers(const Profile& profile, const Geometry& geometry, Recipe& recipe
   for (int32_t order = profile.hadamard; order > 1; order /= 2) ++recipe.key_form.hadamard;
   if (profile.propagation_depth > 0 && geometry.layers > 1) {
     // So many layers see all tokens, and at least one does not.
-    const auto whole = static_cast<int32_t>(std::lround(profile.propagation_depth * geometry.layers));
+    const auto whole = static_cast<int32_t>(std::lround(std::min(profile.propagation_depth, 1.0) * geometry.layers));
     recipe.propagation.layer = std::clamp(whole - 1, 0, geometry.layers - 2);
     recipe.propagation.share = static_cast<float>(profile.propagation_share);
   }
   if (profile.group_layers > 0) {
-    const double width = double{1} * profile.group_layers * geometry.kv_heads * geometry.head_dim;
-    recipe.low_rank = {profile.group_layers, static_cast<int32_t>(profile.key_rank * width),
-                       static_cast<int32_t>(profile.value_rank * width)};
+    const int32_t group = std::min(profile.group_layers, geometry.layers);
+    const double width = double{1} * group * geometry.kv_heads * geometry.head_dim;
+    recipe.low_rank = {group, static_cast<int32_t>(std::min(profile.key_rank, 1.0) * width),
+                       static_cast<int32_t>(std::min(profile.value_rank, 1.0) * width)};
     recipe.code = WireCode::kLowRank;
   }
 }
@@ -183,8 +120,8 @@ absl::StatusOr<Recipe> Compile(const Profile& profile, const Geometry& geometry,
   DECANT_RETURN_IF_ERROR(SetStage(profile, "code", profile.code, kCodeNames, recipe.code));
   DECANT_RETURN_IF_ERROR(SetFormats(profile, run_type, recipe));
   SetNumbers(profile, geometry, recipe);
-  DECANT_RETURN_IF_ERROR(CheckFormats(profile, recipe, geometry.head_dim));
-  DECANT_RETURN_IF_ERROR(CheckPolicy(profile, recipe));
+  DECANT_RETURN_IF_ERROR(CheckStages(profile, recipe, geometry));
+  DECANT_RETURN_IF_ERROR(CheckNumbers(profile, recipe, geometry));
   return recipe;
 }
 

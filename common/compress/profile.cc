@@ -9,6 +9,7 @@
 #include "absl/status/status.h"
 #include "absl/strings/str_cat.h"
 #include "common/base/status_macros.h"
+#include "common/compress/json_lines.h"
 #include "common/compress/profile_names.h"
 
 namespace decant {
@@ -31,7 +32,9 @@ template <typename T, size_t kCount>
 absl::Status ReadStage(const Json& value, absl::string_view field, const StageName<T> (&names)[kCount],
                        std::string& out) {
   if (!value.is_string() || !FindStage(names, value.get_ref<const std::string&>()).has_value()) {
-    return FieldError(field, value, absl::StrCat("one of ", StageList(names)));
+    const std::string list = StageList(names);
+    const std::string near = value.is_string() ? DidYouMean(value.get_ref<const std::string&>(), list) : "";
+    return FieldError(field, value, absl::StrCat("one of ", list, near));
   }
   out = value.get<std::string>();
   return absl::OkStatus();
@@ -72,6 +75,7 @@ absl::Status ReadNumbers(const Json& value, absl::string_view field, std::vector
 template <typename AnyProfile, typename Visitor>
 void VisitFields(AnyProfile& p, Visitor&& visit) {
   visit.Name("name", p.name);
+  visit.Name("summary", p.summary);
   visit.Count("version", p.version);
   visit.Stage("score", p.score, kScoreNames);
   visit.Count("score_queries", p.score_queries);
@@ -122,7 +126,11 @@ struct FieldReader {
     if (Knows(name)) status = ReadName(value, field, out);
   }
   void Count(absl::string_view name, int32_t& out) {
-    if (Knows(name)) status = ReadCount(value, field, out);
+    if (!Knows(name)) return;
+    status = ReadCount(value, field, out);
+    if (status.ok() && name == "version" && out != kProfileVersion) {
+      status = FieldError(field, value, absl::StrCat(kProfileVersion, ", the version that this build reads"));
+    }
   }
   void Number(absl::string_view name, double& out) {
     if (Knows(name)) status = ReadNumber(value, field, out);
@@ -171,27 +179,47 @@ bool IsOldField(const std::string& field) {
   return std::find(std::begin(kOld), std::end(kOld), field) != std::end(kOld);
 }
 
+// "allocate, alpha_high, ..."
+std::string FieldNames() {
+  std::string names;
+  const Json fields = FieldsOf(Profile{});
+  for (const auto& [field, value] : fields.items()) absl::StrAppend(&names, names.empty() ? "" : ", ", field);
+  return names;
+}
+
 }  // namespace
 
-Digest ProfileDigest(const Profile& profile) {
+std::string CanonicalJson(const Profile& profile) {
   static const Json* const defaults = new Json(FieldsOf(Profile{}));
   const Json fields = FieldsOf(profile);
   Json canonical = Json::object();
   for (const auto& [field, value] : fields.items()) {
     if (IsOldField(field) || value != (*defaults)[field]) canonical[field] = value;
   }
+  canonical.erase("summary");
   canonical["shareable"] = profile.shareable.empty() ? profile.name : profile.shareable;
-  return Sha256(canonical.dump());
+  return canonical.dump();
 }
 
+Digest ProfileDigest(const Profile& profile) { return Sha256(CanonicalJson(profile)); }
+
 absl::StatusOr<Profile> ParseProfile(absl::string_view json) {
+  DECANT_ASSIGN_OR_RETURN(const auto lines, JsonMemberLines(json));
   DECANT_ASSIGN_OR_RETURN(const Json object, ParseObject(json));
   Profile profile;
   for (const auto& [field, value] : object.items()) {
     FieldReader reader{field, value, false, absl::OkStatus()};
     VisitFields(profile, reader);
-    if (!reader.known) return absl::InvalidArgumentError(absl::StrCat("field '", field, "' is unknown; remove it"));
-    DECANT_RETURN_IF_ERROR(reader.status);
+    if (!reader.known) {
+      const std::string known = FieldNames();
+      reader.status = absl::InvalidArgumentError(
+          absl::StrCat("field '", field, "' is unknown", DidYouMean(field, known), "; the fields are ", known));
+    }
+    if (!reader.status.ok()) {
+      const auto line = lines.find(field);
+      return absl::InvalidArgumentError(
+          absl::StrCat("line ", line == lines.end() ? 1 : line->second, ": ", reader.status.message()));
+    }
   }
   if (profile.name.empty()) return absl::InvalidArgumentError("field 'name' is missing; give the profile a name");
   if (profile.high.empty()) {
@@ -226,9 +254,16 @@ absl::StatusOr<Calibration> ParseCalibration(absl::string_view json) {
     }
     if (field != "profiles" || !value.is_object()) return FieldError(field, value, "absent, or 'profiles' an object");
     for (const auto& [name, alphas] : value.items()) {
+      if (alphas.is_object() && alphas.size() == 1 && alphas.contains("layer_shares")) {
+        const absl::Status read = ReadNumbers(alphas["layer_shares"], absl::StrCat(name, ".layer_shares"),
+                                              calibration.profiles[name].layer_shares);
+        if (!read.ok()) return read;
+        continue;
+      }
       if (!alphas.is_object() || alphas.size() != 2 || !alphas.contains("alpha_high") ||
           !alphas.contains("alpha_low")) {
-        return FieldError(absl::StrCat("profiles.", name), alphas, "an object of alpha_high and alpha_low");
+        return FieldError(absl::StrCat("profiles.", name), alphas,
+                          "an object of alpha_high and alpha_low, or of layer_shares");
       }
       Calibration::Alphas& read = calibration.profiles[name];
       DECANT_RETURN_IF_ERROR(ReadNumber(alphas["alpha_high"], absl::StrCat(name, ".alpha_high"), read.high));

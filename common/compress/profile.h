@@ -16,10 +16,13 @@ namespace decant {
 
 enum class RunType : uint8_t { kF32 = 1, kBf16 = 2 };
 
+inline constexpr int32_t kProfileVersion = 1;
+
 // The words of the stages stand in profile_names.h; what they mean, in recipe.h.
 struct Profile {
   std::string name;
-  int32_t version = 1;
+  std::string summary;  // one line for people; no part of the digest
+  int32_t version = kProfileVersion;
   // Score.
   std::string score = "none";
   int32_t score_queries = 64;  // of score last_window
@@ -66,8 +69,11 @@ struct Profile {
   Digest digest;          // of the canonical bytes; filled in by ParseProfile
 };
 
-// INVALID_ARGUMENT with the field and its value.
+// INVALID_ARGUMENT with the line, the field, its value and what is allowed there.
 absl::StatusOr<Profile> ParseProfile(absl::string_view json);
+
+// The bytes whose SHA-256 is the profile's digest: what differs from the defaults, keys sorted, no white space.
+std::string CanonicalJson(const Profile& profile);
 
 // Whether `budget` changes what Compile makes of the profile.
 bool HasBudget(const Profile& profile);
@@ -78,6 +84,7 @@ struct Calibration {
   struct Alphas {
     double high = 0;
     double low = 0;
+    std::vector<double> layer_shares;  // in place of the alphas, of allocate layer_shares
   };
   std::string model;  // its name, for people
   Digest fingerprint;
@@ -95,13 +102,20 @@ class Catalogue {
  public:
   // The built-in profiles: the JSON files are compiled into the library, so that a binary needs no folder beside it.
   static absl::StatusOr<Catalogue> BuiltIn();
-  absl::Status Add(Profile profile);                     // ALREADY_EXISTS for a second profile of a name
+  absl::Status Add(Profile profile);  // ALREADY_EXISTS for a second profile of a name
+  // What a file says. Errors begin with `file` and name the line or the two stages that conflict.
+  absl::Status AddFile(absl::string_view file, absl::string_view text);
+  // INVALID_ARGUMENT for a profile whose shareable form is not there or cannot be stored. Once all profiles are in.
+  absl::Status CheckShareable() const;
   absl::Status AddCalibration(Calibration calibration);  // ALREADY_EXISTS for a second one of a model
   void ReplaceCalibration(Calibration calibration);      // the one of its model, if there was one
   // NOT_FOUND lists the names there are.
   absl::StatusOr<Profile> Find(absl::string_view name) const;
   // The same with the alphas measured for this model, when there are any; they change its digest.
   absl::StatusOr<Profile> FindFor(absl::string_view name, const Digest& model) const;
+  // The same, if it is the profile that another process means: FAILED_PRECONDITION when its digest is another one. A
+  // zero digest means whichever there is.
+  absl::StatusOr<Profile> FindSame(absl::string_view name, const Digest& model, const Digest& meant) const;
   bool IsCalibrated(const Digest& model) const { return calibrations_.count(model) > 0; }
   std::vector<std::string> Names() const;
 

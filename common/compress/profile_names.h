@@ -85,7 +85,7 @@ std::string StageList(const StageName<T> (&names)[kCount]) {
   return list;
 }
 
-// SHA-256 of the canonical bytes: all fields with their values, keys sorted, no white space.
+// SHA-256 of the canonical bytes.
 Digest ProfileDigest(const Profile& profile);
 
 }  // namespace decant

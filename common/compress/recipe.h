@@ -106,13 +106,12 @@ struct Recipe {
   // Nothing is lost: full precision, and every token stays.
   bool exact() const {
     return IsFull(FormatOf(high).k) && IsFull(FormatOf(high).v) && low == FormatId::kNone &&
-           allocation == Allocation::kAllHigh && low_rank.group_layers == 0 && read.tokens == 0;
+           allocation == Allocation::kAllHigh && key_form == KeyForm{} && low_rank.group_layers == 0 &&
+           read.tokens == 0;
   }
   bool split() const { return allocation == Allocation::kWindowSplit; }
   // All layers have to be computed before the first can be encoded.
-  bool needs_all_layers() const {
-    return allocation == Allocation::kGlobal || allocation == Allocation::kGlobalTiers;
-  }
+  bool needs_all_layers() const { return allocation == Allocation::kGlobal || allocation == Allocation::kGlobalTiers; }
   // Decode goes on with the scores of the prompt, so they travel in overlays.
   bool needs_overlays() const { return online != OnlinePolicy::kNone && FormatOf(high).tracked; }
   // Frames of a stored prefix go to decode as they are. Where not, only an exact prefix is of use: its tokens are

@@ -256,6 +256,7 @@ absl::StatusOr<ProfileChoice> ChooseProfile(const ProfileQuestion& question, abs
 
   ProfileChoice choice;
   choice.profile = winner.facts->name;
+  choice.digest = winner.facts->digest;
   choice.reason = ReasonFor(winner, finalists, question, contest.scarce);
   choice.predicted_ttft_ms = winner.ttft_ms;
   choice.queue_ms = winner.queue_ms;

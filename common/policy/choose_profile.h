@@ -48,6 +48,7 @@ struct PricedAlternative {
 
 struct ProfileChoice {
   std::string profile;
+  Digest digest;  // the profile's
   std::string reason;
   double predicted_ttft_ms = 0;
   double queue_ms = 0;  // of it, behind other requests

@@ -16,18 +16,36 @@
 namespace decant {
 namespace {
 
-absl::StatusOr<std::vector<std::string>> JsonFiles(const std::string& folder) {
+absl::StatusOr<std::vector<std::string>> JsonFiles(const std::string& folder, absl::string_view of,
+                                                   absl::string_view advice) {
   std::error_code error;
   std::vector<std::string> files;
   for (std::filesystem::directory_iterator it(folder, error), end; !error && it != end; it.increment(error)) {
     if (it->path().extension() == ".json") files.push_back(it->path().string());
   }
   if (error) {
-    return absl::NotFoundError(absl::StrCat("the folder of measurements ", folder, ": ", error.message(),
-                                            "; make it and write into it with `decant calibrate`"));
+    return absl::NotFoundError(absl::StrCat("the folder of ", of, " ", folder, ": ", error.message(), "; ", advice));
   }
   std::sort(files.begin(), files.end());
   return files;
+}
+
+absl::StatusOr<std::string> ReadWhole(const std::string& path) {
+  std::ifstream file(path, std::ios::binary);
+  std::string text(std::istreambuf_iterator<char>(file), {});
+  if (!file.is_open() || file.bad()) return absl::InvalidArgumentError(absl::StrCat(path, ": cannot be read"));
+  return text;
+}
+
+absl::Status AddProfiles(const std::string& folder, Catalogue& catalogue) {
+  DECANT_ASSIGN_OR_RETURN(const std::vector<std::string> files,
+                          JsonFiles(folder, "profiles", "name one with the profiles' *.json files"));
+  for (const std::string& path : files) {
+    DECANT_ASSIGN_OR_RETURN(const std::string text, ReadWhole(path));
+    DECANT_RETURN_IF_ERROR(catalogue.AddFile(path, text));
+  }
+  const absl::Status shareable = catalogue.CheckShareable();
+  return shareable.ok() ? shareable : absl::Status(shareable.code(), absl::StrCat(folder, ": ", shareable.message()));
 }
 
 // What the user's folder has held so far, to find a second file of one model.
@@ -58,16 +76,17 @@ absl::Status Take(const std::string& text, Measurements& into, Seen& seen) {
 
 }  // namespace
 
-absl::StatusOr<Measurements> LoadMeasurements(const std::string& folder) {
+absl::StatusOr<Measurements> LoadMeasurements(const std::string& folder, const std::string& profiles) {
   Measurements measurements;
   DECANT_ASSIGN_OR_RETURN(measurements.catalogue, Catalogue::BuiltIn());
   DECANT_ASSIGN_OR_RETURN(measurements.tables, ProfileTables::BuiltIn());
+  if (!profiles.empty()) DECANT_RETURN_IF_ERROR(AddProfiles(profiles, measurements.catalogue));
   if (folder.empty()) return measurements;
-  DECANT_ASSIGN_OR_RETURN(const std::vector<std::string> files, JsonFiles(folder));
+  DECANT_ASSIGN_OR_RETURN(const std::vector<std::string> files,
+                          JsonFiles(folder, "measurements", "make it and write into it with `decant calibrate`"));
   Seen seen;
   for (const std::string& path : files) {
-    std::ifstream file(path, std::ios::binary);
-    const std::string text(std::istreambuf_iterator<char>(file), {});
+    DECANT_ASSIGN_OR_RETURN(const std::string text, ReadWhole(path));
     const absl::Status taken = Take(text, measurements, seen);
     if (!taken.ok()) return absl::Status(taken.code(), absl::StrCat(path, ": ", taken.message()));
   }

@@ -19,7 +19,11 @@ struct Measurements {
 // What is compiled in and then the *.json files of `folder`, as `decant calibrate` writes them with --out and --table;
 // a model that has both keeps the user's. An empty `folder` is none. NOT_FOUND for one that is not there,
 // INVALID_ARGUMENT with the file for one that cannot be read, ALREADY_EXISTS with it for a second of a model.
-absl::StatusOr<Measurements> LoadMeasurements(const std::string& folder);
+//
+// `profiles` is a folder of the user's own profiles, *.json like those of common/compress/catalogue; empty for none. A
+// broken or forbidden one is INVALID_ARGUMENT with file, line and what is allowed; a name that there is already is
+// ALREADY_EXISTS.
+absl::StatusOr<Measurements> LoadMeasurements(const std::string& folder, const std::string& profiles = "");
 
 // One line that says what was not measured of a model and the command that measures it; empty when nothing is missing.
 // `model_folder` and `tables` are those of the process that says it.

@@ -10,6 +10,7 @@ absl::StatusOr<ProfileFacts> FactsOf(const Profile& profile, const Geometry& geo
   DECANT_ASSIGN_OR_RETURN(const Recipe recipe, Compile(profile, geometry, run_type));
   ProfileFacts facts;
   facts.name = profile.name;
+  facts.digest = recipe.digest;
   facts.exact = recipe.exact();
   facts.takes_prefix = recipe.propagation.layer < 0;
   const double full_bytes = 4.0 * geometry.head_dim;  // of one head's K and V at 2 bytes per element
@@ -20,12 +21,13 @@ absl::StatusOr<ProfileFacts> FactsOf(const Profile& profile, const Geometry& geo
   if (facts.exact) facts.quality = 1;
   if (cost == nullptr) return facts;
   facts.encode_bytes_per_s = cost->encode_bytes_per_s;
+  if (facts.exact && recipe.code == WireCode::kRaw) return facts;
+  facts.wire_ratio = cost->wire_ratio;
+  if (table->fingerprint != model) facts.measured_on = table->model;
   if (facts.exact) return facts;
   facts.quality = cost->quality;
-  facts.wire_ratio = cost->wire_ratio;
   facts.resident_ratio = cost->resident_ratio;
   facts.tpot_ratio = cost->tpot_ratio;
-  if (table->fingerprint != model) facts.measured_on = table->model;
   return facts;
 }
 

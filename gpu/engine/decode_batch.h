@@ -79,7 +79,8 @@ class DecodeBatch {
   // Promises pages and makes the row tables. RESOURCE_EXHAUSTED when the unreserved pages or places do not suffice
   // (nothing changes), INVALID_ARGUMENT when they never can, or for more tokens than the model has positions.
   virtual absl::StatusOr<SequenceId> Reserve(const SequenceOptions& options) = 0;
-  // Copies a landed batch of frames and overlays of `sequence` into pages; each batch holds whole layers or parts of
+  // Copies a landed batch of frames and overlays of `sequence` into pages, after coded frames were restored and
+  // low-rank ones expanded (wire_form.h says what that costs this thread); each batch holds whole layers or parts of
   // them, chunks in ascending order per layer. DATA_LOSS or FAILED_PRECONDITION for frames that are wrong in any way;
   // the sequence must then be removed. As layers fill, the promise shrinks to true pages and what generation can add.
   virtual absl::Status Import(SequenceId sequence, absl::Span<const uint8_t> batch) = 0;

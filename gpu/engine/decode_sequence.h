@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "absl/status/statusor.h"
+#include "common/compress/allocate/token_limits.h"
 #include "common/kv/rows.h"
 #include "gpu/device/device.h"
 #include "gpu/engine/decode_batch.h"
@@ -25,8 +26,14 @@ class DecodeSequence {
 
   // The formats of a sequence by tier; a fixed run in the format of another tier is none.
   static void Formats(const SequenceOptions& options, FormatId (&formats)[kTierCount]);
+  // What is done to the keys of each tier: a prefix in a format of its own holds them plain.
+  static void KeyForms(const SequenceOptions& options, KeyForm (&forms)[kTierCount]);
   // The most pages one head can come to need.
   static int64_t WorstCaseHeadPages(const SequenceOptions& options, const PageArena& arena);
+  // Fills in what the rows of a sequence demand of its frames.
+  static void Expect(const SequenceOptions& options, ImportPlan::Expectation& expectation);
+  // Where a landed layer's factors of balanced keys go, on the device.
+  float* BalanceOf(int32_t layer) const;
 
   SequenceId id() const { return id_; }
   const SequenceOptions& options() const { return options_; }
@@ -65,14 +72,17 @@ class DecodeSequence {
                  const ImportPlan::Expectation& expectation);
 
   void LowerPromise(int32_t layer, int64_t pages);
+  // Pages that the layer's heads can come to hold, given what they hold; of the high tokens `movable` may go low.
+  int64_t GrownPages(int32_t layer, const int32_t (&held)[kTierCount], int32_t movable) const;
 
   const SequenceId id_;
   const SequenceOptions options_;
   const Geometry geometry_;
   ImportPlan plan_;
   TierPages pages_;
+  const TokenLimits limits_;
   SequenceRows rows_;
-  Buffer table_;  // SequenceRows, length, heads, page ids
+  Buffer table_;  // SequenceRows, length, limits, shares, balance, heads, page ids
   std::vector<int64_t> layer_promises_;
   int64_t promised_pages_ = 0;
   bool joined_ = false;

@@ -8,10 +8,15 @@
 #include "common/base/check.h"
 #include "common/base/status_macros.h"
 #include "common/compress/allocate/budget.h"
+#include "common/compress/arith/key_shape.h"
 #include "common/kv/frame.h"
 #include "common/kv/overlay.h"
+#include "gpu/engine/split_layer_encoder.h"
+#include "gpu/engine/low_rank_encoder.h"
+#include "gpu/engine/wire_form.h"
 #include "gpu/kernels/codec/encode_frames.h"
 #include "gpu/kernels/codec/frame_runs.h"
+#include "gpu/kernels/codec/shape_keys.h"
 #include "gpu/kernels/nn/scatter_rows.h"
 #include "gpu/kernels/score/score_tokens.h"
 #include "gpu/kernels/score/select_tiers.h"
@@ -92,7 +97,9 @@ class FrameLayerEncoder final : public LayerEncoder {
     std::vector<EncodeRun> runs;
     const std::vector<ChunkPlan> plans = LayOut(tap, first_chunk, layer, runs);
     DECANT_ASSIGN_OR_RETURN(const LayerTap whole, InPlace(stream, tap));
-    DECANT_RETURN_IF_ERROR(Run(stream, whole, runs, layer));
+    DECANT_ASSIGN_OR_RETURN(const LayerTap shaped, InForm(stream, whole));
+    DECANT_RETURN_IF_ERROR(Run(stream, shaped, runs, layer));
+    DECANT_RETURN_IF_ERROR(CopyBalance(stream, plans, layer));
     DECANT_RETURN_IF_ERROR(CopyReusedScores(stream, plans, first_chunk, layer));
     Seal(plans, layer);
     return layer;
@@ -125,6 +132,15 @@ class FrameLayerEncoder final : public LayerEncoder {
     if (HasSums(options_.recipe.score) && tap.sums == nullptr) {
       return absl::InvalidArgumentError(
           absl::StrCat("profile ", options_.recipe.profile, " scores tokens, but the layer has no sums"));
+    }
+    const KeyForm& form = options_.recipe.key_form;
+    if (form.rope == 0 && tap.pre_rope_k == nullptr) {
+      return absl::InvalidArgumentError(
+          absl::StrCat("profile ", options_.recipe.profile, " keeps keys before rope, but the layer shows none"));
+    }
+    if (form.balanced != 0 && (tap.query_peaks == nullptr || tap.key_peaks == nullptr)) {
+      return absl::InvalidArgumentError(
+          absl::StrCat("profile ", options_.recipe.profile, " balances channels, but the layer has no peaks"));
     }
     const int32_t kept_anyway = options_.recipe.sinks + options_.recipe.window;
     if (options_.recipe.score == ScoreSource::kReplay && tap.replay_scores == nullptr &&
@@ -222,6 +238,48 @@ class FrameLayerEncoder final : public LayerEncoder {
     whole.capacity = options_.prompt_tokens;
     whole.positions = nullptr;
     return whole;
+  }
+
+  // The tap with its keys in the recipe's form.
+  absl::StatusOr<LayerTap> InForm(Stream& stream, const LayerTap& tap) {
+    const KeyForm& form = options_.recipe.key_form;
+    LayerTap formed = tap;
+    if (form.rope == 0) formed.k = tap.pre_rope_k;
+    if (!IsShaped(form)) return formed;
+    const int64_t channels = int64_t{options_.geometry.kv_heads} * options_.geometry.head_dim;
+    if (form.balanced != 0) {
+      if (balance_.bytes() == 0) {
+        DECANT_ASSIGN_OR_RETURN(balance_, device_.Allocate(channels * int64_t{sizeof(float)}));
+      }
+      FitKeyBalance(stream, FitKeyBalanceArgs{tap.query_peaks, tap.key_peaks, channels, balance_.As<float>()});
+    }
+    const int64_t bytes = channels * tap.capacity * (options_.run_type == RunType::kF32 ? 4 : 2);
+    if (bytes > shaped_k_.bytes()) {
+      DECANT_ASSIGN_OR_RETURN(shaped_k_, device_.Allocate(bytes));
+    }
+    ShapeKeysArgs args;
+    args.run_type = options_.run_type;
+    args.form = form;
+    args.balance = form.balanced != 0 ? balance_.As<float>() : nullptr;
+    args.k = formed.k;
+    args.capacity = tap.capacity;
+    args.kv_heads = options_.geometry.kv_heads;
+    args.tokens = tap.tokens;
+    args.head_dim = options_.geometry.head_dim;
+    args.out = shaped_k_.As<void>();
+    args.out_capacity = tap.capacity;
+    ShapeKeys(stream, args);
+    formed.k = shaped_k_.As<void>();
+    return formed;
+  }
+
+  // Every frame of a layer carries the factors of its keys: each may be read without the others.
+  absl::Status CopyBalance(Stream& stream, const std::vector<ChunkPlan>& plans, EncodedLayer& layer) const {
+    if (options_.recipe.key_form.balanced == 0) return absl::OkStatus();
+    for (const ChunkPlan& plan : plans) {
+      stream.Copy(layer.batch.data() + plan.frame.balance, balance_.As<void>(), balance_.bytes());
+    }
+    return stream.Synchronize();
   }
 
   // What a frame loses: tokens, or bits of them. What was computed from fewer tokens than there were is never better
@@ -326,6 +384,8 @@ class FrameLayerEncoder final : public LayerEncoder {
     args.tiers = tiers(tap.layer);
     args.scores = scores(tap.layer);
     args.tokens = tap.tokens;
+    args.key_levels = options_.recipe.key_levels;
+    args.value_levels = options_.recipe.value_levels;
     args.runs = device_runs_.As<EncodeRun>();
     args.run_count = static_cast<int32_t>(runs.size());
     args.out = out_.As<uint8_t>();
@@ -380,11 +440,31 @@ class FrameLayerEncoder final : public LayerEncoder {
   Buffer whole_k_;         // [kv_heads, tokens, head_dim] of the run type, once a layer has fewer tokens
   Buffer whole_v_;
   Buffer whole_pre_rope_k_;
+  Buffer balance_;   // [kv_heads, head_dim] f32 of the layer
+  Buffer shaped_k_;  // [kv_heads, capacity, head_dim] of the run type
   Buffer device_runs_;
   Buffer errors_;  // of keys, then of values, per run
   Buffer out_;     // grows to the largest layer
   std::vector<int32_t> counts_;
   std::vector<StoredError> run_errors_;
+};
+
+// Codes the frames that another encoder makes.
+class CodingEncoder final : public LayerEncoder {
+ public:
+  explicit CodingEncoder(std::unique_ptr<LayerEncoder> plain) : plain_(std::move(plain)) {}
+
+  absl::Status SelectAll(Stream& stream, absl::Span<const LayerTap> layers) override {
+    return plain_->SelectAll(stream, layers);
+  }
+
+  absl::StatusOr<EncodedLayer> Encode(Stream& stream, const LayerTap& tap, int32_t first_chunk) override {
+    DECANT_ASSIGN_OR_RETURN(const EncodedLayer layer, plain_->Encode(stream, tap, first_chunk));
+    return CodedLayer(layer);
+  }
+
+ private:
+  const std::unique_ptr<LayerEncoder> plain_;
 };
 
 }  // namespace
@@ -400,9 +480,12 @@ absl::StatusOr<std::unique_ptr<LayerEncoder>> LayerEncoder::Create(Device& devic
         geometry.q_heads, " query and ", geometry.kv_heads, " kv heads of ", geometry.head_dim, " elements, format ",
         static_cast<int>(options.recipe.high), ", provenance ", static_cast<int>(options.prefix_provenance)));
   }
+  if (options.recipe.split()) return CreateSplitLayerEncoder(device, options);
+  if (options.recipe.code == WireCode::kLowRank) return CreateLowRankEncoder(device, options);
   auto encoder = std::make_unique<FrameLayerEncoder>(device, options);
   DECANT_RETURN_IF_ERROR(encoder->Allocate());
-  return encoder;
+  if (options.recipe.code != WireCode::kEntropy) return encoder;
+  return std::make_unique<CodingEncoder>(std::move(encoder));
 }
 
 }  // namespace decant

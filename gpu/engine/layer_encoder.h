@@ -29,6 +29,9 @@ struct LayerEncoderOptions {
   bool k_norm = false;        // ModelConfig::qk_norm
   // The worst provenance of the reused prefix, kExact without one: a frame computed over it is never better.
   Provenance prefix_provenance = Provenance::kExact;
+  // ModelConfig's, for recipes whose keys are unrotated before they are encoded (low rank); others need neither.
+  std::vector<float> inverse_frequencies;
+  float rope_magnitude = 1;
   // What each chunk was computed over, from chunk 0 on; missing ones are zero.
   std::vector<Digest> contexts;
 };
@@ -59,7 +62,9 @@ struct EncodedLayer {
 // that submits to the stream owns it.
 class LayerEncoder {
  public:
-  // INVALID_ARGUMENT for sizes that cannot be, RESOURCE_EXHAUSTED when the device has no room.
+  // INVALID_ARGUMENT for sizes that cannot be, RESOURCE_EXHAUSTED when the device has no room. The recipe's wire code
+  // is applied: batches are what travels. With WireCode::kLowRank frames come at the last layer of a group
+  // (low_rank_encoder.h).
   static absl::StatusOr<std::unique_ptr<LayerEncoder>> Create(Device& device, const LayerEncoderOptions& options);
   virtual ~LayerEncoder() = default;
 

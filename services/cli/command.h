@@ -16,6 +16,7 @@ void AddUp(CLI::App& parser, CommandRun& run);
 void AddGenerate(CLI::App& parser, CommandRun& run);
 void AddExplain(CLI::App& parser, CommandRun& run);
 void AddInspect(CLI::App& parser, CommandRun& run);
+void AddProfile(CLI::App& parser, CommandRun& run);
 void AddCalibrate(CLI::App& parser, CommandRun& run);
 void AddLab(CLI::App& parser, CommandRun& run);
 

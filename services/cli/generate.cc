@@ -143,6 +143,7 @@ void AddGenerate(CLI::App& parser, CommandRun& run) {
       ->type_name("BYTES")
       ->default_str("256MB");
   AddTablesFlag(*command, options->stack.tables);
+  AddProfilesFlag(*command, options->stack.profiles_dir);
   command->add_option("--threads", options->stack.threads, "threads that compute, with --model; 0 for one per core")
       ->capture_default_str();
   command->add_option("--timeout", options->timeout_s, "seconds after which the request is given up")

@@ -68,7 +68,9 @@ absl::StatusOr<std::vector<ProfileBytes>> BytesOfProfiles(const ModelConfig& con
   std::vector<ProfileBytes> all;
   for (const std::string& name : catalogue.Names()) {
     DECANT_ASSIGN_OR_RETURN(const Profile profile, catalogue.FindFor(name, fingerprint));
-    DECANT_ASSIGN_OR_RETURN(const Recipe recipe, Compile(profile, config.geometry(), RunType::kBf16));
+    const absl::StatusOr<Recipe> compiled = Compile(profile, config.geometry(), RunType::kBf16);
+    if (!compiled.ok()) continue;  // e.g. blocks that do not divide the head_dim
+    const Recipe& recipe = *compiled;
     const int64_t rows = int64_t{config.layers} * config.kv_heads;
     const auto bytes = [&](FormatId format) {
       return format == FormatId::kNone ? 0 : rows * TokenBytes(format, config.head_dim);

@@ -16,6 +16,7 @@ int main(int argc, char** argv) {
   decant::AddGenerate(parser, run);
   decant::AddExplain(parser, run);
   decant::AddInspect(parser, run);
+  decant::AddProfile(parser, run);
   decant::AddCalibrate(parser, run);
   decant::AddLab(parser, run);
   CLI11_PARSE(parser, argc, argv);

@@ -16,19 +16,19 @@ double Median(std::vector<double> values) {
   return values[values.size() / 2];
 }
 
+// What is chosen among when a request names nothing. `full` first: the others are told relative to it. Everything else
+// is measured by the lab.
+constexpr const char* kMeasured[] = {"full", "diffkv", "diffkv-release", "k4v2", "k8v4"};
+
 absl::StatusOr<std::vector<Recipe>> Recipes(const LoadedModel& model, const Calibration& calibration) {
-  DECANT_ASSIGN_OR_RETURN(const Catalogue catalogue, Catalogue::BuiltIn());
+  DECANT_ASSIGN_OR_RETURN(Catalogue catalogue, Catalogue::BuiltIn());
+  catalogue.ReplaceCalibration(calibration);
   std::vector<Recipe> recipes;
-  for (const std::string& name : catalogue.Names()) {
-    DECANT_ASSIGN_OR_RETURN(Profile profile, catalogue.FindFor(name, model.folder.fingerprint));
-    if (const auto alphas = calibration.profiles.find(name); alphas != calibration.profiles.end()) {
-      profile.alpha_high = alphas->second.high;
-      profile.alpha_low = alphas->second.low;
-    }
+  for (const char* name : kMeasured) {
+    DECANT_ASSIGN_OR_RETURN(const Profile profile, catalogue.FindFor(name, model.folder.fingerprint));
     DECANT_ASSIGN_OR_RETURN(Recipe recipe,
                             Compile(profile, model.weights->config().geometry(), model.weights->run_type()));
-    // `full` first: the others are told relative to it.
-    recipes.insert(recipe.exact() ? recipes.begin() : recipes.end(), std::move(recipe));
+    recipes.push_back(std::move(recipe));
   }
   return recipes;
 }

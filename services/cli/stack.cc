@@ -40,6 +40,7 @@ absl::Status Stack::StartAll(const StackOptions& options) {
   PoolOptions pool;
   pool.metrics = metrics;
   pool.tables = options.tables;
+  pool.profiles_dir = options.profiles_dir;
   pool.pool_bytes = options.pool_bytes;
   DECANT_ASSIGN_OR_RETURN(pool_, CreatePoolApp(pool));
   DECANT_RETURN_IF_ERROR(pool_->Start());
@@ -48,12 +49,14 @@ absl::Status Stack::StartAll(const StackOptions& options) {
   router.metrics = metrics;
   router.model_folder = options.model_folder;
   router.pool = pool_->address();
+  router.profiles_dir = options.profiles_dir;
   DECANT_ASSIGN_OR_RETURN(router_, CreateRouterApp(router));
   DECANT_RETURN_IF_ERROR(router_->Start());
   for (int i = 0; i < options.decode_workers; ++i) {
     DecodeAppOptions decode;
     decode.metrics = metrics;
     decode.tables = options.tables;
+    decode.profiles_dir = options.profiles_dir;
     decode.router = router_->address();
     decode.kv_budget_bytes = options.kv_budget_bytes;
     DECANT_ASSIGN_OR_RETURN(auto app, CreateDecodeApp(model_, decode));
@@ -64,6 +67,7 @@ absl::Status Stack::StartAll(const StackOptions& options) {
     PrefillAppOptions prefill;
     prefill.metrics = metrics;
     prefill.tables = options.tables;
+    prefill.profiles_dir = options.profiles_dir;
     prefill.router = router_->address();
     DECANT_ASSIGN_OR_RETURN(auto app, CreatePrefillApp(model_, prefill));
     prefills_.push_back(std::move(app));

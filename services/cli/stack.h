@@ -17,7 +17,8 @@ namespace decant {
 
 struct StackOptions {
   std::string model_folder;
-  std::string tables;  // folder of the user's measurements; empty: none
+  std::string tables;        // folder of the user's measurements; empty: none
+  std::string profiles_dir;  // folder of the user's profiles; empty: none
   std::string dtype = "auto";
   int threads = 0;  // of the host device; 0 = one per core
   int port = 0;     // of the router; 0 = any free one

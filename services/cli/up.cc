@@ -50,6 +50,7 @@ void AddUp(CLI::App& parser, CommandRun& run) {
       ->type_name("BYTES")
       ->default_str("256MB");
   AddTablesFlag(*command, options->tables);
+  AddProfilesFlag(*command, options->profiles_dir);
   command->add_option("--dtype", options->dtype, "run type; auto is bf16 where the processor multiplies it")
       ->check(CLI::IsMember({"auto", "bf16", "f32"}))
       ->capture_default_str();

@@ -38,7 +38,7 @@ class DecodeRole final : public WorkerRole {
     core.run_type = weights.run_type();
     core.max_positions = weights.config().max_positions;
     core.frame_version = kFrameVersion;
-    DECANT_ASSIGN_OR_RETURN(Measurements measurements, LoadMeasurements(options.tables));
+    DECANT_ASSIGN_OR_RETURN(Measurements measurements, LoadMeasurements(options.tables, options.profiles_dir));
     core.catalogue = std::move(measurements.catalogue);
     core.waiting_limit = options.waiting_limit;
     core.open_limit = options.open_limit;

@@ -56,6 +56,7 @@ struct Reservation {
   Digest model;
   RunType run_type = RunType::kBf16;
   std::string profile;
+  Digest profile_digest;  // of the profile as it was planned; zero: not known
   int32_t prompt_tokens = 0;
   int32_t max_tokens = 0;  // to generate, the first included
   Sampling sampling;
@@ -67,6 +68,7 @@ struct Reservation {
 struct Ticket {
   uint64_t id = 0;
   int64_t pages = 0;
+  Digest profile;        // digest of the profile that the pages are for
   absl::Duration limit;  // until the transfer must begin
 };
 

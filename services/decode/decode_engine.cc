@@ -61,7 +61,7 @@ void Decode::TryReserve() {
       entry.deadline = options_.now() + options_.open_limit;
       done = std::exchange(entry.done, nullptr);
     }
-    done(Ticket{ticket, batch_->WorstCasePages(*options), options_.open_limit});
+    done(Ticket{ticket, batch_->WorstCasePages(*options), options->recipe.digest, options_.open_limit});
   }
 }
 

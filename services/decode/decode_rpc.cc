@@ -24,6 +24,7 @@ absl::StatusOr<Reservation> ReservationOf(const v1::ReserveRequest& request) {
   reservation.model = model.fingerprint;
   reservation.run_type = model.run_type;
   reservation.profile = request.profile();
+  DECANT_ASSIGN_OR_RETURN(reservation.profile_digest, DigestOrZero(request.profile_digest(), "the profile's digest"));
   reservation.prompt_tokens = request.prompt_tokens();
   reservation.max_tokens = request.max_tokens();
   reservation.end_tokens.assign(request.end_tokens().begin(), request.end_tokens().end());
@@ -77,6 +78,7 @@ grpc::ServerUnaryReactor* DecodeService::Reserve(grpc::CallbackServerContext* /*
     if (!granted.ok()) return answer->Finish(granted.status());
     v1::ReserveReply message;
     message.set_ticket(granted->id);
+    message.set_profile_digest(DigestBytes(granted->profile));
     message.set_pages(granted->pages);
     message.set_ticket_ms(static_cast<int32_t>(absl::ToInt64Milliseconds(granted->limit)));
     answer->Finish(std::move(message));

@@ -101,7 +101,7 @@ absl::StatusOr<std::unique_ptr<ServiceApp>> CreatePoolApp(PoolOptions options) {
   limits.lease = options.lease;
   limits.publish_idle = options.publish_idle;
   limits.fetch_bits_per_s = options.fetch_bits_per_s;
-  DECANT_ASSIGN_OR_RETURN(Measurements measurements, LoadMeasurements(options.tables));
+  DECANT_ASSIGN_OR_RETURN(Measurements measurements, LoadMeasurements(options.tables, options.profiles_dir));
   return std::make_unique<ServingPool>(std::move(options), limits, std::move(measurements.catalogue),
                                        std::move(measurements.tables));
 }

@@ -13,7 +13,8 @@
 namespace decant {
 
 struct PoolOptions : ServiceOptions {
-  std::string tables;                               // folder for LoadMeasurements; empty: what is compiled in
+  std::string tables;  // folders for LoadMeasurements; empty: what is compiled in
+  std::string profiles_dir;
   int64_t pool_bytes = int64_t{1} << 30;            // true bytes of stored chunks and their index
   absl::Duration lease = absl::Seconds(30);         // renewed by use
   absl::Duration publish_idle = absl::Seconds(10);  // a publish with no frame for so long is dropped

@@ -91,6 +91,7 @@ v1::PlanReply ToProto(const PlanOffer& offer) {
     v1::CandidatePlan& plan = *reply.add_plans();
     plan.set_candidate(pair.candidate);
     plan.set_profile(pair.choice.profile);
+    plan.set_profile_digest(DigestBytes(pair.choice.digest));
     plan.set_reason(pair.choice.reason);
     plan.set_predicted_ttft_ms(pair.choice.predicted_ttft_ms);
     plan.set_quality(pair.choice.quality);

@@ -11,6 +11,7 @@ int main(int argc, char** argv) {
       "decant_pool");
   decant::AddServiceFlags(cli, options);
   decant::AddTablesFlag(cli, options.tables);
+  decant::AddProfilesFlag(cli, options.profiles_dir);
   cli.add_option("--pool-bytes", options.pool_bytes,
                  "memory for stored chunks, their index included; units as in 512MB or 4GiB (both of 1024)")
       ->transform(CLI::AsSizeValue(false))

@@ -25,7 +25,7 @@ class PrefillRole final : public WorkerRole {
     core.model = model_->folder.fingerprint;
     core.sender = HostName();
     core.frame_version = kFrameVersion;
-    DECANT_ASSIGN_OR_RETURN(Measurements measurements, LoadMeasurements(options.tables));
+    DECANT_ASSIGN_OR_RETURN(Measurements measurements, LoadMeasurements(options.tables, options.profiles_dir));
     core.catalogue = std::move(measurements.catalogue);
     core.tokenizer = model_->folder.tokenizer.get();
     core.waiting_limit = options.waiting_limit;

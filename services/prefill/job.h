@@ -23,7 +23,8 @@ struct PrefillJob {
   int64_t position_of_first_token = 0;
   std::vector<int32_t> end_tokens;
   std::string profile;
-  Digest model;  // must be the worker's own
+  Digest profile_digest;  // of the profile as decode knows it; zero: not known
+  Digest model;           // must be the worker's own
   RunType run_type = RunType::kBf16;
   std::string decode_address;
   uint64_t ticket = 0;

@@ -48,7 +48,7 @@ absl::Status Pass::Prepare() {
   if (job_.chunk_tokens < 1) {
     return absl::InvalidArgumentError(absl::StrCat("chunks of ", job_.chunk_tokens, " tokens cannot be"));
   }
-  DECANT_ASSIGN_OR_RETURN(const Profile profile, world_.catalogue.FindFor(job_.profile, world_.model));
+  DECANT_ASSIGN_OR_RETURN(const Profile profile, world_.catalogue.FindSame(job_.profile, world_.model, job_.profile_digest));
   DECANT_ASSIGN_OR_RETURN(recipe_, Compile(profile, geometry, run_type));
   plan_ = PlanPrefix(job_, recipe_, world_.catalogue, geometry);
   usable_ = plan_.chunks();
@@ -200,12 +200,17 @@ absl::Status Pass::MakeEncoders() {
   options.prompt_tokens = prompt_tokens();
   options.model = job_.model;
   options.k_norm = world_.weights.config().qk_norm;
+  options.inverse_frequencies = world_.weights.config().inverse_frequencies;
+  options.rope_magnitude = world_.weights.config().rope_magnitude;
   for (int32_t chunk = 0; chunk < usable_; ++chunk) {
     options.prefix_provenance = std::max(options.prefix_provenance, fetch_->provenance(chunk));
   }
   DECANT_ASSIGN_OR_RETURN(encoder_, LayerEncoder::Create(world_.weights.device(), options));
-  if (publication_.chunks.empty() || shareable_.digest == recipe_.digest) return absl::OkStatus();
+  // The pool stores frames, not what travels instead of them.
+  const bool sends_frames = recipe_.code == WireCode::kRaw;
+  if (publication_.chunks.empty() || (shareable_.digest == recipe_.digest && sends_frames)) return absl::OkStatus();
   options.recipe = shareable_;
+  options.recipe.code = WireCode::kRaw;
   DECANT_ASSIGN_OR_RETURN(share_encoder_, LayerEncoder::Create(world_.weights.device(), options));
   return absl::OkStatus();
 }

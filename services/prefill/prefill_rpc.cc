@@ -22,6 +22,7 @@ absl::StatusOr<PrefillJob> JobOf(const v1::PrefillRequest& request) {
   job.position_of_first_token = request.position_of_first_token();
   job.end_tokens.assign(request.end_tokens().begin(), request.end_tokens().end());
   job.profile = request.profile();
+  DECANT_ASSIGN_OR_RETURN(job.profile_digest, DigestOrZero(request.profile_digest(), "the profile's digest"));
   job.model = model.fingerprint;
   job.run_type = model.run_type;
   job.decode_address = request.decode_address();

@@ -5,8 +5,8 @@
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
 #include "common/base/status_macros.h"
-#include "common/compress/profile.h"
 #include "common/model/model_folder.h"
+#include "common/policy/measurements.h"
 #include "services/router/router_rpc.h"
 #include "services/rpc/metrics.h"
 #include "services/rpc/server.h"
@@ -67,7 +67,7 @@ class RouterProcess final : public ServiceApp {
 absl::StatusOr<std::unique_ptr<ServiceApp>> CreateRouterApp(RouterOptions options) {
   DECANT_RETURN_IF_ERROR(Check(options));
   DECANT_ASSIGN_OR_RETURN(ModelFolder folder, OpenModelFolder(options.model_folder));
-  DECANT_ASSIGN_OR_RETURN(const Catalogue catalogue, Catalogue::BuiltIn());
+  DECANT_ASSIGN_OR_RETURN(const Measurements measurements, LoadMeasurements("", options.profiles_dir));
   RouterNodeOptions node;
   node.model.name = folder.config.name;
   node.model.fingerprint = folder.fingerprint;
@@ -76,7 +76,7 @@ absl::StatusOr<std::unique_ptr<ServiceApp>> CreateRouterApp(RouterOptions option
   node.model.vocabulary = folder.config.vocabulary;
   node.model.end_tokens = folder.config.end_tokens;
   node.model.tokenizer = folder.tokenizer.get();
-  node.model.profiles = catalogue.Names();
+  node.model.profiles = measurements.catalogue.Names();
   node.pool = options.pool;
   node.limits.has_pool = !options.pool.empty();
   node.limits.chunk_tokens = options.chunk_tokens;

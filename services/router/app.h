@@ -15,6 +15,7 @@ namespace decant {
 struct RouterOptions : ServiceOptions {
   std::string model_folder;  // for its tokenizer, limits and fingerprint; weights are not loaded
   std::string pool;          // HOST:PORT; empty: no pool, everything is recomputed
+  std::string profiles_dir;  // folder of the user's profiles; empty: none
   int32_t chunk_tokens = 64;
   int32_t max_running = 256;                          // requests at once, waiting ones included; more are refused
   int32_t prefills_per_worker = 2;                    // poured at once; further requests wait in the router

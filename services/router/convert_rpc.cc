@@ -118,6 +118,8 @@ absl::StatusOr<PlanAnswer> FromProto(const v1::PlanReply& reply) {
     PairPlan& plan = answer.plans.emplace_back();
     plan.candidate = from.candidate();
     plan.profile = from.profile();
+    DECANT_ASSIGN_OR_RETURN(plan.profile_digest,
+                            DigestOrZero(from.profile_digest(), "the digest of a planned profile"));
     plan.reason = from.reason();
     plan.predicted_ttft_ms = from.predicted_ttft_ms();
     plan.quality = from.quality();
@@ -192,6 +194,7 @@ v1::ReserveRequest ToProto(const RouterModel& model, const ReserveQuery& query) 
   request.set_prompt_tokens(query.prompt_tokens);
   request.set_max_tokens(query.max_tokens);
   request.set_profile(query.profile);
+  if (!query.profile_digest.IsZero()) request.set_profile_digest(DigestBytes(query.profile_digest));
   Fill(query.sampling, *request.mutable_sampling());
   for (const int32_t token : model.end_tokens) request.add_end_tokens(token);
   *request.mutable_model() = IdentityOf(model, query.run_type);
@@ -207,6 +210,7 @@ v1::PrefillRequest ToProto(const RouterModel& model, const PrefillOrder& order, 
   Fill(order.sampling, *request.mutable_sampling());
   request.set_position_of_first_token(order.position_of_first_token);
   request.set_profile(order.profile);
+  if (!order.profile_digest.IsZero()) request.set_profile_digest(DigestBytes(order.profile_digest));
   request.set_decode_address(order.decode);
   request.set_ticket(order.ticket);
   *request.mutable_model() = IdentityOf(model, order.run_type);

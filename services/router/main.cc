@@ -15,6 +15,7 @@ int main(int argc, char** argv) {
   decant::AddServiceFlags(cli, options);
   cli.add_option("--pool", options.pool, "address of the pool; without one every prompt is computed whole")
       ->type_name("HOST:PORT");
+  decant::AddProfilesFlag(cli, options.profiles_dir);
   cli.add_option("--chunk-tokens", options.chunk_tokens, "tokens of a chunk, the unit of reuse; the same everywhere")
       ->capture_default_str();
   cli.add_option("--max-running", options.max_running, "requests at once, waiting ones included; more are refused")

@@ -105,6 +105,7 @@ struct PlanAlternative {
 struct PairPlan {
   int32_t candidate = 0;  // index into PlanQuery.candidates
   std::string profile;
+  Digest profile_digest;  // zero: not planned by the pool
   std::string reason;
   double predicted_ttft_ms = 0;
   double quality = 0;
@@ -156,6 +157,7 @@ struct ReserveQuery {
   int32_t prompt_tokens = 0;
   int32_t max_tokens = 0;  // still to generate
   std::string profile;
+  Digest profile_digest;  // that decode has to know; zero: any
   SamplingChoice sampling;
   RunType run_type = RunType::kF32;
   int64_t first_token_index = 0;
@@ -165,6 +167,7 @@ struct ReserveQuery {
 struct ReserveAnswer {
   uint64_t ticket = 0;
   int64_t pages = 0;
+  Digest profile_digest;  // as decode knows it
 };
 
 // Spans are lent for the call that takes the order.
@@ -175,6 +178,7 @@ struct PrefillOrder {
   SamplingChoice sampling;
   int64_t position_of_first_token = 0;
   std::string profile;
+  Digest profile_digest;  // that prefill has to know: decode's
   std::string decode;
   uint64_t ticket = 0;
   RunType run_type = RunType::kF32;

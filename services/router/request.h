@@ -55,7 +55,8 @@ struct Attempt {
 
   std::string prefill;  // addresses
   std::string decode;
-  uint64_t ticket = 0;  // 0 = none held
+  uint64_t ticket = 0;    // 0 = none held
+  Digest profile_digest;  // as the decode worker knows it; zero: it did not say
   bool reserve_open = false;
   bool prefill_open = false;
   bool prefill_placed = false;  // counted in the registry

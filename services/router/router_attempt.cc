@@ -235,6 +235,7 @@ void Router::SendReserve(absl::Time now, Request& request, size_t plan) {
   query.prompt_tokens = attempt.prompt_tokens;
   query.max_tokens = request.left();
   query.profile = attempt.chosen().profile;
+  query.profile_digest = attempt.chosen().profile_digest;
   query.sampling = request.terms.sampling;
   query.run_type = attempt.run_type;
   query.first_token_index = request.answered();
@@ -284,6 +285,7 @@ void Router::Pour(absl::Time now, Request& request, const ReserveAnswer& answer)
   request.AddHop("reserve", attempt.step_began, now);
   attempt.step_began = now;
   attempt.ticket = answer.ticket;
+  attempt.profile_digest = answer.profile_digest;
   request.stage = Stage::kPouring;
   Hold(request);
   SetStepDeadline(request, absl::InfiniteFuture());
@@ -301,6 +303,7 @@ void Router::Pour(absl::Time now, Request& request, const ReserveAnswer& answer)
   order.sampling = request.terms.sampling;
   order.position_of_first_token = attempt.prompt_tokens;
   order.profile = attempt.chosen().profile;
+  order.profile_digest = attempt.profile_digest;
   order.decode = attempt.decode;
   order.ticket = attempt.ticket;
   order.run_type = attempt.run_type;

@@ -26,7 +26,9 @@ absl::StatusOr<PlanAnswer> AnswerOf(const absl::StatusOr<v1::PlanReply>& reply) 
 
 absl::StatusOr<ReserveAnswer> AnswerOf(const absl::StatusOr<v1::ReserveReply>& reply) {
   if (!reply.ok()) return reply.status();
-  return ReserveAnswer{reply->ticket(), reply->pages()};
+  const auto profile = DigestOrZero(reply->profile_digest(), "the digest of a reserved profile");
+  if (!profile.ok()) return absl::DataLossError(profile.status().message());
+  return ReserveAnswer{reply->ticket(), reply->pages(), *profile};
 }
 
 absl::StatusOr<PrefillAnswer> AnswerOf(const absl::StatusOr<v1::PrefillReply>& reply) {

@@ -54,6 +54,7 @@ void AddWorkerFlags(CLI::App& cli, WorkerOptions& options, ModelFlags& model) {
   cli.add_option("--threads", model.threads, "threads that compute; 0 for one per core")->capture_default_str();
   cli.add_option("--router", options.router, "router to register with")->type_name("HOST:PORT");
   AddTablesFlag(cli, options.tables);
+  AddProfilesFlag(cli, options.profiles_dir);
   cli.add_option("--link-bps", options.link_bits_per_s, "bits/s of this machine's network; 0 for unknown")
       ->capture_default_str();
   AddServiceFlags(cli, options);
@@ -62,6 +63,12 @@ void AddWorkerFlags(CLI::App& cli, WorkerOptions& options, ModelFlags& model) {
 void AddTablesFlag(CLI::App& cli, std::string& tables) {
   cli.add_option("--tables", tables,
                  "folder of your own measurements, *.json as `decant calibrate` writes them; the same everywhere")
+      ->type_name("DIR");
+}
+
+void AddProfilesFlag(CLI::App& cli, std::string& folder) {
+  cli.add_option("--profiles-dir", folder,
+                 "folder of your own profiles, *.json as `decant profile show` prints them; the same everywhere")
       ->type_name("DIR");
 }
 

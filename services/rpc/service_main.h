@@ -31,10 +31,12 @@ struct ModelFlags {
 
 // --listen, --metrics, --drain-seconds and --log-level.
 void AddServiceFlags(CLI::App& cli, ServiceOptions& options);
-// Those, and --model, --dtype, --threads, --router, --tables and --link-bps.
+// Those, and --model, --dtype, --threads, --router, --tables, --profiles-dir and --link-bps.
 void AddWorkerFlags(CLI::App& cli, WorkerOptions& options, ModelFlags& model);
 // --tables.
 void AddTablesFlag(CLI::App& cli, std::string& tables);
+// --profiles-dir.
+void AddProfilesFlag(CLI::App& cli, std::string& folder);
 // Says on stderr what nobody measured of a model, when anything is missing; errors of LoadMeasurements.
 absl::Status TellMissingMeasurements(const std::string& tables, const ModelFolder& model);
 // `flag` in seconds.

@@ -15,8 +15,9 @@
 namespace decant {
 
 struct WorkerOptions : ServiceOptions {
-  std::string router;          // HOST:PORT to register with; empty: none
-  std::string tables;          // folder for LoadMeasurements; empty: what is compiled in
+  std::string router;  // HOST:PORT to register with; empty: none
+  std::string tables;  // folders for LoadMeasurements; empty: what is compiled in
+  std::string profiles_dir;
   double link_bits_per_s = 0;  // of this machine's network, as told to the pool; 0 = unknown
 };
 

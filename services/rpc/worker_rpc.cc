@@ -37,6 +37,11 @@ absl::StatusOr<Digest> DigestFromBytes(absl::string_view bytes, absl::string_vie
   return digest;
 }
 
+absl::StatusOr<Digest> DigestOrZero(absl::string_view bytes, absl::string_view what) {
+  if (bytes.empty()) return Digest();
+  return DigestFromBytes(bytes, what);
+}
+
 v1::ModelIdentity ToProto(const ServedModel& model) {
   v1::ModelIdentity proto;
   proto.set_fingerprint(DigestBytes(model.fingerprint));

@@ -36,6 +36,8 @@ absl::StatusOr<ServedModel> FromProto(const v1::ModelIdentity& model);
 
 // INVALID_ARGUMENT for anything but 32 bytes; `what` names the field.
 absl::StatusOr<Digest> DigestFromBytes(absl::string_view bytes, absl::string_view what);
+// The same; no bytes are zero.
+absl::StatusOr<Digest> DigestOrZero(absl::string_view bytes, absl::string_view what);
 std::string DigestBytes(const Digest& digest);
 
 // Worker.Describe and Worker.WatchLoad.

@@ -120,6 +120,37 @@ TEST_F(CalibrateTest, WhatItWritesIsWhatTheServicesTake) {
             0);
 }
 
+TEST(CliTest, ProfilesAreListedAndShown) {
+  const Outcome list = RunDecant({"profile", "list"});
+  EXPECT_EQ(list.exit, 0);
+  for (const char* part : {"snapkv", "SnapKV:", "kivi2", "xkv"}) EXPECT_THAT(list.output, HasSubstr(part));
+  const Outcome show = RunDecant({"profile", "show", "snapkv", "--model", TinyModel()});
+  EXPECT_EQ(show.exit, 0);
+  for (const char* part : {"digest", "\"pool_width\":7", "stored as    full", "max of 7 tokens", "20.0 %"}) {
+    EXPECT_THAT(show.output, HasSubstr(part));
+  }
+  EXPECT_EQ(RunDecant({"profile", "show", "kivi4", "--json"}).LastLine().value("online", ""), "freeze");
+  EXPECT_EQ(RunDecant({"profile", "show", "snapvk"}).exit, 1);
+  EXPECT_NE(RunDecant({"profile"}).exit, 0);
+  EXPECT_EQ(RunDecant({"profile", "show", "--help"}).exit, 0);
+}
+
+TEST(CliTest, AUsersOwnProfileServesAndABrokenOneIsRefused) {
+  std::string folder = testing::TempDir() + "/decant_profiles_XXXXXX";
+  ASSERT_NE(mkdtemp(folder.data()), nullptr);
+  std::ofstream(folder + "/mine.json") << R"({"name": "mine", "high": "k8v4", "window": 63})";
+  const Outcome shown = RunDecant({"profile", "show", "mine", "--profiles-dir", folder, "--json"});
+  EXPECT_EQ(shown.LastLine().value("high", ""), "k8v4");
+  const Outcome outcome = RunDecant({"generate", "--model", TinyModel(), "--profiles-dir", folder, "--profile", "mine",
+                                     "--dtype", "f32", "--max-tokens", "2", "--json", kPrompt});
+  EXPECT_EQ(outcome.exit, 0) << outcome.output;
+  EXPECT_EQ(outcome.LastLine().value("profile", ""), "mine");
+  std::ofstream(folder + "/typo.json") << "{\"name\": \"x\",\n\"hihg\": \"k8v4\"}";
+  EXPECT_EQ(RunDecant({"profile", "list", "--profiles-dir", folder}).exit, 1);
+  EXPECT_EQ(RunDecant({"generate", "--model", TinyModel(), "--profiles-dir", folder, kPrompt}).exit, 1);
+  std::filesystem::remove_all(folder);
+}
+
 TEST(CliTest, UpServesGenerateAndExplain) {
   auto up = Process::Start({Binary("cli", "decant"), "up", "--model", TinyModel(), "--prefill", "2", "--decode", "2",
                             "--kv-budget", "32MB", "--pool-bytes", "32MB", "--dtype", "f32"});
@@ -169,7 +200,7 @@ TEST(CliTest, MistakesExitWithAnError) {
   EXPECT_EQ(RunDecant({"generate", "--model", "/nowhere", "x"}).exit, 1);
   EXPECT_EQ(RunDecant({"inspect", "/nowhere"}).exit, 1);
   EXPECT_EQ(RunDecant({"--help"}).exit, 0);
-  for (const char* command : {"up", "generate", "explain", "inspect", "calibrate"}) {
+  for (const char* command : {"up", "generate", "explain", "inspect", "calibrate", "profile"}) {
     EXPECT_EQ(RunDecant({command, "--help"}).exit, 0) << command;
   }
 }

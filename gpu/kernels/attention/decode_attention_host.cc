@@ -8,7 +8,9 @@
 #include <cmath>
 #include <limits>
 
+#include "common/compress/arith/score_policy.h"
 #include "gpu/kernels/attention/attention_range.h"
+#include "gpu/kernels/pages/slot.h"
 
 namespace decant {
 namespace {
@@ -16,8 +18,10 @@ namespace {
 // Cutting a head costs a second round of the threads, a few microseconds: about what 256 tokens cost.
 constexpr int64_t kLeastTokensPerPart = 256;
 
-int64_t TokensOf(const HeadState& head) {
-  return int64_t{head.tokens[kFixed]} + head.tokens[kHigh] + head.tokens[kLow];
+// Of a split row, whose tiers hold keys or values, the keys.
+int64_t TokensOf(const SequenceRows& rows, const HeadState& head) {
+  const int64_t tokens = int64_t{head.tokens[kFixed]} + head.tokens[kHigh];
+  return rows.split() ? tokens : tokens + head.tokens[kLow];
 }
 
 // One place in the scratch: the weights of a head, and the output, maximum and sum of a range. A thread has one, and so
@@ -63,7 +67,7 @@ class Schedule {
     float factors[kMaxAttentionGroup];
     const AttentionRange range = Part(index);
     Factors(head, index % parts_, factors);
-    if (range.rows->policy != OnlinePolicy::kNone) AddScores(range, factors);
+    if (KeepsScores(range.rows->policy)) AddScores(range, factors);
     if (index % parts_ == 0) MergeOutputs(head);
   }
 
@@ -71,7 +75,7 @@ class Schedule {
   int64_t LongestFrom(int64_t first_pair) const {
     int64_t longest = 0;
     for (int64_t pair = first_pair; pair < int64_t{args_.sequences} * geometry_.kv_heads; ++pair) {
-      longest = std::max(longest, TokensOf(*HeadOf(pair)));
+      longest = std::max(longest, TokensOf(args_.rows[pair / geometry_.kv_heads], *HeadOf(pair)));
     }
     return longest;
   }
@@ -102,8 +106,10 @@ class Schedule {
     range.rows = &rows;
     range.head = HeadOf(pair);
     range.page_ids = rows.page_ids + (int64_t{args_.layer} * geometry_.kv_heads + kv_head) * int64_t{rows.capacity};
-    range.end = TokensOf(*range.head);
+    range.end = TokensOf(rows, *range.head);
     range.q = args_.q + sequence * args_.q_stride + kv_head * group * geometry_.head_dim;
+    range.balance = BalanceOf(rows, geometry_, args_.layer, static_cast<int32_t>(kv_head));
+    range.angles = args_.angles;
     range.group = geometry_.group();
     range.scale = args_.scale;
     range.weights = slot.weights;
@@ -130,7 +136,7 @@ class Schedule {
       float* out = range.out + int64_t{h} * geometry_.head_dim;
       for (int32_t i = 0; i < geometry_.head_dim; ++i) out[i] *= factors[h];
     }
-    if (range.rows->policy != OnlinePolicy::kNone) AddScores(range, factors);
+    if (KeepsScores(range.rows->policy)) AddScores(range, factors);
   }
 
   // Part `index` of the cut heads: an even share of the head's tokens.

@@ -1,5 +1,9 @@
+#include <cstring>
 #include <functional>
 
+#include "common/base/check.h"
+#include "common/compress/arith/key_shape.h"
+#include "gpu/kernels/codec/append_split_token.h"
 #include "gpu/kernels/codec/codec_host.h"
 #include "gpu/kernels/codec/token_codec.h"
 #include "gpu/kernels/codec/vector_codec.h"
@@ -35,6 +39,22 @@ void WriteToken(const PageArena& arena, const SequenceRows& rows, const HeadRow&
   if (slot == row.state->tokens[kHigh]) ++row.state->tokens[kHigh];
 }
 
+// The new token's key in the form of the high tier; `shaped` is room for one.
+const float* NewKey(const AppendTokenArgs& args, int32_t sequence, int32_t head, float* shaped) {
+  const Geometry& geometry = args.arena.geometry;
+  const SequenceRows& rows = args.rows[sequence];
+  const KeyForm& form = rows.key_forms[kHigh];
+  const bool rotated = form.rope != 0;
+  DECANT_CHECK_MSG(rotated || args.pre_rope_k != nullptr, "sequence %d keeps keys before rope, there are none",
+                   sequence);
+  const float* k = rotated ? args.k + sequence * args.kv_stride : args.pre_rope_k + sequence * args.pre_rope_stride;
+  k += int64_t{head} * geometry.head_dim;
+  if (!IsShaped(form)) return k;
+  std::memcpy(shaped, k, static_cast<size_t>(geometry.head_dim) * sizeof(float));
+  ShapeKey(form, BalanceOf(rows, geometry, args.layer, head), geometry.head_dim, shaped);
+  return shaped;
+}
+
 }  // namespace
 
 void AppendTokenHost(Stream& stream, const AppendTokenArgs& args) {
@@ -48,9 +68,11 @@ void AppendTokenHost(Stream& stream, const AppendTokenArgs& args) {
     if (action.high_slot < 0) return;
     const SequenceRows& rows = args.rows[sequence];
     const HeadRow row = RowOf(rows, geometry, args.layer, head);
-    if (action.demote_to >= 0) DemoteToken(args.arena, rows, row, action);
     const int64_t offset = sequence * args.kv_stride + int64_t{head} * geometry.head_dim;
-    WriteToken(args.arena, rows, row, action.high_slot, args.k + offset, args.v + offset);
+    if (rows.split()) return AppendSplitToken(args.arena, rows, row, args.k + offset, args.v + offset);
+    if (action.demote_to >= 0) DemoteToken(args.arena, rows, row, action);
+    float shaped[kMaxHeadDim];
+    WriteToken(args.arena, rows, row, action.high_slot, NewKey(args, sequence, head, shaped), args.v + offset);
   };
   stream.device().ParallelFor(int64_t{args.sequences} * args.arena.geometry.kv_heads, std::cref(append));
 }

@@ -21,6 +21,13 @@ DECANT_HOST_DEVICE HeadRow RowOf(const SequenceRows& rows, const Geometry& geome
   return HeadRow{rows.heads + index, rows.page_ids + index * rows.capacity, rows.capacity};
 }
 
+// The head's factors of balanced keys, else null.
+DECANT_HOST_DEVICE const float* BalanceOf(const SequenceRows& rows, const Geometry& geometry, int32_t layer,
+                                          int32_t head) {
+  if (rows.balance == nullptr) return nullptr;
+  return rows.balance + (int64_t{layer} * geometry.kv_heads + head) * geometry.head_dim;
+}
+
 DECANT_HOST_DEVICE uint8_t* PageAt(const PageArena& arena, const HeadRow& row, int32_t tier, int32_t page) {
   return arena.pages + row.page_ids[RowPlace(*row.state, row.capacity, tier, page)] * arena.page_bytes;
 }

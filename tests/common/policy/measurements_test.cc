@@ -102,5 +102,35 @@ TEST(MeasurementsTest, WhatCannotBeUsedIsNamed) {
   EXPECT_EQ(LoadMeasurements("/no/such/folder").status().code(), absl::StatusCode::kNotFound);
 }
 
+TEST(MeasurementsTest, TheUsersProfilesStandBesideTheShippedOnes) {
+  TemporaryFolder profiles;
+  profiles.Write("mine.json", R"({"name": "mine", "high": "k4v4", "hadamard": 32, "shareable": "theirs"})");
+  profiles.Write("theirs.json", R"({"name": "theirs", "high": "k8v4"})");
+  profiles.Write("notes.txt", "not read");
+  const auto measurements = LoadMeasurements("", profiles.path());
+  ASSERT_TRUE(measurements.ok()) << measurements.status();
+  EXPECT_EQ(measurements->catalogue.Find("mine")->hadamard, 32);
+  EXPECT_TRUE(measurements->catalogue.Find("full").ok());
+  EXPECT_EQ(LoadMeasurements("")->catalogue.Find("mine").status().code(), absl::StatusCode::kNotFound);
+}
+
+TEST(MeasurementsTest, ABrokenProfileIsToldFileLineAndWhatIsAllowed) {
+  const auto refusal = [](const std::string& text) {
+    TemporaryFolder folder;
+    folder.Write("mine.json", text);
+    return std::string(LoadMeasurements("", folder.path()).status().message());
+  };
+  EXPECT_THAT(refusal("{\n\"name\": \"mine\",\n\"hihg\": \"k8v4\"}"),
+              AllOf(HasSubstr("/mine.json: line 3: "), HasSubstr("did you mean 'high'?")));
+  EXPECT_THAT(refusal(R"({"name": "k8v4", "high": "k8v4"})"), AllOf(HasSubstr("/mine.json: "), HasSubstr("another")));
+  EXPECT_THAT(refusal(R"({"name": "mine", "high": "k4_channels"})"),
+              AllOf(HasSubstr("/mine.json: "), HasSubstr("high 'k4_channels'"), HasSubstr("allocate 'all_high'")));
+  EXPECT_THAT(refusal(R"({"name": "mine", "high": "k8v4", "shareable": "quest"})"),
+              AllOf(HasSubstr("'mine'"), HasSubstr("not fit to be stored")));
+  const absl::Status missing = LoadMeasurements("", "/no/such/folder").status();
+  EXPECT_EQ(missing.code(), absl::StatusCode::kNotFound);
+  EXPECT_THAT(std::string(missing.message()), HasSubstr("profiles"));
+}
+
 }  // namespace
 }  // namespace decant

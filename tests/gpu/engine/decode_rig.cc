@@ -72,6 +72,8 @@ Poured DecodeRig::Prefill(const std::vector<int32_t>& prompt, const Recipe& reci
   encode.prompt_tokens = static_cast<int32_t>(prompt.size());
   encode.model = folder_.fingerprint;
   encode.k_norm = config().qk_norm;
+  encode.inverse_frequencies = config().inverse_frequencies;
+  encode.rope_magnitude = config().rope_magnitude;
   const auto encoder = Must(LayerEncoder::Create(*device_, encode));
   Poured poured;
   PromptVisitor visitor;

@@ -33,6 +33,8 @@ class DecodeRig {
   const Weights& weights() const { return *weights_; }
   DecodeBatch& batch() { return *batch_; }
   const ModelConfig& config() const { return folder_.config; }
+  const Digest& fingerprint() const { return folder_.fingerprint; }
+  const Tokenizer& tokenizer() const { return *folder_.tokenizer; }
 
   Recipe RecipeOf(const std::string& profile) const;
   // `count` reproducible ids of the vocabulary.

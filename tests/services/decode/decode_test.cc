@@ -240,6 +240,17 @@ TEST_F(DecodeTest, RefusesAReservationThatWaitedTooLong) {
   EXPECT_EQ(core_->load().waiting, 0);
 }
 
+TEST_F(DecodeTest, ATicketSaysWhichProfileItIsFor) {
+  Make(20);
+  std::optional<absl::StatusOr<Ticket>> answer;
+  Reservation ask = Ask(10, 5);
+  ask.profile_digest = Catalogue::BuiltIn()->Find("full")->digest;
+  Reserve(ask, answer);
+  core_->RunOnce();
+  ASSERT_TRUE(answer.has_value() && answer->ok());
+  EXPECT_EQ((*answer)->profile, ask.profile_digest);
+}
+
 TEST_F(DecodeTest, RefusesWhatCannotBe) {
   Make(20);
   std::optional<absl::StatusOr<Ticket>> answer;
@@ -255,6 +266,11 @@ TEST_F(DecodeTest, RefusesWhatCannotBe) {
   ask.profile = "no such";
   Reserve(ask, answer);
   EXPECT_EQ(answer->status().code(), absl::StatusCode::kNotFound);
+  ask = Ask(10, 5);
+  ask.profile_digest = Sha256("another profile of that name");
+  Reserve(ask, answer);
+  EXPECT_EQ(answer->status().code(), absl::StatusCode::kFailedPrecondition);
+  EXPECT_THAT(std::string(answer->status().message()), HasSubstr("--profiles-dir"));
   for (const auto& [prompt, tokens] : {std::pair{0, 5}, {5, 0}, {999, 2}, {-1, 5}, {5, INT32_MAX}, {INT32_MIN, 1}}) {
     Reserve(Ask(prompt, tokens), answer);
     EXPECT_EQ(answer->status().code(), absl::StatusCode::kInvalidArgument) << prompt << " " << tokens;

@@ -20,7 +20,7 @@ const LoadedModel& Tiny() {
 LabPoint PointOf(const std::string& profile) {
   LabPoint point;
   point.profile = profile;
-  const Profile found = Catalogue::BuiltIn().value().FindFor(profile, "decant-tiny").value();
+  const Profile found = Catalogue::BuiltIn().value().FindFor(profile, Tiny().folder.fingerprint).value();
   point.recipe = Compile(found, Tiny().weights->config().geometry(), Tiny().weights->run_type()).value();
   return point;
 }

@@ -402,8 +402,8 @@ TEST_P(PrefillTest, EarlierLayersHaveLandedWhilePrefillIsHeldAtAMiddleLayer) {
 
 TEST_P(PrefillTest, EveryProfileAnswers) {
   MakePrefill();
-  for (const std::string profile :
-       {"full", "k8v4", "k4v2", "diffkv", "diffkv-release", "snapkv", "pyramidkv", "kvzip", "fastkv"}) {
+  for (const std::string profile : {"full", "k8v4", "k4v2", "diffkv", "diffkv-release", "snapkv", "pyramidkv", "kvzip",
+                                    "fastkv", "full-lossless", "xkv"}) {
     const Answer answer = Generate(profile, Prompt(200), 6, false);
     ASSERT_TRUE(answer.prefill.ok()) << profile << ": " << answer.prefill.status();
     EXPECT_EQ(answer.tokens.size(), 6u) << profile;
@@ -414,10 +414,40 @@ TEST_P(PrefillTest, EveryProfileAnswers) {
   }
 }
 
+TEST_P(PrefillTest, ACodedProfileAnswersLikeTheUncodedOneInFewerBytes) {
+  MakePrefill();
+  const Answer plain = Generate("full", Prompt(200), 24, false);
+  const Answer coded = Generate("full-lossless", Prompt(200), 24, false);
+  ASSERT_TRUE(coded.prefill.ok()) << coded.prefill.status();
+  EXPECT_THAT(coded.tokens, ElementsAreArray(plain.tokens));
+  EXPECT_LT(coded.prefill->wire_bytes, 0.87 * static_cast<double>(plain.prefill->wire_bytes));  // f32
+  EXPECT_EQ(coded.prefill->key_error.squared_difference, 0);
+  EXPECT_EQ(coded.last.resident_bytes, plain.last.resident_bytes);
+  const Answer shared = Generate("xkv", Prompt(400), 6, false);
+  ASSERT_TRUE(shared.prefill.ok()) << shared.prefill.status();
+  EXPECT_LT(shared.prefill->wire_bytes, 0.36 * static_cast<double>(shared.prefill->full_bytes));
+  EXPECT_GT(shared.prefill->key_error.Relative(), 0);
+}
+
+// What travelled coded is stored as plain frames.
+TEST_P(PrefillTest, ACodedProfilePublishesFramesThatOthersUse) {
+  MakePrefill();
+  for (const std::string profile : {"full-lossless", "xkv"}) {
+    pool_.Clear();
+    const auto tokens = Prompt(300);
+    const Answer cold = Generate("full", tokens, 8, false);
+    ASSERT_TRUE(Generate(profile, Prompt(256), 1).prefill.ok());
+    const Answer hit = Generate("full", tokens, 8);
+    ASSERT_TRUE(hit.prefill.ok()) << hit.prefill.status();
+    EXPECT_EQ(hit.prefill->tokens_reused, 256) << profile;
+    EXPECT_THAT(hit.tokens, ElementsAreArray(cold.tokens)) << profile;
+  }
+}
+
 TEST_P(PrefillTest, AHitOnExactChunksGivesTheColdRun) {
   MakePrefill();
   const auto tokens = Prompt(300);
-  for (const std::string profile : {"full", "k8v4"}) {
+  for (const std::string profile : {"full", "k8v4", "full-lossless", "xkv"}) {
     const Answer cold = Generate(profile, tokens, 8, false);
     ASSERT_TRUE(Generate("full", Prompt(256), 1).prefill.ok());  // publishes exact chunks of the same beginning
     const Answer hit = Generate(profile, tokens, 8);

@@ -177,6 +177,7 @@ class RouterRig {
       PairPlan& plan = answer.plans.emplace_back();
       plan.candidate = static_cast<int32_t>(i);
       plan.profile = "k8v4";
+      plan.profile_digest = Sha256("the pool's k8v4");
       plan.reason = "cheapest";
       plan.quality = 0.9;
       plan.predicted_ttft_ms = 12;
@@ -197,7 +198,7 @@ class RouterRig {
   void Plan(absl::StatusOr<PlanAnswer> answer) { router.Planned(now, world.plans.back().attempt, std::move(answer)); }
 
   // ---- decode answers the last Reserve.
-  void Grant() { Reserve(ReserveAnswer{++tickets, 10}); }
+  void Grant() { Reserve(ReserveAnswer{++tickets, 10, Sha256("decode's k8v4")}); }
   void NoPages() { Reserve(absl::ResourceExhaustedError("0 of 10 pages are free")); }
   void Reserve(const absl::StatusOr<ReserveAnswer>& answer) {
     const auto sent = world.reserves.back();

@@ -38,6 +38,7 @@ TEST(RouterTest, TakesARequestThroughEveryStep) {
   ASSERT_EQ(rig.world.reserves.size(), 1u);
   EXPECT_EQ(rig.world.reserves[0].decode, "d1");
   EXPECT_EQ(rig.world.reserves[0].query.profile, "k8v4");
+  EXPECT_EQ(rig.world.reserves[0].query.profile_digest, Sha256("the pool's k8v4"));
   EXPECT_EQ(rig.world.reserves[0].query.max_tokens, 4);
   EXPECT_THAT(rig.world.prefills, IsEmpty());  // no reservation, no prefill
 
@@ -45,6 +46,7 @@ TEST(RouterTest, TakesARequestThroughEveryStep) {
   ASSERT_EQ(rig.world.prefills.size(), 1u);
   EXPECT_EQ(rig.world.prefills[0].tokens, LetterTokenizer::Ids("a prompt"));
   EXPECT_EQ(rig.world.prefills[0].order.ticket, 101u);
+  EXPECT_EQ(rig.world.prefills[0].order.profile_digest, Sha256("decode's k8v4"));
   EXPECT_EQ(rig.world.prefills[0].order.position_of_first_token, 8);
   EXPECT_TRUE(rig.world.prefills[0].order.publish);
   EXPECT_THAT(rig.world.said, ElementsAre("tokens d1 101"));

@@ -17,7 +17,13 @@ struct TestSequence {
   // Tokens of every kv head, in TierIndex order; fewer entries than heads repeat.
   std::vector<std::array<int32_t, kTierCount>> tokens;
   OnlinePolicy policy = OnlinePolicy::kNone;
+  int32_t window = 0;
+  std::array<KeyForm, kTierCount> key_forms;
+  int32_t sinks = 0;
+  int32_t length = 0;  // of kSinksAndRecent: position of the newest token, below kAnglePositions
 };
+
+inline constexpr int32_t kAnglePositions = 600;
 
 // Holds everything twice: on the device for the operation, in host memory for the reference.
 class PagedBatch {
@@ -41,6 +47,9 @@ class PagedBatch {
 
  private:
   void FillPage(uint8_t* page, FormatId format);
+  // The key of a token as it was before its form, times q, by the definition of the form.
+  double Product(const SequenceRows& rows, int32_t kv_head, int32_t tier, const uint8_t* page, int32_t index,
+                 int32_t place, const float* q) const;
   uint8_t* PageOf(std::vector<uint8_t>& pages, const SequenceRows& rows, int32_t kv_head, int32_t tier, int32_t page);
 
   Device& device_;
@@ -54,6 +63,10 @@ class PagedBatch {
   std::vector<std::vector<HeadState>> heads_;
   std::vector<std::vector<int32_t>> page_ids_;
   std::vector<float> q_;
+  std::vector<float> angles_;                // [kAnglePositions, head_dim]
+  std::vector<std::vector<float>> balance_;  // per sequence [kv_heads, head_dim]
+  std::vector<int32_t> lengths_;
+  const float* device_angles_ = nullptr;
   std::vector<Buffer> buffers_;
   Buffer device_pages_;
   Buffer device_rows_;

@@ -72,6 +72,7 @@ PageRig::PageRig(const RigOptions& options)
     rows.formats[kHigh] = options.high;
     rows.formats[kLow] = options.low;
     rows.formats[kFixed] = options.fixed;
+    rows.formats[kTail] = options.tail;
     rows.policy = options.policy;
     rows.alpha_high = options.alpha_high;
     rows.alpha_low = options.alpha_low;
@@ -257,10 +258,10 @@ bool PageRig::TookError() {
 }
 
 std::vector<int64_t> PageRig::Counts(int32_t sequence) {
-  Buffer out = *device_->Allocate(6 * 8);
+  Buffer out = *device_->Allocate(2 * kTierCount * 8);
   CountRows(*stream_, arena_, rows(sequence), out.As<int64_t>());
-  std::vector<int64_t> counts(6);
-  stream_->Copy(counts.data(), out.As<int64_t>(), 6 * 8);
+  std::vector<int64_t> counts(2 * kTierCount);
+  stream_->Copy(counts.data(), out.As<int64_t>(), 2 * kTierCount * 8);
   return counts;
 }
 

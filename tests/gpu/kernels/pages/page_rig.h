@@ -24,6 +24,7 @@ struct RigOptions {
   FormatId high = FormatId::kK8V4;
   FormatId low = FormatId::kK4V2;
   FormatId fixed = FormatId::kNone;
+  FormatId tail = FormatId::kNone;
   OnlinePolicy policy = OnlinePolicy::kNone;
   float alpha_high = 0;
   float alpha_low = 0;
