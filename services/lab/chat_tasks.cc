@@ -90,9 +90,9 @@ LabText LongProse(uint64_t seed, int32_t length) {
 }  // namespace
 
 std::vector<LabTask> ChatTasks() {
-  return {{"passkey", LabScore::kWhole, 0, PassKey, {}, false}, {"needle", LabScore::kWhole, 0, Needles, {}, false}};
+  return {{"passkey", LabScore::kWhole, 0, PassKey, {}}, {"needle", LabScore::kWhole, 0, Needles, {}}};
 }
 
-LabTask ChatLongTask() { return {"long", LabScore::kTokens, kLongSpan, LongProse, {}, false}; }
+LabTask ChatLongTask() { return {"long", LabScore::kTokens, kLongSpan, LongProse, {}}; }
 
 }  // namespace decant

@@ -78,8 +78,8 @@ class LabEngineOnBatch final : public LabEngine {
     const auto at_once = static_cast<size_t>(std::max<int64_t>(1, kFrameBytes / std::max<int64_t>(1, most)));
     for (size_t first = 0; first < chosen_.size(); first += at_once) {
       const size_t last = std::min(chosen_.size(), first + at_once);
-      std::vector<const Recipe*> recipes;
-      for (size_t place = first; place < last; ++place) recipes.push_back(&points_[chosen_[place]].recipe);
+      std::vector<Recipe> recipes;
+      for (size_t place = first; place < last; ++place) recipes.push_back(points_[chosen_[place]].recipe);
       DECANT_ASSIGN_OR_RETURN(std::vector<PromptFrames> frames, PrefillShared(model_, *stream_, job.prompt, recipes));
       for (size_t place = first; place < last; ++place) {
         DECANT_RETURN_IF_ERROR(StartPoint(job, first_text, place, frames[place - first]));

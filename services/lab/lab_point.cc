@@ -66,17 +66,13 @@ absl::StatusOr<Catalogue> CatalogueWithFiles(std::string& list) {
   std::vector<std::string> words = absl::StrSplit(list, ',');
   for (std::string& word : words) {
     if (!absl::EndsWith(word, ".json")) continue;
-    const auto in_file = [&](const absl::Status& status) {
-      return absl::InvalidArgumentError(absl::StrCat("profile file ", word, ": ", status.message()));
-    };
     std::ifstream file(word, std::ios::binary);
     const std::string text{std::istreambuf_iterator<char>(file), {}};
-    if (text.empty()) return in_file(absl::NotFoundError("cannot be read, or is empty"));
-    absl::StatusOr<Profile> profile = ParseProfile(text);
-    if (!profile.ok()) return in_file(profile.status());
-    const std::string name = profile->name;
-    if (const absl::Status added = catalogue.Add(*std::move(profile)); !added.ok()) return in_file(added);
-    word = name;
+    if (text.empty())
+      return absl::NotFoundError(absl::StrCat("the profile file ", word, " cannot be read, or is empty"));
+    DECANT_RETURN_IF_ERROR(catalogue.AddFile(absl::StrCat("profile file ", word), text));
+    DECANT_ASSIGN_OR_RETURN(const Profile profile, ParseProfile(text));
+    word = profile.name;
   }
   list = absl::StrJoin(words, ",");
   return catalogue;

@@ -72,7 +72,7 @@ LabTask LongTaskOf(const LabTask& file, const Tokenizer& tokenizer) {
   for (const LabText& text : file.texts) {
     const absl::StatusOr<std::vector<int32_t>> ids = tokenizer.Encode(text.context);
     if (ids.ok() && ids->size() >= static_cast<size_t>(kLongTokens) + kLeastLength) {
-      task.texts.push_back({text.context, {}, {}});
+      task.texts.push_back({text.context, {}});
     }
   }
   return task;

@@ -30,7 +30,7 @@ struct Speed {
 
 absl::StatusOr<Speed> TimeAlone(const LoadedModel& model, Stream& stream, DecodeBatch& batch, const Recipe& recipe,
                                 const std::vector<int32_t>& prompt) {
-  DECANT_ASSIGN_OR_RETURN(const std::vector<PromptFrames> frames, PrefillShared(model, stream, prompt, {&recipe}));
+  DECANT_ASSIGN_OR_RETURN(const std::vector<PromptFrames> frames, PrefillShared(model, stream, prompt, {recipe}));
   std::vector<SequenceId> sequences;
   SequenceOptions options;
   options.prompt_tokens = static_cast<int32_t>(prompt.size());

@@ -23,7 +23,7 @@ struct PromptFrames {
 // in prefill or repeat it in different ways.
 absl::StatusOr<std::vector<PromptFrames>> PrefillShared(const LoadedModel& model, Stream& stream,
                                                         absl::Span<const int32_t> prompt,
-                                                        absl::Span<const Recipe* const> recipes);
+                                                        absl::Span<const Recipe> recipes);
 
 }  // namespace decant
 

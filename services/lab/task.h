@@ -20,8 +20,8 @@ struct LabQuestion {
 // Every question is asked of the context alone: none sees another.
 struct LabText {
   std::string context;
-  std::vector<int32_t> ids;  // the context's tokens, where it was cut from a longer text; else empty
   std::vector<LabQuestion> questions;
+  std::vector<int32_t> ids = {};  // the context's tokens, where it was cut from a longer text; else empty
 };
 
 enum class LabScore : uint8_t {

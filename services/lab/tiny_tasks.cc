@@ -198,21 +198,18 @@ LabText Repeat(uint64_t seed, int32_t length) {
 LabText LongLabels(uint64_t seed, int32_t length) {
   Draws draw(seed);
   const LabelStream stream = Labels(draw, length + kLongTokens + kLongTokens / 4);
-  return {stream.text, {}, {}};
+  return {stream.text, {}};
 }
 
 }  // namespace
 
 std::vector<LabTask> TinyTasks() {
-  return {{"recall", LabScore::kWhole, 0, OneKey, {}, false},
-          {"multi_recall", LabScore::kWhole, 0, ManyKeys, {}, false},
-          {"two_hop", LabScore::kWhole, 0, TwoHop, {}, false},
-          {"moves", LabScore::kWhole, 0, Moves, {}, false},
-          {"labels", LabScore::kWhole, 0, LabelQuestions, {}, false},
-          {"documents", LabScore::kWhole, 0, Documents, {}, false},
-          {"repeat", LabScore::kTokens, 0, Repeat, {}, false}};
+  return {{"recall", LabScore::kWhole, 0, OneKey, {}},         {"multi_recall", LabScore::kWhole, 0, ManyKeys, {}},
+          {"two_hop", LabScore::kWhole, 0, TwoHop, {}},        {"moves", LabScore::kWhole, 0, Moves, {}},
+          {"labels", LabScore::kWhole, 0, LabelQuestions, {}}, {"documents", LabScore::kWhole, 0, Documents, {}},
+          {"repeat", LabScore::kTokens, 0, Repeat, {}}};
 }
 
-LabTask TinyLongTask() { return {"long", LabScore::kTokens, kLongSpan, LongLabels, {}, false}; }
+LabTask TinyLongTask() { return {"long", LabScore::kTokens, kLongSpan, LongLabels, {}}; }
 
 }  // namespace decant

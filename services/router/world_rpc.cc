@@ -9,6 +9,7 @@
 #include "decant/v1/prefill.grpc.pb.h"
 #include "services/router/convert_rpc.h"
 #include "services/rpc/log.h"
+#include "services/rpc/worker_rpc.h"
 
 namespace decant {
 namespace {
