@@ -16,6 +16,10 @@ bool SameReplay(const std::vector<ReplayChunk>& a, const std::vector<ReplayChunk
   });
 }
 
+bool SameSelection(const TokenSelection& a, const TokenSelection& b) {
+  return a.kept == b.kept && a.window == b.window && a.kernel == b.kernel && a.average == b.average;
+}
+
 // The place of a recipe's sums among those of a pass, which may get them as new ones; nothing when there is no room.
 std::optional<int32_t> PlaceOfSums(const PrefillOptions& wanted, PrefillOptions& pass) {
   if (wanted.score == ScoreSource::kNone) return 0;
@@ -41,7 +45,8 @@ std::optional<int32_t> PlaceOfSums(const PrefillOptions& wanted, PrefillOptions&
 bool Join(size_t recipe, const RecipeSchedule& wanted, RecipePass& pass) {
   PromptSchedule& schedule = pass.made.schedule;
   const PromptSchedule& other = wanted.schedule;
-  if (schedule.select_after >= 0 || other.select_after >= 0) return false;
+  if (schedule.select_after != other.select_after) return false;
+  if (schedule.select_after >= 0 && !SameSelection(schedule.selection, other.selection)) return false;
   if (schedule.group != other.group && schedule.group != 1 && other.group != 1) return false;
   const bool both_replay = !schedule.replay.empty() && !other.replay.empty();
   if (both_replay && (schedule.sinks != other.sinks || !SameReplay(schedule.replay, other.replay))) return false;

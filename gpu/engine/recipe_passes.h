@@ -29,7 +29,8 @@ struct RecipePass {
 };
 
 // As few passes as serve all recipes, nothing reused: recipes that score by other queries share one; a recipe that
-// leaves tokens behind has its own, and so have replays in different wordings and groups of different sizes. Errors are
+// leaves tokens behind shares one with those that leave the same ones; replays in different wordings and groups of
+// different sizes have their own. Errors are
 // those of ScheduleFor.
 absl::StatusOr<std::vector<RecipePass>> PassesFor(absl::Span<const Recipe> recipes, const ModelConfig& config,
                                                   const Tokenizer* tokenizer, absl::Span<const int32_t> prompt);

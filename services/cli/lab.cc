@@ -14,15 +14,17 @@ void AddLab(CLI::App& parser, CommandRun& run) {
       "stopped. Try: decant lab --model deploy/models/decant-tiny --quick --out /tmp/lab");
   command->add_option("--model", options->model, "Hugging Face model folder")->required()->type_name("DIR");
   command->add_option("--out", options->out, "folder for the results")->required()->type_name("DIR");
-  command->add_option("--profiles", options->profiles, "profiles to measure; left out, all of the catalogue")
+  command
+      ->add_option("--profiles", options->profiles,
+                   "profiles to measure, or files *.json of your own; left out, all of the catalogue")
       ->type_name("A,B");
   command->add_option("--budgets", options->budgets, "shares of full precision to keep, where a profile has a budget")
       ->type_name("0.1,0.2");
   command
       ->add_option("--tasks", options->tasks,
                    "tasks by name, or your own: a file with a line {\"context\": TEXT, \"questions\": [{\"ask\": TEXT, "
-                   "\"answer\": TEXT}]} per context")
-      ->type_name("NAME|FILE.jsonl");
+                   "\"answer\": TEXT}]} per context; text:FILE for the perplexity of a plain text")
+      ->type_name("NAME|FILE.jsonl|text:FILE");
   command->add_option("--mode", options->mode, "compress before the question is known, with it, or both")
       ->type_name("query-aware|query-agnostic|both")
       ->capture_default_str();

@@ -28,11 +28,29 @@ absl::Status WriteFile(const std::string& path, const std::string& text) {
   return absl::UnavailableError(absl::StrCat("cannot write ", path));
 }
 
+// Points of the unit that the journal does not have, full precision first, since the others are compared with it; empty
+// when it has all.
+std::vector<size_t> MissingPoints(const LabSetup& setup, const LabUnit& unit, const Journal& journal) {
+  std::vector<size_t> missing;
+  for (size_t point = 0; point < setup.points.size(); ++point) {
+    if (journal.Find(unit.Key(setup.tasks), PointKey(setup.points[point])) == nullptr) missing.push_back(point);
+  }
+  if (!missing.empty() && missing[0] != 0) missing.insert(missing.begin(), 0);
+  return missing;
+}
+
+// In the order of the points. REQUIRES: the journal has them all.
+std::vector<PointResult> ResultsOf(const LabSetup& setup, const LabUnit& unit, const Journal& journal) {
+  std::vector<PointResult> results;
+  for (const LabPoint& point : setup.points) results.push_back(*journal.Find(unit.Key(setup.tasks), PointKey(point)));
+  return results;
+}
+
 // Measures what the journal does not have.
 absl::Status MeasureUnits(const LoadedModel& model, const LabSetup& setup, const std::vector<LabUnit>& units,
                           Journal& journal) {
   std::vector<bool> skipped;
-  for (const LabUnit& unit : units) skipped.push_back(journal.Find(unit.Key(setup.tasks)) != nullptr);
+  for (const LabUnit& unit : units) skipped.push_back(MissingPoints(setup, unit, journal).empty());
   Progress progress(setup.tasks, units, skipped);
   DECANT_ASSIGN_OR_RETURN(const auto engine, LabEngine::Create(model, setup.points));
   absl::Time said = absl::InfinitePast();
@@ -41,8 +59,11 @@ absl::Status MeasureUnits(const LoadedModel& model, const LabSetup& setup, const
     const absl::Time start = absl::Now();
     DECANT_ASSIGN_OR_RETURN(const auto jobs, UnitJobs(*model.folder.tokenizer, model.weights->config().max_positions,
                                                       setup.tasks[units[i].task], units[i]));
-    DECANT_ASSIGN_OR_RETURN(std::vector<PointResult> results, engine->Measure(jobs));
-    DECANT_RETURN_IF_ERROR(journal.Append(units[i].Key(setup.tasks), std::move(results)));
+    const std::vector<size_t> missing = MissingPoints(setup, units[i], journal);
+    DECANT_ASSIGN_OR_RETURN(std::vector<PointResult> results, engine->Measure(jobs, missing));
+    std::vector<std::string> keys;
+    for (const size_t point : missing) keys.push_back(PointKey(setup.points[point]));
+    DECANT_RETURN_IF_ERROR(journal.Append(units[i].Key(setup.tasks), keys, std::move(results)));
     progress.Done(i, absl::ToDoubleSeconds(absl::Now() - start));
     if (absl::Now() - said < absl::Seconds(2)) continue;
     said = absl::Now();
@@ -76,7 +97,7 @@ absl::Status WriteQuality(const LabOptions& options, const LoadedModel& model, c
   for (const LabUnit& unit : units) {
     if (setup.tasks[unit.task].span_tokens > 0) continue;
     if (first == nullptr) first = &unit;
-    const std::vector<PointResult>& results = *journal.Find(unit.Key(setup.tasks));
+    const std::vector<PointResult> results = ResultsOf(setup, unit, journal);
     for (size_t point = 0; point < totals.size(); ++point) {
       totals[point].prompt_tokens += results[point].prompt_tokens;
       totals[point].resident_bytes += results[point].resident_bytes;
@@ -92,6 +113,7 @@ absl::Status WriteQuality(const LabOptions& options, const LoadedModel& model, c
   DECANT_RETURN_IF_ERROR(MeasureSpeed(model, setup.points, jobs[0].prompt, costs));
   QualitySource source;
   source.model = config.name;
+  source.fingerprint = model.folder.fingerprint;
   source.command = CommandOf(options);
   source.machine = MachineName();
   source.commit = options.commit;
@@ -137,7 +159,7 @@ absl::Status RunLab(const LabOptions& options) {
   DECANT_RETURN_IF_ERROR(MeasureUnits(*model, setup, units, journal));
 
   LabTable table(setup.points, setup.tasks, model->weights->config().geometry());
-  for (const LabUnit& unit : units) table.Add(unit, *journal.Find(unit.Key(setup.tasks)));
+  for (const LabUnit& unit : units) table.Add(unit, ResultsOf(setup, unit, journal));
   const std::vector<LabRow> rows = table.Rows();
   const std::vector<LabRow> summary = table.Summary();
   const std::string title = absl::StrCat("decant lab on ", model->weights->config().name);

@@ -12,9 +12,9 @@ namespace decant {
 // What the command line says, word for word; empty or 0 leaves the choice to the lab.
 struct LabOptions {
   std::string model;     // Hugging Face folder
-  std::string profiles;  // "full,k8v4"; empty = all of the catalogue
+  std::string profiles;  // "full,k8v4,mine.json"; empty = all of the catalogue
   std::string budgets;   // "0.1,0.2"
-  std::string tasks;     // names with commas, or a file *.jsonl
+  std::string tasks;     // names with commas, a file *.jsonl, or text:FILE
   std::string mode = "both";
   std::string lengths;  // "512,1024"
   int32_t seeds = 0;

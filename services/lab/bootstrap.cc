@@ -27,22 +27,47 @@ double Mean(absl::Span<const double> values) {
   return sum / static_cast<double>(values.size());
 }
 
+// Sums over the questions of one context.
+struct Context {
+  double mine = 0;
+  double theirs = 0;
+  double questions = 0;
+};
+
+std::vector<Context> ContextsOf(absl::Span<const double> credits, absl::Span<const double> reference,
+                                absl::Span<const int32_t> questions) {
+  std::vector<Context> contexts;
+  size_t next = 0;
+  for (const int32_t count : questions) {
+    if (count == 0) continue;
+    Context& context = contexts.emplace_back();
+    for (const size_t end = next + static_cast<size_t>(count); next < end; ++next) {
+      context.mine += credits[next];
+      context.theirs += reference[next];
+      context.questions += 1;
+    }
+  }
+  return contexts;
+}
+
 }  // namespace
 
-PairedEstimate PairedBootstrap(absl::Span<const double> credits, absl::Span<const double> reference, uint64_t seed) {
+PairedEstimate PairedBootstrap(absl::Span<const double> credits, absl::Span<const double> reference,
+                               absl::Span<const int32_t> questions, uint64_t seed) {
   if (credits.empty()) return PairedEstimate();
-  const size_t count = credits.size();
+  const std::vector<Context> contexts = ContextsOf(credits, reference, questions);
   Draws draw(seed);
   std::vector<double> means(kResamples), differences(kResamples);
   for (size_t resample = 0; resample < kResamples; ++resample) {
-    double mine = 0, theirs = 0;
-    for (size_t i = 0; i < count; ++i) {
-      const size_t question = draw.Below(count);
-      mine += credits[question];
-      theirs += reference[question];
+    double mine = 0, theirs = 0, count = 0;
+    for (size_t i = 0; i < contexts.size(); ++i) {
+      const Context& context = contexts[draw.Below(contexts.size())];
+      mine += context.mine;
+      theirs += context.theirs;
+      count += context.questions;
     }
-    means[resample] = mine / static_cast<double>(count);
-    differences[resample] = (mine - theirs) / static_cast<double>(count);
+    means[resample] = mine / count;
+    differences[resample] = (mine - theirs) / count;
   }
   PairedEstimate estimate;
   estimate.accuracy = Summary(Mean(credits), means);

@@ -24,10 +24,12 @@ struct PairedEstimate {
 
 inline constexpr int kResamples = 2000;
 
-// Percentile bootstrap (Efron 1979): questions are drawn with replacement, both profiles keep their own credit of each.
-// credits[i] and reference[i] in [0, 1] are of question i. All zero without questions. A pure function of its
-// arguments.
-PairedEstimate PairedBootstrap(absl::Span<const double> credits, absl::Span<const double> reference, uint64_t seed);
+// Percentile bootstrap (Efron 1979) of clusters: questions about one context stand or fall together, so contexts are
+// drawn with replacement, each with all of its questions; both profiles keep their own credit of each. credits[i] and
+// reference[i] in [0, 1] are of question i, questions[c] is how many consecutive ones context c has. All zero without
+// questions. A pure function of its arguments.
+PairedEstimate PairedBootstrap(absl::Span<const double> credits, absl::Span<const double> reference,
+                               absl::Span<const int32_t> questions, uint64_t seed);
 
 // Half-widths above this are no ground for a claim.
 inline constexpr double kMostHalfWidth = 0.015;

@@ -73,9 +73,8 @@ absl::StatusOr<Journal> Journal::Open(const std::string& path, const LabParamete
       if (number == 1) {
         DECANT_RETURN_IF_ERROR(CheckParameters(path, line.at("parameters").get<LabParameters>(), parameters));
       } else {
-        std::vector<PointResult>& results = journal.units_[line.at("unit").get<std::string>()];
-        results.clear();
-        for (const json& point : line.at("points")) results.push_back(FromJson(point));
+        Points& results = journal.units_[line.at("unit").get<std::string>()];
+        for (const auto& [point, result] : line.at("points").items()) results[point] = FromJson(result);
       }
     } catch (const json::exception& error) {
       return absl::DataLossError(absl::StrCat(path, ", line ", number, " is no line of a lab journal (", error.what(),
@@ -90,17 +89,20 @@ absl::StatusOr<Journal> Journal::Open(const std::string& path, const LabParamete
   return journal;
 }
 
-const std::vector<PointResult>* Journal::Find(absl::string_view unit) const {
-  const auto found = units_.find(std::string(unit));
-  return found == units_.end() ? nullptr : &found->second;
+const PointResult* Journal::Find(absl::string_view unit, absl::string_view point) const {
+  const auto found = units_.find(unit);
+  if (found == units_.end()) return nullptr;
+  const auto result = found->second.find(point);
+  return result == found->second.end() ? nullptr : &result->second;
 }
 
-absl::Status Journal::Append(const std::string& unit, std::vector<PointResult> results) {
-  json points = json::array();
-  for (const PointResult& result : results) points.push_back(ToJson(result));
-  file_ << json({{"unit", unit}, {"points", std::move(points)}}).dump() << "\n";
+absl::Status Journal::Append(const std::string& unit, const std::vector<std::string>& points,
+                             std::vector<PointResult> results) {
+  json list = json::object();
+  for (size_t i = 0; i < points.size(); ++i) list[points[i]] = ToJson(results[i]);
+  file_ << json({{"unit", unit}, {"points", std::move(list)}}).dump() << "\n";
   if (!file_.flush()) return absl::UnavailableError(absl::StrCat("cannot write ", path_));
-  units_[unit] = std::move(results);
+  for (size_t i = 0; i < points.size(); ++i) units_[unit][points[i]] = std::move(results[i]);
   return absl::OkStatus();
 }
 

@@ -24,8 +24,8 @@ constexpr int64_t kFrameBytes = int64_t{1} << 30;
 // One running copy of a prompt.
 struct Lane {
   SequenceId sequence = 0;
-  size_t point = 0;
-  size_t text = 0;  // counted over all jobs
+  size_t place = 0;  // of its point among the chosen ones
+  size_t text = 0;   // counted over all jobs
   const LabJob* job = nullptr;
   const FedText* fed = nullptr;
   size_t step = 0;
@@ -48,8 +48,16 @@ class LabEngineOnBatch final : public LabEngine {
 
   const std::vector<LabPoint>& points() const override { return points_; }
 
-  absl::StatusOr<std::vector<PointResult>> Measure(const std::vector<LabJob>& jobs) override {
-    results_.assign(points_.size(), PointResult());
+  using LabEngine::Measure;
+  absl::StatusOr<std::vector<PointResult>> Measure(const std::vector<LabJob>& jobs,
+                                                   const std::vector<size_t>& chosen) override {
+    chosen_ = chosen;
+    for (size_t point = 0; chosen.empty() && point < points_.size(); ++point) chosen_.push_back(point);
+    if (chosen_[0] != 0 || chosen_.back() >= points_.size()) {
+      return absl::InvalidArgumentError(absl::StrCat("points ", chosen_[0], " to ", chosen_.back(), " of ",
+                                                     points_.size(), "; the first must be 0, full precision"));
+    }
+    results_.assign(chosen_.size(), PointResult());
     full_.clear();
     const auto leave = absl::MakeCleanup([this] { RemoveLanes(); });
     size_t text = 0;
@@ -68,30 +76,30 @@ class LabEngineOnBatch final : public LabEngine {
                          model_.weights->config().geometry().full_bytes_per_token() *
                          (model_.weights->run_type() == RunType::kF32 ? 2 : 1);
     const auto at_once = static_cast<size_t>(std::max<int64_t>(1, kFrameBytes / std::max<int64_t>(1, most)));
-    for (size_t first = 0; first < points_.size(); first += at_once) {
-      const size_t last = std::min(points_.size(), first + at_once);
-      std::vector<const Recipe*> recipes;
-      for (size_t point = first; point < last; ++point) recipes.push_back(&points_[point].recipe);
+    for (size_t first = 0; first < chosen_.size(); first += at_once) {
+      const size_t last = std::min(chosen_.size(), first + at_once);
+      std::vector<Recipe> recipes;
+      for (size_t place = first; place < last; ++place) recipes.push_back(points_[chosen_[place]].recipe);
       DECANT_ASSIGN_OR_RETURN(std::vector<PromptFrames> frames, PrefillShared(model_, *stream_, job.prompt, recipes));
-      for (size_t point = first; point < last; ++point) {
-        DECANT_RETURN_IF_ERROR(StartPoint(job, first_text, point, frames[point - first]));
-        frames[point - first] = PromptFrames();
+      for (size_t place = first; place < last; ++place) {
+        DECANT_RETURN_IF_ERROR(StartPoint(job, first_text, place, frames[place - first]));
+        frames[place - first] = PromptFrames();
       }
     }
     return absl::OkStatus();
   }
 
-  absl::Status StartPoint(const LabJob& job, size_t first_text, size_t point, const PromptFrames& frames) {
-    PointResult& result = results_[point];
+  absl::Status StartPoint(const LabJob& job, size_t first_text, size_t place, const PromptFrames& frames) {
+    PointResult& result = results_[place];
     result.frame_bytes += frames.frame_bytes;
     result.encode_seconds += frames.encode_seconds;
     for (size_t i = 0; i < job.texts.size(); ++i) {
       Lane lane;
-      lane.point = point;
+      lane.place = place;
       lane.text = first_text + i;
       lane.job = &job;
       lane.fed = &job.texts[i];
-      DECANT_ASSIGN_OR_RETURN(lane.sequence, Reserve(job, *lane.fed, points_[point].recipe));
+      DECANT_ASSIGN_OR_RETURN(lane.sequence, Reserve(job, *lane.fed, points_[chosen_[place]].recipe));
       lanes_.push_back(lane);
       for (const std::vector<uint8_t>& layer : frames.layers) {
         DECANT_RETURN_IF_ERROR(batch_->Import(lane.sequence, layer));
@@ -137,7 +145,7 @@ class LabEngineOnBatch final : public LabEngine {
     }
     for (const Lane& lane : lanes_) {
       DECANT_ASSIGN_OR_RETURN(const SequenceUse use, batch_->Use(lane.sequence));
-      results_[lane.point].online_events += use.tokens.demoted + use.tokens.dropped - lane.moved_before;
+      results_[lane.place].online_events += use.tokens.demoted + use.tokens.dropped - lane.moved_before;
     }
     RemoveLanes();
     return absl::OkStatus();
@@ -157,7 +165,7 @@ class LabEngineOnBatch final : public LabEngine {
       for (size_t row = 0; row < rows.size(); ++row) {
         const Lane& lane = *rows[row];
         const int64_t step = AnswerStep(lane);
-        if (step < 0 || (lane.point == 0) != full) continue;
+        if (step < 0 || (lane.place == 0) != full) continue;
         const absl::Span<float> mine = absl::MakeSpan(logits_).subspan(row * vocabulary, vocabulary);
         LogSoftmax(mine);
         std::vector<float>& reference = full_[lane.text];
@@ -166,7 +174,7 @@ class LabEngineOnBatch final : public LabEngine {
         const absl::Span<const float> theirs =
             full ? mine : absl::MakeConstSpan(reference).subspan(at * vocabulary, vocabulary);
         const size_t span = lane.job->span_tokens > 0 ? at / static_cast<size_t>(lane.job->span_tokens) : 0;
-        std::vector<AnswerScore>& scores = results_[lane.point].scores[lane.text];
+        std::vector<AnswerScore>& scores = results_[lane.place].scores[lane.text];
         scores.resize(std::max(scores.size(), span + 1));
         AddToken(lane.fed->answer[at], mine, theirs, scores[span]);
       }
@@ -183,6 +191,7 @@ class LabEngineOnBatch final : public LabEngine {
   const std::vector<LabPoint> points_;
   const std::unique_ptr<Stream> stream_;
   std::unique_ptr<DecodeBatch> batch_;
+  std::vector<size_t> chosen_;  // points
   std::vector<Lane> lanes_;
   std::vector<PointResult> results_;
   std::map<size_t, std::vector<float>> full_;  // by text: log-probabilities [answer tokens so far, vocabulary]

@@ -45,9 +45,12 @@ class LabEngine {
   virtual ~LabEngine() = default;
 
   virtual const std::vector<LabPoint>& points() const = 0;
-  // One result per point. Each prompt is prefilled once for all points whose prefill is the same. RESOURCE_EXHAUSTED
-  // when one sequence does not fit the pages.
-  virtual absl::StatusOr<std::vector<PointResult>> Measure(const std::vector<LabJob>& jobs) = 0;
+  // One result per point of `chosen`, indices into points(), ascending and 0 first; of all points when it is empty.
+  // Each prompt is prefilled once for all points whose prefill is the same. RESOURCE_EXHAUSTED when one sequence does
+  // not fit the pages.
+  virtual absl::StatusOr<std::vector<PointResult>> Measure(const std::vector<LabJob>& jobs,
+                                                           const std::vector<size_t>& chosen) = 0;
+  absl::StatusOr<std::vector<PointResult>> Measure(const std::vector<LabJob>& jobs) { return Measure(jobs, {}); }
 };
 
 }  // namespace decant

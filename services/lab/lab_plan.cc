@@ -74,6 +74,23 @@ absl::StatusOr<std::vector<LabJob>> LongJob(const PieceTokenizer& tokenizer, con
   return std::vector<LabJob>{std::move(job)};
 }
 
+// As LongJob, but what is fed is the rest of the text.
+absl::StatusOr<std::vector<LabJob>> ContinuedJob(const LabText& text, int32_t prompt_tokens) {
+  const std::vector<int32_t>& ids = text.ids;
+  if (ids.size() < static_cast<size_t>(prompt_tokens) + 2) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("a window of ", ids.size(), " tokens has nothing to score behind ", prompt_tokens));
+  }
+  LabJob job;
+  FedText fed;
+  const auto first = ids.begin() + prompt_tokens;
+  job.prompt.assign(ids.begin(), first);
+  fed.feed.assign(first, ids.end() - 1);
+  fed.answer.assign(first + 1, ids.end());
+  job.texts.push_back(std::move(fed));
+  return std::vector<LabJob>{std::move(job)};
+}
+
 absl::StatusOr<std::vector<LabJob>> QuestionJobs(const PieceTokenizer& tokenizer, const LabText& text,
                                                  const LabUnit& unit) {
   LabJob context;
@@ -128,16 +145,17 @@ std::vector<LabUnit> PlanUnits(const std::vector<LabTask>& tasks, const LabGrid&
     const bool from_file = !tasks[task].texts.empty();
     const bool is_long = tasks[task].span_tokens > 0;
     std::vector<int32_t> lengths = grid.lengths;
-    if (from_file) lengths = {0};
+    if (from_file && !tasks[task].continues) lengths = {0};
     for (const int32_t length : lengths) {
       for (const LabMode mode : grid.modes) {
-        // A long output has no question that the compression could know.
-        if (is_long && mode != grid.modes[0]) continue;
+        // What goes on has no question that the compression could know.
+        const bool goes_on = is_long || tasks[task].continues;
+        if (goes_on && mode != grid.modes[0]) continue;
         for (int32_t seed = 0; seed < (from_file ? 1 : grid.seeds); ++seed) {
           LabUnit unit;
           unit.task = task;
           unit.length = length;
-          unit.mode = is_long ? LabMode::kQueryAgnostic : mode;
+          unit.mode = goes_on ? LabMode::kQueryAgnostic : mode;
           unit.seed = static_cast<uint64_t>(seed);
           PlanCell(tasks, unit, static_cast<size_t>(is_long ? grid.long_contexts : grid.samples), units);
         }
@@ -156,8 +174,9 @@ absl::StatusOr<std::vector<LabJob>> UnitJobs(const Tokenizer& tokenizer, int32_t
   absl::StatusOr<PieceTokenizer> pieces = PieceTokenizer::Create(tokenizer);
   if (!pieces.ok()) return in_unit(pieces.status());
   const LabText text = UnitText(task, unit);
-  absl::StatusOr<std::vector<LabJob>> jobs =
-      task.span_tokens > 0 ? LongJob(*pieces, text, task.span_tokens) : QuestionJobs(*pieces, text, unit);
+  absl::StatusOr<std::vector<LabJob>> jobs = task.continues         ? ContinuedJob(text, unit.length)
+                                             : task.span_tokens > 0 ? LongJob(*pieces, text, task.span_tokens)
+                                                                    : QuestionJobs(*pieces, text, unit);
   if (!jobs.ok()) return in_unit(jobs.status());
   for (const LabJob& job : *jobs) {
     if (absl::Status fits = CheckFits(job, max_positions); !fits.ok()) return in_unit(fits);

@@ -2,14 +2,23 @@
 
 #include <algorithm>
 #include <cmath>
+#include <fstream>
+#include <iterator>
 
 #include "absl/strings/ascii.h"
+#include "absl/strings/match.h"
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
 #include "absl/strings/str_split.h"
 #include "common/base/status_macros.h"
 
 namespace decant {
+
+std::string PointKey(const LabPoint& point) {
+  return absl::StrCat(point.profile, point.budget > 0 ? absl::StrCat(" ", point.budget) : "", " ",
+                      point.recipe.digest.Hex().substr(0, 12));
+}
 
 absl::StatusOr<std::vector<double>> ParseBudgets(absl::string_view list) {
   std::vector<double> budgets;
@@ -50,6 +59,23 @@ absl::StatusOr<std::vector<std::string>> ParseProfiles(absl::string_view list, c
     if (name != "full") names.push_back(name);
   }
   return names;
+}
+
+absl::StatusOr<Catalogue> CatalogueWithFiles(std::string& list) {
+  DECANT_ASSIGN_OR_RETURN(Catalogue catalogue, Catalogue::BuiltIn());
+  std::vector<std::string> words = absl::StrSplit(list, ',');
+  for (std::string& word : words) {
+    if (!absl::EndsWith(word, ".json")) continue;
+    std::ifstream file(word, std::ios::binary);
+    const std::string text{std::istreambuf_iterator<char>(file), {}};
+    if (text.empty())
+      return absl::NotFoundError(absl::StrCat("the profile file ", word, " cannot be read, or is empty"));
+    DECANT_RETURN_IF_ERROR(catalogue.AddFile(absl::StrCat("profile file ", word), text));
+    DECANT_ASSIGN_OR_RETURN(const Profile profile, ParseProfile(text));
+    word = profile.name;
+  }
+  list = absl::StrJoin(words, ",");
+  return catalogue;
 }
 
 bool HasThresholds(const Profile& profile) {

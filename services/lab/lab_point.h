@@ -17,6 +17,9 @@ struct LabPoint {
   Recipe recipe;
 };
 
+// "snapkv 0.2 0123456789ab": what the journal knows it by.
+std::string PointKey(const LabPoint& point);
+
 // "0.1,0.25": every one in (0, 1), ascending, none twice. INVALID_ARGUMENT with the word that is wrong.
 absl::StatusOr<std::vector<double>> ParseBudgets(absl::string_view list);
 
@@ -24,7 +27,11 @@ absl::StatusOr<std::vector<double>> ParseBudgets(absl::string_view list);
 // catalogue. NOT_FOUND lists the names there are, INVALID_ARGUMENT for a name that stands there twice.
 absl::StatusOr<std::vector<std::string>> ParseProfiles(absl::string_view list, const Catalogue& catalogue);
 
-// Whether --budgets has a meaning for it. A profile with thresholds has one too: see threshold_budget.h.
+// The built-in catalogue, and of a list of profiles the files *.json, each under the name that it gives itself, which
+// takes the file's place in `list`. INVALID_ARGUMENT with the file.
+absl::StatusOr<Catalogue> CatalogueWithFiles(std::string& list);
+
+// Whether a budget sets its thresholds: see threshold_budget.h. Other profiles' budgets: byte_budget.h.
 bool HasThresholds(const Profile& profile);
 
 }  // namespace decant

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <filesystem>
+#include <optional>
 #include <utility>
 
 #include "absl/strings/match.h"
@@ -10,7 +11,9 @@
 #include "absl/strings/str_join.h"
 #include "absl/strings/str_split.h"
 #include "common/base/status_macros.h"
+#include "services/lab/byte_budget.h"
 #include "services/lab/task_file.h"
+#include "services/lab/text_task.h"
 #include "services/lab/threshold_budget.h"
 
 namespace decant {
@@ -46,7 +49,14 @@ absl::StatusOr<std::vector<int32_t>> ParseLengths(absl::string_view list) {
   return lengths;
 }
 
-bool IsTaskFile(const std::string& tasks) { return absl::EndsWith(tasks, ".jsonl") || absl::StrContains(tasks, '/'); }
+constexpr absl::string_view kTextPrefix = "text:";
+constexpr int32_t kTextWindows = 3;
+constexpr int32_t kTextPrompt = 256;
+
+bool IsText(const std::string& tasks) { return absl::StartsWith(tasks, kTextPrefix); }
+bool IsTaskFile(const std::string& tasks) {
+  return !IsText(tasks) && (absl::EndsWith(tasks, ".jsonl") || absl::StrContains(tasks, '/'));
+}
 
 // One token for the word that begins a message.
 absl::StatusOr<bool> IsChatModel(const Tokenizer& tokenizer) {
@@ -84,6 +94,11 @@ absl::StatusOr<std::vector<LabTask>> FileTasks(const std::string& path, const To
 
 absl::StatusOr<std::vector<LabTask>> ChooseTasks(const LabOptions& options, const Tokenizer& tokenizer,
                                                  std::vector<std::string>& notes) {
+  if (IsText(options.tasks)) {
+    const int32_t windows = options.samples > 0 ? options.samples : kTextWindows;
+    DECANT_ASSIGN_OR_RETURN(LabTask task, ReadTextTask(options.tasks.substr(kTextPrefix.size()), tokenizer, windows));
+    return std::vector<LabTask>{std::move(task)};
+  }
   if (IsTaskFile(options.tasks)) return FileTasks(options.tasks, tokenizer, notes);
   DECANT_ASSIGN_OR_RETURN(const bool chat, IsChatModel(tokenizer));
   std::vector<LabTask> known = chat ? ChatTasks() : TinyTasks();
@@ -108,10 +123,27 @@ absl::StatusOr<std::vector<LabTask>> ChooseTasks(const LabOptions& options, cons
   return tasks;
 }
 
+// Lengths are those of the prompt at the beginning of a window.
+absl::StatusOr<LabGrid> TextGrid(const LabOptions& options, int32_t max_positions, LabGrid grid) {
+  if (grid.lengths.empty()) grid.lengths = {kTextPrompt};
+  for (const int32_t length : grid.lengths) {
+    if (length < kWindowTokens) continue;
+    return absl::InvalidArgumentError(
+        absl::StrCat("a prompt of ", length, " tokens leaves nothing to score in a window of ", kWindowTokens));
+  }
+  if (max_positions < kWindowTokens) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("the windows of a text have ", kWindowTokens, " tokens, the model ", max_positions, " positions"));
+  }
+  grid.samples = options.samples > 0 ? options.samples : kTextWindows;
+  return grid;
+}
+
 absl::StatusOr<LabGrid> ChooseGrid(const LabOptions& options, int32_t max_positions) {
   LabGrid grid;
   DECANT_ASSIGN_OR_RETURN(grid.modes, ParseMode(options.mode));
   DECANT_ASSIGN_OR_RETURN(grid.lengths, ParseLengths(options.lengths));
+  if (IsText(options.tasks)) return TextGrid(options, max_positions, std::move(grid));
   constexpr int32_t kRoom = kLongTokens + kLongTokens / 2;  // questions and long output, estimates included
   for (const int32_t length : grid.lengths) {
     if (length + kRoom <= max_positions) continue;
@@ -136,6 +168,11 @@ absl::StatusOr<std::vector<std::vector<int32_t>>> ThresholdPrompts(const LabSetu
   constexpr size_t kMost = 6;
   std::vector<std::vector<int32_t>> prompts;
   for (size_t task = 0; task < setup.tasks.size(); ++task) {
+    if (setup.tasks[task].continues) {
+      const std::vector<int32_t>& window = setup.tasks[task].texts.back().ids;
+      for (const int32_t length : setup.grid.lengths) prompts.emplace_back(window.begin(), window.begin() + length);
+      continue;
+    }
     const bool from_file = !setup.tasks[task].texts.empty();
     for (const int32_t length : setup.grid.lengths) {
       if (prompts.size() == kMost || setup.tasks[task].span_tokens > 0) break;
@@ -157,26 +194,44 @@ absl::StatusOr<std::vector<std::vector<int32_t>>> ThresholdPrompts(const LabSetu
   return prompts;
 }
 
+// The profile at each of the budgets; none where it cannot be that small or large.
+absl::StatusOr<std::vector<std::optional<Profile>>> Budgeted(const Profile& profile, const std::vector<double>& budgets,
+                                                             const LoadedModel& model, const LabSetup& setup) {
+  std::vector<std::optional<Profile>> sized(budgets.size());
+  if (HasThresholds(profile)) {
+    DECANT_ASSIGN_OR_RETURN(const auto prompts, ThresholdPrompts(setup, model));
+    DECANT_ASSIGN_OR_RETURN(const auto factors, FactorsForBudgets(model, profile, prompts, budgets));
+    for (size_t i = 0; i < budgets.size(); ++i) {
+      if (factors[i].has_value()) sized[i] = WithScaledAlphas(profile, *factors[i]);
+    }
+    return sized;
+  }
+  for (size_t i = 0; i < budgets.size(); ++i) {
+    DECANT_ASSIGN_OR_RETURN(
+        sized[i], WithByteBudget(profile, model.weights->config().geometry(), model.weights->run_type(), budgets[i]));
+  }
+  return sized;
+}
+
 absl::Status AddBudgets(const Profile& profile, const std::vector<double>& budgets, const LoadedModel& model,
                         LabSetup& setup) {
-  if (budgets.empty() || !HasThresholds(profile)) return absl::OkStatus();
-  DECANT_ASSIGN_OR_RETURN(const auto prompts, ThresholdPrompts(setup, model));
-  DECANT_ASSIGN_OR_RETURN(const auto factors, FactorsForBudgets(model, profile, prompts, budgets));
+  if (budgets.empty() || (!HasThresholds(profile) && !HasBudget(profile))) return absl::OkStatus();
+  DECANT_ASSIGN_OR_RETURN(const auto sized, Budgeted(profile, budgets, model, setup));
   std::vector<double> missed;
   for (size_t i = 0; i < budgets.size(); ++i) {
-    if (!factors[i].has_value()) {
+    if (!sized[i].has_value()) {
       missed.push_back(budgets[i]);
       continue;
     }
     LabPoint point;
     point.profile = profile.name;
     point.budget = budgets[i];
-    DECANT_ASSIGN_OR_RETURN(point.recipe, Compile(WithScaledAlphas(profile, *factors[i]),
-                                                  model.weights->config().geometry(), model.weights->run_type()));
+    DECANT_ASSIGN_OR_RETURN(point.recipe,
+                            Compile(*sized[i], model.weights->config().geometry(), model.weights->run_type()));
     setup.points.push_back(std::move(point));
   }
   if (!missed.empty()) {
-    setup.notes.push_back(absl::StrCat("No thresholds of ", profile.name, " keep ", absl::StrJoin(missed, ", "),
+    setup.notes.push_back(absl::StrCat("No setting of ", profile.name, " takes ", absl::StrJoin(missed, ", "),
                                        " of full precision's bytes; these points are left out."));
   }
   return absl::OkStatus();
@@ -188,8 +243,9 @@ absl::Status CheckOptions(const LabOptions& options) {
   DECANT_RETURN_IF_ERROR(ParseBudgets(options.budgets).status());
   DECANT_RETURN_IF_ERROR(ParseMode(options.mode).status());
   DECANT_RETURN_IF_ERROR(ParseLengths(options.lengths).status());
-  DECANT_ASSIGN_OR_RETURN(const Catalogue catalogue, Catalogue::BuiltIn());
-  DECANT_RETURN_IF_ERROR(ParseProfiles(options.profiles, catalogue).status());
+  std::string profiles = options.profiles;
+  DECANT_ASSIGN_OR_RETURN(const Catalogue catalogue, CatalogueWithFiles(profiles));
+  DECANT_RETURN_IF_ERROR(ParseProfiles(profiles, catalogue).status());
   if (options.seeds < 0 || options.samples < 0) {
     return absl::InvalidArgumentError(
         absl::StrCat(options.seeds, " seeds and ", options.samples, " samples; both must be at least 1"));
@@ -207,8 +263,9 @@ absl::StatusOr<LabSetup> SetUp(const LabOptions& options, const LoadedModel& mod
   std::string list = options.budgets;
   if (list.empty()) list = options.quick ? kQuickBudgets : kFullBudgets;
   DECANT_ASSIGN_OR_RETURN(const std::vector<double> budgets, ParseBudgets(list));
-  DECANT_ASSIGN_OR_RETURN(const Catalogue catalogue, Catalogue::BuiltIn());
-  DECANT_ASSIGN_OR_RETURN(const std::vector<std::string> names, ParseProfiles(options.profiles, catalogue));
+  std::string profiles = options.profiles;
+  DECANT_ASSIGN_OR_RETURN(const Catalogue catalogue, CatalogueWithFiles(profiles));
+  DECANT_ASSIGN_OR_RETURN(const std::vector<std::string> names, ParseProfiles(profiles, catalogue));
   for (const std::string& name : names) {
     DECANT_ASSIGN_OR_RETURN(const Profile profile, catalogue.FindFor(name, model.folder.fingerprint));
     LabPoint point;
@@ -224,22 +281,17 @@ LabParameters ParametersOf(const LabSetup& setup, const LoadedModel& model) {
   LabParameters parameters;
   parameters["model"] = model.folder.fingerprint.Hex();
   parameters["run type"] = model.weights->run_type() == RunType::kF32 ? "f32" : "bf16";
-  std::vector<std::string> points, tasks, modes;
-  for (const LabPoint& point : setup.points) {
-    points.push_back(absl::StrCat(point.profile, point.budget > 0 ? absl::StrCat(" ", point.budget) : "", " ",
-                                  point.recipe.digest.Hex().substr(0, 12)));
-  }
+  std::vector<std::string> tasks, modes;
   for (const LabTask& task : setup.tasks) {
     std::string texts;
     for (const LabText& text : task.texts) {
-      absl::StrAppend(&texts, text.context, "\n");
+      absl::StrAppend(&texts, text.context, absl::StrJoin(text.ids, " "), "\n");
       for (const LabQuestion& question : text.questions)
         absl::StrAppend(&texts, question.ask, "\n", question.answer, "\n");
     }
     tasks.push_back(texts.empty() ? task.name : absl::StrCat(task.name, " ", Sha256(texts).Hex().substr(0, 12)));
   }
   for (const LabMode mode : setup.grid.modes) modes.push_back(ModeName(mode));
-  parameters["points"] = absl::StrJoin(points, ", ");
   parameters["tasks"] = absl::StrJoin(tasks, ", ");
   parameters["modes"] = absl::StrJoin(modes, ", ");
   parameters["lengths"] = absl::StrJoin(setup.grid.lengths, ", ");

@@ -51,6 +51,7 @@ void LabTable::Add(const LabUnit& unit, const std::vector<PointResult>& results)
         tally.surprise += score.surprise;
         tally.divergence += score.divergence;
       }
+      tally.questions.push_back(static_cast<int32_t>(result.scores.size()));
       tally.prompts += unit.mode == LabMode::kQueryAware ? static_cast<int64_t>(result.scores.size()) : 1;
       tally.prompt_tokens += result.prompt_tokens;
       tally.resident_bytes += result.resident_bytes;
@@ -69,7 +70,7 @@ LabRow LabTable::RowOf(const Cell& cell, size_t point) const {
   row.mode = cell.mode;
   row.samples = static_cast<int64_t>(tally.credits.size());
   // The same resamples for every point of a cell.
-  row.estimate = PairedBootstrap(tally.credits, cell.tallies[0].credits, /*seed=*/20260);
+  row.estimate = PairedBootstrap(tally.credits, cell.tallies[0].credits, tally.questions, /*seed=*/20260);
   row.perplexity = std::exp(tally.surprise / std::max(1.0, tally.tokens));
   row.divergence = tally.divergence / std::max(1.0, tally.tokens);
   row.bytes_per_token =
@@ -110,6 +111,7 @@ std::vector<LabRow> LabTable::Summary() const {
         const Tally& from = cell.tallies[point];
         Tally& to = all.tallies[point];
         to.credits.insert(to.credits.end(), from.credits.begin(), from.credits.end());
+        to.questions.insert(to.questions.end(), from.questions.begin(), from.questions.end());
         to.tokens += from.tokens;
         to.surprise += from.surprise;
         to.divergence += from.divergence;

@@ -15,10 +15,13 @@ constexpr char kHead[] =
 
 constexpr char kReading[] =
     "Accuracy is of whole answers (of tokens for repeat and long), difference that to full on the same questions; "
-    "intervals are 95 %, paired bootstrap of 2,000 resamples. A difference whose half-width is above 1.5 points, or of "
+    "intervals are 95 %, paired bootstrap of 2,000 resamples of the contexts. A difference whose half-width is above "
+    "1.5 points, or of "
     "fewer than 200 questions, reads *undecided*. Bytes are the pages that hold the prompt, page tails included; full "
     "is 2 bytes per element. A number behind a profile is its budget: the share of full precision's bytes that its "
-    "frames take, which for profiles with thresholds is set by scaling both alphas on prompts outside the run.";
+    "tokens take before pages are rounded up; for profiles with thresholds that is set by scaling both alphas on "
+    "prompts "
+    "outside the run.";
 
 std::string Line(const LabRow& row) {
   const Estimate& accuracy = row.estimate.accuracy;

@@ -30,7 +30,7 @@ struct Speed {
 
 absl::StatusOr<Speed> TimeAlone(const LoadedModel& model, Stream& stream, DecodeBatch& batch, const Recipe& recipe,
                                 const std::vector<int32_t>& prompt) {
-  DECANT_ASSIGN_OR_RETURN(const std::vector<PromptFrames> frames, PrefillShared(model, stream, prompt, {&recipe}));
+  DECANT_ASSIGN_OR_RETURN(const std::vector<PromptFrames> frames, PrefillShared(model, stream, prompt, {recipe}));
   std::vector<SequenceId> sequences;
   SequenceOptions options;
   options.prompt_tokens = static_cast<int32_t>(prompt.size());
@@ -108,6 +108,7 @@ std::string QualityJson(const QualitySource& source, const std::vector<ProfileCo
   nlohmann::ordered_json table;
   table["format"] = "decant profile table v1";
   table["model"] = source.model;
+  table["fingerprint"] = source.fingerprint.Hex();
   table["measured"] = {
       {"command", source.command}, {"machine", source.machine}, {"commit", source.commit}, {"date", source.date}};
   for (const ProfileCost& cost : costs) {

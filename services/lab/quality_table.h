@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "absl/status/statusor.h"
+#include "common/base/digest.h"
 #include "common/policy/profile_table.h"
 #include "gpu/engine/loaded_model.h"
 #include "services/lab/lab_engine.h"
@@ -15,7 +16,8 @@ namespace decant {
 
 // How the numbers came about.
 struct QualitySource {
-  std::string model;  // the name by which the table is found
+  std::string model;   // its name, for people
+  Digest fingerprint;  // of the model: the table serves no other
   std::string command;
   std::string machine;
   std::string commit;

@@ -19,11 +19,11 @@ struct PromptFrames {
   double encode_seconds = 0;
 };
 
-// Frames of `prompt` under every recipe. The prompt is computed once for each kind of score that a recipe asks for;
-// recipes without scores ride along with the first.
+// Frames of `prompt` under every recipe. The prompt is computed once for all recipes but those that leave tokens behind
+// in prefill or repeat it in different ways.
 absl::StatusOr<std::vector<PromptFrames>> PrefillShared(const LoadedModel& model, Stream& stream,
                                                         absl::Span<const int32_t> prompt,
-                                                        absl::Span<const Recipe* const> recipes);
+                                                        absl::Span<const Recipe> recipes);
 
 }  // namespace decant
 

@@ -21,6 +21,7 @@ struct LabQuestion {
 struct LabText {
   std::string context;
   std::vector<LabQuestion> questions;
+  std::vector<int32_t> ids = {};  // the context's tokens, where it was cut from a longer text; else empty
 };
 
 enum class LabScore : uint8_t {
@@ -38,6 +39,8 @@ struct LabTask {
   std::function<LabText(uint64_t seed, int32_t length)> make;
   // Of a task from a file: its texts, in order; empty for generated ones.
   std::vector<LabText> texts;
+  // No questions: the first tokens of a text, as many as the run's length, are the prompt and the others are fed.
+  bool continues = false;
 };
 
 // For decant-tiny, in the words and forms it was trained on (deploy/models/training/worlds.py).

@@ -47,14 +47,12 @@ absl::StatusOr<std::vector<std::optional<double>>> FactorsForBudgets(const Loade
                             Compile(WithScaledAlphas(profile, factors.back()), geometry, model.weights->run_type()));
     recipes.push_back(std::move(recipe));
   }
-  std::vector<const Recipe*> lent;
-  for (const Recipe& recipe : recipes) lent.push_back(&recipe);
   std::vector<double> shares(factors.size());
   double full_bytes = 0;
   const auto stream = model.device->NewStream();
   for (const std::vector<int32_t>& prompt : prompts) {
     full_bytes += static_cast<double>(prompt.size()) * static_cast<double>(geometry.full_bytes_per_token());
-    DECANT_ASSIGN_OR_RETURN(const std::vector<PromptFrames> frames, PrefillShared(model, *stream, prompt, lent));
+    DECANT_ASSIGN_OR_RETURN(const std::vector<PromptFrames> frames, PrefillShared(model, *stream, prompt, recipes));
     for (size_t i = 0; i < frames.size(); ++i) shares[i] += static_cast<double>(frames[i].frame_bytes);
   }
   for (double& share : shares) share /= full_bytes;

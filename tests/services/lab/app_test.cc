@@ -65,6 +65,12 @@ TEST(LabTest, TheSameCommandTakesFromTheJournalAndAnotherIsRefused) {
   EXPECT_EQ(Read(options.out + "/journal.jsonl").substr(0, last), journal.substr(0, last));
   EXPECT_EQ(Read(options.out + "/table.csv"), csv);
 
+  // Another point is measured beside what is there.
+  options.profiles = "k8v4,snapkv";
+  ASSERT_TRUE(RunLab(options).ok());
+  EXPECT_EQ(Read(options.out + "/journal.jsonl").substr(0, last), journal.substr(0, last));
+  EXPECT_THAT(Read(options.out + "/table.csv"), HasSubstr("snapkv,0.3,labels,128,query-aware,3,"));
+
   options.samples = 4;
   const absl::Status status = RunLab(options);
   EXPECT_EQ(status.code(), absl::StatusCode::kFailedPrecondition);
@@ -81,6 +87,29 @@ TEST(LabTest, AUsersOwnFileIsMeasured) {
   ASSERT_TRUE(status.ok()) << status;
   EXPECT_THAT(Read(options.out + "/table.csv"), HasSubstr("full,,mine,"));
   EXPECT_THAT(Read(options.out + "/table.md"), HasSubstr("No long output"));
+}
+
+TEST(LabTest, AUsersOwnProfileAndTextAreMeasured) {
+  LabOptions options = Small("mine");
+  std::filesystem::create_directories(options.out);
+  std::ofstream(options.out + "/mine.json")
+      << R"({"name": "mine", "version": 1, "high": "full", "score": "position", "allocate": "sinks_and_recent",)"
+      << R"( "budget": 0.5, "sinks": 4, "window": 1, "shareable": "full"})";
+  options.profiles = "k8v4," + options.out + "/mine.json";
+  std::ofstream text(options.out + "/prose.txt");
+  for (int i = 0; i < 3000; ++i) text << " river " << i % 10;
+  text.close();
+  options.tasks = "text:" + options.out + "/prose.txt";
+  options.lengths = "1400";
+  options.samples = 1;
+  const absl::Status status = RunLab(options);
+  ASSERT_TRUE(status.ok()) << status;
+  EXPECT_THAT(Read(options.out + "/table.csv"), HasSubstr("mine,0.3,prose,1400,query-agnostic,1,"));
+
+  std::ofstream(options.out + "/mine.json") << R"({"name": "mine", "hihg": "full"})";
+  const std::string error = RunLab(options).ToString();
+  EXPECT_THAT(error, HasSubstr("profile file " + options.out + "/mine.json"));
+  EXPECT_THAT(error, HasSubstr("hihg"));
 }
 
 TEST(LabTest, BadOptionsAreNamedBeforeAnythingIsLoaded) {

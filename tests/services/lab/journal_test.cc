@@ -32,20 +32,22 @@ TEST(JournalTest, AReopenedJournalHasWhatWasWritten) {
   const std::string path = FreshPath("reopen");
   {
     Journal journal = Journal::Open(path, {{"model", "a"}}).value();
-    ASSERT_TRUE(journal.Append("u/1", {Result(1.0 / 3), Result(2)}).ok());
+    ASSERT_TRUE(journal.Append("u/1", {"full", "snapkv 0.2"}, {Result(1.0 / 3), Result(2)}).ok());
   }
   const Journal journal = Journal::Open(path, {{"model", "a"}}).value();
-  EXPECT_EQ(journal.Find("u/2"), nullptr);
-  const std::vector<PointResult>* points = journal.Find("u/1");
-  ASSERT_NE(points, nullptr);
-  ASSERT_EQ(points->size(), 2u);
+  EXPECT_EQ(journal.Find("u/2", "full"), nullptr);
+  EXPECT_EQ(journal.Find("u/1", "k8v4"), nullptr);
+  ASSERT_NE(journal.Find("u/1", "snapkv 0.2"), nullptr);
+  EXPECT_EQ(journal.Find("u/1", "snapkv 0.2")->scores[0][0].surprise, 2);
+  const PointResult* full = journal.Find("u/1", "full");
+  ASSERT_NE(full, nullptr);
   const PointResult expected = Result(1.0 / 3);
-  EXPECT_EQ((*points)[0].scores, expected.scores);
-  EXPECT_EQ((*points)[0].prompt_tokens, expected.prompt_tokens);
-  EXPECT_EQ((*points)[0].resident_bytes, expected.resident_bytes);
-  EXPECT_EQ((*points)[0].frame_bytes, expected.frame_bytes);
-  EXPECT_EQ((*points)[0].encode_seconds, expected.encode_seconds);
-  EXPECT_EQ((*points)[0].online_events, expected.online_events);
+  EXPECT_EQ(full->scores, expected.scores);
+  EXPECT_EQ(full->prompt_tokens, expected.prompt_tokens);
+  EXPECT_EQ(full->resident_bytes, expected.resident_bytes);
+  EXPECT_EQ(full->frame_bytes, expected.frame_bytes);
+  EXPECT_EQ(full->encode_seconds, expected.encode_seconds);
+  EXPECT_EQ(full->online_events, expected.online_events);
 }
 
 TEST(JournalTest, AnotherCommandIsRefusedAndTheDifferenceNamed) {
@@ -56,23 +58,37 @@ TEST(JournalTest, AnotherCommandIsRefusedAndTheDifferenceNamed) {
   EXPECT_THAT(status.ToString(), HasSubstr("samples 40, this one has 80"));
 }
 
+TEST(JournalTest, PointsOfAUnitMayComeOneAfterTheOther) {
+  const std::string path = FreshPath("points");
+  {
+    Journal journal = Journal::Open(path, {}).value();
+    ASSERT_TRUE(journal.Append("u/1", {"full"}, {Result(1)}).ok());
+    ASSERT_TRUE(journal.Append("u/1", {"k8v4"}, {Result(2)}).ok());
+  }
+  const Journal journal = Journal::Open(path, {}).value();
+  ASSERT_NE(journal.Find("u/1", "full"), nullptr);
+  ASSERT_NE(journal.Find("u/1", "k8v4"), nullptr);
+  EXPECT_EQ(journal.Find("u/1", "full")->scores[0][0].surprise, 1);
+  EXPECT_EQ(journal.Find("u/1", "k8v4")->scores[0][0].surprise, 2);
+}
+
 TEST(JournalTest, AUnitThatWasCutShortIsMeasuredAgain) {
   const std::string path = FreshPath("cut");
   {
     Journal journal = Journal::Open(path, {}).value();
-    ASSERT_TRUE(journal.Append("u/1", {Result(1)}).ok());
-    ASSERT_TRUE(journal.Append("u/2", {Result(2)}).ok());
+    ASSERT_TRUE(journal.Append("u/1", {"full"}, {Result(1)}).ok());
+    ASSERT_TRUE(journal.Append("u/2", {"full"}, {Result(2)}).ok());
   }
   std::filesystem::resize_file(path, std::filesystem::file_size(path) - 9);
   {
     Journal journal = Journal::Open(path, {}).value();
-    EXPECT_NE(journal.Find("u/1"), nullptr);
-    EXPECT_EQ(journal.Find("u/2"), nullptr);
-    ASSERT_TRUE(journal.Append("u/2", {Result(3)}).ok());
+    EXPECT_NE(journal.Find("u/1", "full"), nullptr);
+    EXPECT_EQ(journal.Find("u/2", "full"), nullptr);
+    ASSERT_TRUE(journal.Append("u/2", {"full"}, {Result(3)}).ok());
   }
   const Journal journal = Journal::Open(path, {}).value();
-  ASSERT_NE(journal.Find("u/2"), nullptr);
-  EXPECT_EQ((*journal.Find("u/2"))[0].scores[0][0].surprise, 3);
+  ASSERT_NE(journal.Find("u/2", "full"), nullptr);
+  EXPECT_EQ(journal.Find("u/2", "full")->scores[0][0].surprise, 3);
 }
 
 TEST(JournalTest, ALineOfSomethingElseIsNamed) {

@@ -38,8 +38,9 @@ TEST(QualityTableTest, PlanCanReadWhatIsWritten) {
   costs[0] = {"full", 1, 1, 1, 1e9, 1};
   costs[1] = {"k8v4", 0.97, 2.4, 2.2, 5e8, 1.1};
   const ProfileTable table =
-      ParseProfileTable(QualityJson({"m", "decant lab", "here", "abc", "2026-01-02"}, costs)).value();
+      ParseProfileTable(QualityJson({"m", Sha256("m"), "decant lab", "here", "abc", "2026-01-02"}, costs)).value();
   EXPECT_EQ(table.model, "m");
+  EXPECT_EQ(table.fingerprint, Sha256("m"));
   EXPECT_EQ(table.measured, "decant lab; here; abc; 2026-01-02");
   ASSERT_NE(table.Find("k8v4"), nullptr);
   EXPECT_EQ(table.Find("k8v4")->quality, 0.97);
