@@ -312,6 +312,10 @@ class DecodeBatchOnPages final : public DecodeBatch {
       return absl::InvalidArgumentError(absl::StrCat("Hadamard blocks of ", HadamardOrder(form), " channels with ",
                                                      config_.head_dim, " a head; the order must divide them"));
     }
+    if (form != KeyForm{} && (recipe.split() || recipe.read.tokens > 0)) {
+      return absl::InvalidArgumentError(
+          "frozen groups and read statistics are of keys as they are, after rope; the recipe names another form");
+    }
     for (const FormatId format : {recipe.high, recipe.low}) {
       const Element element = FormatOf(format).k;
       if (form.rope == 0 && (IsShaped(form) || IsGrouped(element) || IsChannel(element))) {

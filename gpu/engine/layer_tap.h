@@ -34,7 +34,7 @@ struct LayerTap {
 
   // Position in the prompt of every row of k and v, ascending, [tokens] i32; null: row i is position i.
   const int32_t* positions = nullptr;
-  // k before rope, after k-norm; null unless asked for. Rows of reused tokens are whatever their loader left there.
+  // k before rope, after k-norm; null unless asked for. That of reused tokens is made from their k.
   void* pre_rope_k = nullptr;
   // Largest |q| and |k| after rope of every channel, q over the group's heads, [kv_heads, head_dim] f32; null unless
   // asked for. Reused tokens have no q.

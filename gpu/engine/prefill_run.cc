@@ -18,6 +18,7 @@
 #include "gpu/kernels/nn/gather_rows.h"
 #include "gpu/kernels/nn/packed_layout.h"
 #include "gpu/kernels/nn/sample.h"
+#include "gpu/kernels/nn/unrotate_keys.h"
 
 namespace decant {
 namespace {
@@ -100,6 +101,7 @@ class LayerMajorPrefill final : public PrefillRun {
     DECANT_ASSIGN_OR_RETURN(residual_, device.Allocate(fresh * config_.hidden * 4));
     DECANT_ASSIGN_OR_RETURN(angles_, device.Allocate(fresh * config_.head_dim * 4));
     DECANT_RETURN_IF_ERROR(cache_.Allocate(device));
+    if (options_.pre_rope_keys && options_.reused > 0) DECANT_RETURN_IF_ERROR(MakeReusedAngles());
     DECANT_ASSIGN_OR_RETURN(scratch_, device.Allocate(PrefillAttentionScratchBytes(
                                           device, weights_.run_type(), tile(), tokens_, config_.q_heads,
                                           config_.kv_heads, config_.head_dim, static_cast<int32_t>(sources_.size()))));
@@ -128,6 +130,7 @@ class LayerMajorPrefill final : public PrefillRun {
           absl::StrCat("layer ", layer, " of ", config_.layers, " is not the next one, ", next_layer_, " is"));
     }
     cache_.Begin(stream_, layer);
+    if (reused_angles_.bytes() > 0) UnrotateReused(layer);
     for (int32_t first = options_.reused; first < rows_; first += tile()) {
       ComputeTile(layer, first, std::min(tile(), rows_ - first));
     }
@@ -326,6 +329,31 @@ class LayerMajorPrefill final : public PrefillRun {
     return stream_.Synchronize();
   }
 
+  absl::Status MakeReusedAngles() {
+    std::vector<int32_t> positions(static_cast<size_t>(options_.reused));
+    std::iota(positions.begin(), positions.end(), 0);
+    const int64_t bytes = int64_t{4} * options_.reused;
+    DECANT_ASSIGN_OR_RETURN(const Buffer ids, weights_.device().Allocate(bytes));
+    DECANT_ASSIGN_OR_RETURN(reused_angles_, weights_.device().Allocate(bytes * config_.head_dim));
+    stream_.Copy(ids.As<void>(), positions.data(), bytes);
+    transformer_->Angles(stream_, ids.As<int32_t>(), options_.reused, reused_angles_.As<float>());
+    return stream_.Synchronize();
+  }
+
+  // A stored prefix brings its keys after rope only.
+  void UnrotateReused(int32_t layer) {
+    UnrotateKeysArgs args;
+    args.run_type = weights_.run_type();
+    args.angles = reused_angles_.As<float>();
+    args.k = cache_.k(layer);
+    args.out = cache_.pre_rope_k(layer);
+    args.capacity = tokens_;
+    args.heads = config_.kv_heads;
+    args.tokens = options_.reused;
+    args.head_dim = config_.head_dim;
+    UnrotateKeys(stream_, args);
+  }
+
   absl::Status CheckBetweenLayers() const {
     if (options_.reused > 0) {
       return absl::InvalidArgumentError(absl::StrCat("a selection needs the hidden states of all tokens, ",
@@ -469,8 +497,9 @@ class LayerMajorPrefill final : public PrefillRun {
   std::vector<Shape> shapes_;      // of the layers computed
   std::vector<Buffer> positions_;  // [rows] i32, one for each selection
   std::unique_ptr<Transformer> transformer_;
-  Buffer residual_;  // [rows - reused, hidden] f32
-  Buffer angles_;    // [rows - reused, head_dim] f32
+  Buffer residual_;       // [rows - reused, hidden] f32
+  Buffer angles_;         // [rows - reused, head_dim] f32
+  Buffer reused_angles_;  // [reused, head_dim] f32, where keys before rope are asked for
   Buffer scratch_;
   std::unique_ptr<ReplayPass> replay_;  // while one goes on
   int32_t replayed_ = 0;                // layers

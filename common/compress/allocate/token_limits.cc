@@ -26,7 +26,7 @@ TokenLimits TokenLimitsOf(const Recipe& recipe, int32_t layers, int32_t prompt_t
   for (const int32_t kept : made.kept) {
     if (recipe.online == OnlinePolicy::kKeepShare) {
       made.limits.push_back(KeepShareIndex(kept));
-      made.shares.push_back(static_cast<float>(double{1} * kept / prompt_tokens));
+      made.shares.push_back(static_cast<float>(double{1} * kept / std::max(prompt_tokens, 1)));
     } else {
       made.limits.push_back(std::max(kept, recipe.sinks + recipe.window) + 1);
     }

@@ -78,6 +78,21 @@ PageRig::PageRig(const RigOptions& options)
     rows.alpha_low = options.alpha_low;
     rows.window = options.window;
     rows.first_query = options.first_query;
+    rows.sinks = options.sinks;
+    rows.limit = options.limit;
+    rows.key_forms[kHigh] = options.key_form;
+    rows.key_forms[kLow] = options.key_form;
+    if (options.keep_share > 0) {
+      const std::vector<float> shares(static_cast<size_t>(options.geometry.layers), options.keep_share);
+      float* const device_shares = New<float>(options.geometry.layers);
+      stream_->Copy(device_shares, shares.data(), 4 * options.geometry.layers);
+      rows.keep_shares = device_shares;
+    }
+    if (!options.balance.empty()) {
+      float* const balance = New<float>(static_cast<int64_t>(options.balance.size()));
+      stream_->Copy(balance, options.balance.data(), 4 * static_cast<int64_t>(options.balance.size()));
+      rows.balance = balance;
+    }
     stream_->Fill(rows.heads, 0, heads * static_cast<int64_t>(sizeof(HeadState)));
     stream_->Fill(rows.length, 0, 4);
     stream_->Copy(rows_ + s, &rows, sizeof(rows));
@@ -135,17 +150,21 @@ void PageRig::Plan() {
   PlanStep(*stream_, args);
 }
 
-void PageRig::Append(const std::function<std::vector<float>(int32_t, int32_t, int32_t, bool)>& token) {
+void PageRig::Append(const std::function<std::vector<float>(int32_t, int32_t, int32_t, bool)>& token,
+                     const std::function<std::vector<float>(int32_t, int32_t, int32_t)>& pre_rope_key) {
   const Geometry& geometry = options_.geometry;
   const int64_t stride = int64_t{geometry.kv_heads} * geometry.head_dim + 3;
   Buffer k = *device_->Allocate(options_.sequences * stride * 4);
   Buffer v = *device_->Allocate(options_.sequences * stride * 4);
+  Buffer pre_rope = *device_->Allocate(options_.sequences * stride * 4);
   for (int32_t layer = 0; layer < geometry.layers; ++layer) {
     for (int32_t s = 0; s < options_.sequences; ++s) {
       for (int32_t h = 0; h < geometry.kv_heads; ++h) {
         const int64_t offset = (s * stride + int64_t{h} * geometry.head_dim) * 4;
         stream_->Copy(k.As<uint8_t>(offset), token(s, layer, h, false).data(), int64_t{4} * geometry.head_dim);
         stream_->Copy(v.As<uint8_t>(offset), token(s, layer, h, true).data(), int64_t{4} * geometry.head_dim);
+        if (!pre_rope_key) continue;
+        stream_->Copy(pre_rope.As<uint8_t>(offset), pre_rope_key(s, layer, h).data(), int64_t{4} * geometry.head_dim);
       }
     }
     AppendTokenArgs args;
@@ -157,6 +176,8 @@ void PageRig::Append(const std::function<std::vector<float>(int32_t, int32_t, in
     args.k = k.As<float>();
     args.v = v.As<float>();
     args.kv_stride = stride;
+    args.pre_rope_k = pre_rope.As<float>();
+    args.pre_rope_stride = stride;
     AppendToken(*stream_, args);
   }
 }

@@ -30,6 +30,11 @@ struct RigOptions {
   float alpha_low = 0;
   int32_t window = 8;
   int32_t first_query = 0;
+  int32_t sinks = 0;
+  int32_t limit = 0;
+  float keep_share = 0;  // of every layer; 0: none
+  KeyForm key_form;      // of high and low; balanced by `balance`
+  std::vector<float> balance;
   int threads = 2;
 };
 
@@ -55,8 +60,10 @@ class PageRig {
   // Grows for the runs, then imports them.
   void GrowAndImport(int32_t sequence, int32_t layer, const std::string& batch, const std::vector<ImportRun>& runs);
   void Plan();
-  // Every layer of every sequence gets the vectors of `token(sequence, layer, head, is_value)`.
-  void Append(const std::function<std::vector<float>(int32_t, int32_t, int32_t, bool)>& token);
+  // Every layer of every sequence gets the vectors of `token(sequence, layer, head, is_value)` and, as its key before
+  // rope, that of `pre_rope_key(sequence, layer, head)`.
+  void Append(const std::function<std::vector<float>(int32_t, int32_t, int32_t, bool)>& token,
+              const std::function<std::vector<float>(int32_t, int32_t, int32_t)>& pre_rope_key = nullptr);
   void Append(float value);
   void Advance();
   void Release(int32_t sequence);
