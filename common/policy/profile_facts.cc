@@ -14,7 +14,9 @@ absl::StatusOr<ProfileFacts> FactsOf(const Profile& profile, const Geometry& geo
   facts.exact = recipe.exact();
   facts.takes_prefix = recipe.propagation.layer < 0;
   const double full_bytes = 4.0 * geometry.head_dim;  // of one head's K and V at 2 bytes per element
-  facts.wire_ratio = full_bytes / static_cast<double>(TokenBytes(recipe.high, geometry.head_dim));
+  // Of a split row the high tier holds keys only and the low tier values.
+  const int64_t halves = recipe.split() ? TokenBytes(recipe.low, geometry.head_dim) : 0;
+  facts.wire_ratio = full_bytes / static_cast<double>(TokenBytes(recipe.high, geometry.head_dim) + halves);
   facts.resident_ratio = facts.wire_ratio;
   facts.encode_bytes_per_s = kPriorEncodeBytesPerS;
   const ProfileCost* cost = table == nullptr ? nullptr : table->Find(profile.name);

@@ -33,13 +33,25 @@ int64_t AlignStaging(int64_t offset) {
   return (offset + kStagingAlignment - 1) / kStagingAlignment * kStagingAlignment;
 }
 
-PageArena ArenaFor(const Weights& weights, int64_t budget_bytes) {
-  const FormatId full = weights.run_type() == RunType::kF32 ? FormatId::kFullF32 : FormatId::kFullBf16;
-  const FormatId formats[] = {full, FormatId::kK8V4, FormatId::kK4V2};
+std::vector<FormatId> FormatsInUse(const DecodeOptions& options, RunType run_type) {
+  if (!options.formats.empty()) return options.formats;
+  const bool wide = run_type == RunType::kF32;
+  return {wide ? FormatId::kFullF32 : FormatId::kFullBf16,
+          wide ? FormatId::kTrackedF32 : FormatId::kTrackedBf16,
+          wide ? FormatId::kIndexedF32 : FormatId::kIndexedBf16,
+          FormatId::kK8V4,
+          FormatId::kK4V2,
+          FormatId::kK4V4,
+          FormatId::kTrackedK4V4};
+}
+
+PageArena ArenaFor(const Weights& weights, const DecodeOptions& options) {
+  const std::vector<FormatId> formats = FormatsInUse(options, weights.run_type());
   PageArena arena;
   arena.geometry = weights.config().geometry();
-  arena.page_bytes = ChoosePageBytes(arena.geometry.head_dim, formats, 3, kTypicalRowTokens);
-  arena.page_count = static_cast<int32_t>(std::min<int64_t>(budget_bytes / arena.page_bytes, INT32_MAX));
+  arena.page_bytes =
+      ChoosePageBytes(arena.geometry.head_dim, formats.data(), static_cast<int32_t>(formats.size()), kTypicalRowTokens);
+  arena.page_count = static_cast<int32_t>(std::min<int64_t>(options.kv_budget_bytes / arena.page_bytes, INT32_MAX));
   for (int f = 1; f < kFormatCount; ++f) {
     arena.layouts[f] = FitLayout(static_cast<FormatId>(f), arena.geometry.head_dim, arena.page_bytes);
   }
@@ -55,7 +67,7 @@ class DecodeBatchOnPages final : public DecodeBatch {
         options_(options),
         memory_(std::move(memory)),
         transformer_(std::move(transformer)),
-        arena_(ArenaFor(weights, options.kv_budget_bytes)) {
+        arena_(ArenaFor(weights, options)) {
     const auto places = static_cast<size_t>(options.max_sequences);
     running_.reserve(places);
     host_rows_.resize(places);
@@ -175,6 +187,7 @@ class DecodeBatchOnPages final : public DecodeBatch {
       DecodeSequence& sequence = *running_[static_cast<size_t>(row)];
       sequence.Advance();
       sequence.CountMoved(record.moved + 2 * row);
+      sequence.CountRead(record.read[row]);
       step_tokens_.push_back(sequence.Accept(record.tokens[row]));
     }
     const auto ended = std::remove_if(running_.begin(), running_.end(),
@@ -200,6 +213,7 @@ class DecodeBatchOnPages final : public DecodeBatch {
     use.pages = counts[kTierCount + kHigh] + counts[kTierCount + kLow] + counts[kTierCount + kFixed] +
                 counts[kTierCount + kTail];
     use.resident_bytes = use.pages * arena_.page_bytes;
+    use.bytes_read = sequence->bytes_read();
     return use;
   }
 
@@ -543,6 +557,7 @@ class DecodeBatchOnPages final : public DecodeBatch {
     attention.out_stride = transformer_->attention_stride();
     attention.scratch = attention_scratch_.As<float>();
     attention.scratch_tokens = scratch_tokens_;
+    attention.bytes_read = memory_.record().read;
     DecodeAttention(stream_, attention);
   }
 
@@ -608,7 +623,7 @@ class DecodeBatchOnPages final : public DecodeBatch {
 
 absl::StatusOr<std::unique_ptr<DecodeBatch>> DecodeBatch::Create(const Weights& weights, Stream& stream,
                                                                  const DecodeOptions& options) {
-  const PageArena arena = ArenaFor(weights, options.kv_budget_bytes);
+  const PageArena arena = ArenaFor(weights, options);
   if (options.max_sequences < 1 || arena.page_count < 1) {
     return absl::InvalidArgumentError(absl::StrCat(options.max_sequences, " sequences and ", options.kv_budget_bytes,
                                                    " bytes for KV; at least 1 and one page of ", arena.page_bytes));

@@ -24,6 +24,9 @@ struct DecodeOptions {
   int64_t kv_budget_bytes = int64_t{256} << 20;  // pages; taken at once
   int32_t max_sequences = 64;                    // reserved or running at once
   Digest model;                                  // the fingerprint that frames must carry; zero accepts any
+  // Those of the profiles that will be served: the page size is chosen for them, so that few formats waste little.
+  // Empty: full precision and the token-wise formats. Others are served too where a page holds them.
+  std::vector<FormatId> formats;
 };
 
 struct SequenceOptions {
@@ -49,9 +52,11 @@ struct StepToken {
 };
 
 struct SequenceUse {
-  TokenCounts tokens;  // a prefix in a format of its own counts as high
+  // A prefix in a format of its own counts as high. Of split rows a token is low once its value is frozen.
+  TokenCounts tokens;
   int64_t pages = 0;
   int64_t resident_bytes = 0;  // pages x page size
+  int64_t bytes_read = 0;      // of K, V, scales and read statistics, by all steps so far
 };
 
 // The row tables of one sequence in host memory.

@@ -64,6 +64,8 @@ class DecodeSequence {
   StepToken Accept(int32_t token);
   void Advance() { ++length_; }
   void CountMoved(const int64_t* moved);
+  void CountRead(int64_t bytes) { bytes_read_ += bytes; }
+  int64_t bytes_read() const { return bytes_read_; }
   // Pruned, demoted and dropped; the others are on the device.
   TokenCounts counts() const { return counts_; }
 
@@ -90,6 +92,7 @@ class DecodeSequence {
   int32_t generated_ = 0;
   int32_t last_token_ = 0;
   int32_t length_ = 0;
+  int64_t bytes_read_ = 0;
   TokenCounts counts_;
 };
 

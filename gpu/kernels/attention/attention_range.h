@@ -17,6 +17,8 @@ struct AttentionRange {
   const int32_t* page_ids = nullptr;  // [capacity], of this head
   int64_t begin = 0;
   int64_t end = 0;
+  // Of the high tier, ascending: the range counts over the tokens of these blocks instead; null: over all tokens.
+  const int32_t* blocks = nullptr;
   const float* q = nullptr;        // [group, head_dim]
   const float* balance = nullptr;  // [head_dim], of balanced keys
   const float* angles = nullptr;   // [positions, head_dim], of keys before rope

@@ -26,12 +26,15 @@ struct DecodeAttentionArgs {
   int64_t out_stride = 0;
   float* scratch = nullptr;    // DecodeAttentionScratchBytes
   int64_t scratch_tokens = 0;  // >= the most tokens any head holds
+  // [sequences] or null: bytes of keys, values, their scales and read statistics that the step reads, added to.
+  int64_t* bytes_read = nullptr;
 };
 int64_t DecodeAttentionScratchBytes(const Device& device, const Geometry& geometry, int64_t scratch_tokens);
 // One query token per sequence attends to every token its rows hold, straight from the compressed pages: one pass per
 // kv head, shared by the query heads of its group; a head without tokens gives zeros. Rows whose online policy looks at
 // scores get the step's attention, over the group its maximum or mean, added to the score of every tracked token
-// (common/compress/arith/score_policy.h).
+// (common/compress/arith/score_policy.h). Rows with a read policy have only the blocks read that it chooses
+// (block_choice.h): the softmax is over those.
 //
 // A tier's key form says what the query needs: it is balanced and rotated once per head and tier. Keys before rope are
 // rotated one by one as they are decoded, to their position or, under kSinksAndRecent, their place in what is held

@@ -34,6 +34,11 @@ class TileCursor {
  public:
   TileCursor(const AttentionRange& range, bool keys) : range_(range), left_(range.end - range.begin) {
     order_ = !range.rows->split() ? kOrder : keys ? kSplitKeys : kSplitValues;
+    if (range.blocks != nullptr) {
+      order_ = kBlocks;
+      token_ = static_cast<int32_t>(range.begin);
+      return;
+    }
     int64_t skip = range.begin;
     for (int i = 0; i < kTierCount; ++i) {
       tier_ = i;
@@ -56,6 +61,7 @@ class TileCursor {
     int32_t slot = token_;
     int32_t end = range_.head->tokens[tier];
     if (tier == kTail) TurnWindow(slot, end);
+    if (range_.blocks != nullptr) FindBlock(slot, end);
     tile.tier = tier;
     tile.format = range_.rows->formats[tier];
     tile.layout = &range_.arena->layouts[static_cast<int>(tile.format)];
@@ -73,6 +79,7 @@ class TileCursor {
 
  private:
   static constexpr int32_t kOrder[kTierCount] = {kFixed, kTail, kHigh, kLow};
+  static constexpr int32_t kBlocks[kTierCount] = {kHigh, kLow, kFixed, kTail};
   // By position: what is frozen, then the window. The tiers of the other half come last and are never reached.
   static constexpr int32_t kSplitKeys[kTierCount] = {kHigh, kFixed, kLow, kTail};
   static constexpr int32_t kSplitValues[kTierCount] = {kLow, kTail, kHigh, kFixed};
@@ -87,6 +94,13 @@ class TileCursor {
       slot -= window;
       end = oldest;
     }
+  }
+
+  // All chosen blocks but the last are whole.
+  void FindBlock(int32_t& slot, int32_t& end) const {
+    const int32_t first = range_.blocks[slot / kStatisticsBlock] * kStatisticsBlock;
+    slot = first + slot % kStatisticsBlock;
+    end = std::min(end, first + kStatisticsBlock);
   }
 
   const AttentionRange& range_;

@@ -75,8 +75,9 @@ void RotateTile(const AttentionRange& range, const Tile& tile, int64_t token, in
   const Format format = FormatOf(tile.format);
   const int32_t planar_stride = RowStride(rotation.order);
   const uint8_t* keys = tile.page + tile.layout->keys + tile.first * VectorBytes(format.k, head_dim);
-  DecodeTile(format.k, keys, nullptr, head_dim, tile.count, planar_stride, rotation.order, rotation.planar);
-  if (rotation.order.affine) DecodeMeta(tile.page + tile.layout->key_meta + tile.first * 4, tile.count, work);
+  const uint8_t* meta = tile.page + tile.layout->key_meta + tile.first * MetaBytes(format.k, head_dim);
+  DecodeTile(format.k, keys, meta, head_dim, tile.count, planar_stride, rotation.order, rotation.planar);
+  if (rotation.order.affine) DecodeMeta(meta, tile.count, work);
   const auto* positions = reinterpret_cast<const int32_t*>(tile.page + tile.layout->positions) + tile.first;
   for (int32_t t = 0; t < tile.count; ++t) {
     const int32_t own = format.tracked ? positions[t] : static_cast<int32_t>(token) + t;

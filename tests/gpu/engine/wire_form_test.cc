@@ -77,6 +77,8 @@ TEST(WireFormTest, CodedFramesAnswerLikePlainOnesInFewerBytes) {
   DecodeRig rig(CreateTestDevice(2), kTiny, int64_t{24} << 20, 8, RunType::kBf16);
   ExpectCodedIsTheSame(rig, "full-lossless", 0.7);
   ExpectCodedIsTheSame(rig, "k8v4", 0.98);
+  ExpectCodedIsTheSame(rig, "k12v6-coded", 0.9);
+  ExpectCodedIsTheSame(rig, "kvzip", 0.98);
   ExpectCodedIsTheSame(rig, "k4v2", 0.92);
   ExpectCodedIsTheSame(rig, "diffkv", 0.96);
 }

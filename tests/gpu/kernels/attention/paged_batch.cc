@@ -7,7 +7,9 @@
 
 #include "common/base/check.h"
 #include "common/base/half.h"
+#include "gpu/kernels/attention/block_choice.h"
 #include "gpu/kernels/attention/decode_attention.h"
+#include "gpu/kernels/pages/key_statistics.h"
 
 namespace decant {
 namespace {
@@ -57,6 +59,7 @@ PagedBatch::PagedBatch(Device& device, const Geometry& geometry, int64_t page_by
     SequenceRows rows;
     rows.policy = sequence.policy;
     rows.window = sequence.window;
+    rows.read = sequence.read;
     rows.sinks = sequence.sinks;
     for (int tier = 0; tier < kTierCount; ++tier) rows.key_forms[tier] = sequence.key_forms[static_cast<size_t>(tier)];
     for (int tier = 0; tier < kTierCount; ++tier) rows.formats[tier] = sequence.formats[static_cast<size_t>(tier)];
@@ -168,6 +171,10 @@ void PagedBatch::FillPage(uint8_t* page, FormatId id) {
   };
   fill(format.k, page + layout.keys, page + layout.key_meta);
   fill(format.v, page + layout.values, page + layout.value_meta);
+  // The last block may be ragged; of what stands behind its last token nothing may depend, so it counts here.
+  if (format.statistics) {
+    WriteKeyStatistics(page + layout.keys, layout.tokens, head_dim, format.k, page + layout.statistics);
+  }
   if (!format.tracked) return;
   for (int32_t t = 0; t < layout.tokens; ++t) {
     const float score = std::abs(normal(random_));
@@ -187,6 +194,73 @@ float* PagedBatch::Score(int32_t sequence, int32_t kv_head, int32_t tier, int32_
   const PageLayout& layout = arena_.layouts[static_cast<int>(rows.formats[tier])];
   uint8_t* page = PageOf(pages_, rows, kv_head, tier, token / layout.tokens);
   return reinterpret_cast<float*>(page + layout.scores) + token % layout.tokens;
+}
+
+PagedBatch::BlockTruth PagedBatch::Block(int32_t sequence, int32_t kv_head, int32_t block) {
+  const SequenceRows& rows = rows_[static_cast<size_t>(sequence)];
+  const Geometry& geometry = arena_.geometry;
+  const int32_t head_dim = geometry.head_dim;
+  const PageLayout& layout = arena_.layouts[static_cast<int>(rows.formats[kHigh])];
+  const uint8_t* page = PageOf(pages_, rows, kv_head, kHigh, block * 16 / layout.tokens);
+  const int32_t first = block * 16 % layout.tokens;
+  const uint8_t* entry = page + layout.statistics + first / 16 * 4 * head_dim;
+  const int64_t stride = int64_t{geometry.q_heads} * head_dim + kPadding;
+  BlockTruth truth{-INFINITY, -INFINITY};
+  for (int32_t g = 0; g < geometry.group(); ++g) {
+    const float* q = q_.data() + sequence * stride + (kv_head * geometry.group() + g) * head_dim;
+    double bound = 0;
+    for (int32_t i = 0; i < head_dim; ++i) {
+      const double low = ToFloat(Load<Bf16>(entry + 2 * i));
+      const double high = ToFloat(Load<Bf16>(entry + 2 * (head_dim + i)));
+      bound += std::max(q[i] * low, q[i] * high);
+    }
+    truth.bound = std::max(truth.bound, bound);
+    for (int32_t t = 0; t < std::min(16, rows.heads[kv_head].tokens[kHigh] - block * 16); ++t) {
+      double product = 0;
+      for (int32_t i = 0; i < head_dim; ++i) {
+        product += q[i] * Decode(FormatOf(rows.formats[kHigh]).k, page + layout.keys, page + layout.key_meta, head_dim,
+                                 first + t, i);
+      }
+      truth.largest = std::max(truth.largest, product);
+    }
+  }
+  return truth;
+}
+
+std::vector<int32_t> PagedBatch::BlocksRead(int32_t sequence, int32_t kv_head) {
+  const SequenceRows& rows = rows_[static_cast<size_t>(sequence)];
+  const int32_t blocks = (rows.heads[kv_head].tokens[kHigh] + 15) / 16;
+  std::vector<int32_t> all(static_cast<size_t>(blocks));
+  std::iota(all.begin(), all.end(), 0);
+  const int32_t read = std::max(1, rows.read.tokens / 16);
+  if (rows.read.tokens == 0 || rows.read.dense_layers > 0 || read >= blocks) return all;
+  std::vector<double> bounds;
+  for (int32_t block = 0; block < blocks; ++block) bounds.push_back(Block(sequence, kv_head, block).bound);
+  bounds.back() = INFINITY;
+  std::stable_sort(all.begin(), all.end(), [&](int32_t a, int32_t b) {
+    return bounds[static_cast<size_t>(a)] > bounds[static_cast<size_t>(b)];
+  });
+  all.resize(static_cast<size_t>(read));
+  std::sort(all.begin(), all.end());
+  return all;
+}
+
+std::vector<float> PagedBatch::Bounds(int32_t sequence, int32_t kv_head) {
+  const Geometry& geometry = arena_.geometry;
+  const SequenceRows& rows = rows_[static_cast<size_t>(sequence)];
+  PageArena arena = arena_;
+  arena.pages = pages_.data();
+  AttentionRange range;
+  range.arena = &arena;
+  range.rows = &rows;
+  range.head = rows.heads + kv_head;
+  range.page_ids = rows.page_ids + int64_t{kv_head} * rows.capacity;
+  range.q = q_.data() + sequence * (int64_t{geometry.q_heads} * geometry.head_dim + kPadding) +
+            int64_t{kv_head} * geometry.group() * geometry.head_dim;
+  range.group = geometry.group();
+  std::vector<float> bounds(static_cast<size_t>(BlocksOf(range.head->tokens[kHigh])));
+  BlockBounds(range, 0, static_cast<int32_t>(bounds.size()), bounds.data());
+  return bounds;
 }
 
 std::vector<float> PagedBatch::Attend() {
@@ -212,7 +286,12 @@ std::vector<float> PagedBatch::Attend() {
   args.out_stride = stride;
   args.scratch = scratch.As<float>();
   args.scratch_tokens = longest_;
+  const Buffer read = device_.Allocate(8 * sequences + 1).value();
+  stream_->Fill(read.As<void>(), 0, 8 * sequences);
+  args.bytes_read = read.As<int64_t>();
   DecodeAttention(*stream_, args);
+  bytes_read_.resize(static_cast<size_t>(sequences));
+  stream_->Copy(bytes_read_.data(), read.As<void>(), 8 * sequences);
   std::vector<float> padded(static_cast<size_t>(sequences * stride));
   stream_->Copy(padded.data(), out.As<void>(), sequences * stride * 4);
   stream_->Copy(pages_.data(), device_pages_.As<void>(), static_cast<int64_t>(pages_.size()));
@@ -304,8 +383,13 @@ std::vector<float> PagedBatch::Reference() {
                             half_at(value_tier, value_tier == kLow ? n : n % rows.window), key_tier});
         }
       } else {
+        const std::vector<int32_t> blocks = BlocksRead(static_cast<int32_t>(s), kv_head);
         for (const int32_t tier : {kFixed, kHigh, kLow}) {
-          for (int32_t t = 0; t < head.tokens[tier]; ++t) tokens.push_back({half_at(tier, t), half_at(tier, t), tier});
+          for (int32_t t = 0; t < head.tokens[tier]; ++t) {
+            const bool left_out = tier == kHigh && rows.read.tokens > 0 &&
+                                  std::find(blocks.begin(), blocks.end(), t / 16) == blocks.end();
+            if (!left_out) tokens.push_back({half_at(tier, t), half_at(tier, t), tier});
+          }
         }
       }
       for (int32_t g = 0; g < geometry.group(); ++g) {
