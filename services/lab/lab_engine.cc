@@ -42,6 +42,7 @@ class LabEngineOnBatch final : public LabEngine {
     options.kv_budget_bytes = kPageBytes;
     options.max_sequences = kMostSequences;
     options.model = model_.folder.fingerprint;
+    options.formats = FormatsOf(points_);
     DECANT_ASSIGN_OR_RETURN(batch_, DecodeBatch::Create(*model_.weights, *stream_, options));
     return absl::OkStatus();
   }

@@ -20,6 +20,18 @@ std::string PointKey(const LabPoint& point) {
                       point.recipe.digest.Hex().substr(0, 12));
 }
 
+std::vector<FormatId> FormatsOf(const std::vector<LabPoint>& points) {
+  std::vector<FormatId> formats;
+  for (const LabPoint& point : points) {
+    const Recipe& recipe = point.recipe;
+    for (const FormatId format : {recipe.high, recipe.low, recipe.window_keys, recipe.window_values}) {
+      if (format == FormatId::kNone || std::find(formats.begin(), formats.end(), format) != formats.end()) continue;
+      formats.push_back(format);
+    }
+  }
+  return formats;
+}
+
 absl::StatusOr<std::vector<double>> ParseBudgets(absl::string_view list) {
   std::vector<double> budgets;
   if (list.empty()) return budgets;

@@ -20,6 +20,9 @@ struct LabPoint {
 // "snapkv 0.2 0123456789ab": what the journal knows it by.
 std::string PointKey(const LabPoint& point);
 
+// Every format that a page may hold for one of the points: the page size is chosen for them.
+std::vector<FormatId> FormatsOf(const std::vector<LabPoint>& points);
+
 // "0.1,0.25": every one in (0, 1), ascending, none twice. INVALID_ARGUMENT with the word that is wrong.
 absl::StatusOr<std::vector<double>> ParseBudgets(absl::string_view list);
 

@@ -80,6 +80,7 @@ absl::Status MeasureSpeed(const LoadedModel& model, const std::vector<LabPoint>&
   DecodeOptions options;
   options.max_sequences = kCopies;
   options.model = model.folder.fingerprint;
+  options.formats = FormatsOf(points);
   // Room for every copy at f32, and half as much again for tail pages.
   options.kv_budget_bytes =
       kCopies * 3 * (static_cast<int64_t>(full_bytes) + kSteps * geometry.full_bytes_per_token()) + (int64_t{16} << 20);
