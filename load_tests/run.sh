@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Every load test, or those named: each figure is one line `name value unit (baseline value, ratio)`.
 #
-#   bash load_tests/run.sh [NAME ...] [--quick] [--json FILE]      NAME: link coder attention engine budget router
+#   bash load_tests/run.sh [NAME ...] [--quick] [--json FILE]      NAME: link coder attention engine modes budget router
 #
 # `engine` compares with PyTorch when DECANT_TORCH_PYTHON names a Python that has torch and transformers.
 set -euo pipefail
@@ -11,11 +11,12 @@ declare -A binary=(
   [link]=load_tests/link/link_bench
   [attention]=load_tests/kernels/attention_bench
   [engine]=load_tests/engine/engine_bench
+  [modes]=load_tests/engine/prefill_modes_bench
   [budget]=load_tests/engine/budget_bench
   [coder]=load_tests/codec/coder_bench
   [router]=load_tests/traffic/router_bench
 )
-order=(link coder attention engine budget router)
+order=(link coder attention engine modes budget router)
 
 names=()
 quick=()

@@ -106,8 +106,12 @@ absl::StatusOr<Profile> Catalogue::FindFor(absl::string_view name, const Digest&
   if (calibration == calibrations_.end() || profile.allocate == "all_high") return profile;
   const auto alphas = calibration->second.profiles.find(profile.name);
   if (alphas == calibration->second.profiles.end()) return profile;
-  profile.alpha_high = alphas->second.high;
-  profile.alpha_low = alphas->second.low;
+  if (profile.allocate == "layer_shares") {
+    profile.layer_shares = alphas->second.layer_shares;
+  } else {
+    profile.alpha_high = alphas->second.high;
+    profile.alpha_low = alphas->second.low;
+  }
   profile.digest = ProfileDigest(profile);
   return profile;
 }

@@ -128,8 +128,9 @@ absl::Status CheckKeyForm(const Stages& s, const Recipe& recipe) {
       return s.Conflict(*other, "works on keys after rope, not with", s.rope, "set rope to post");
     }
   }
-  if (s.basis.set && s.rope.caps.rope != RopeNeed::kPre) {
-    return s.Conflict(s.basis, "shares a basis of keys before rope, not with", s.rope, "set rope to pre");
+  // The basis itself is of keys before rope; what it expands into are pages of rotated ones.
+  if (s.basis.set && s.rope.caps.rope == RopeNeed::kPre) {
+    return s.Conflict(s.basis, "is expanded into rotated keys, not with", s.rope, "set rope to post");
   }
   if ((s.rope.caps.needs & kPositions) == 0) return absl::OkStatus();
   for (const Stage* dropper : {&s.allocate, &s.online, &s.propagation}) {

@@ -256,9 +256,16 @@ absl::StatusOr<Calibration> ParseCalibration(absl::string_view json) {
     }
     if (field != "profiles" || !value.is_object()) return FieldError(field, value, "absent, or 'profiles' an object");
     for (const auto& [name, alphas] : value.items()) {
+      if (alphas.is_object() && alphas.size() == 1 && alphas.contains("layer_shares")) {
+        const absl::Status read = ReadNumbers(alphas["layer_shares"], absl::StrCat(name, ".layer_shares"),
+                                              calibration.profiles[name].layer_shares);
+        if (!read.ok()) return read;
+        continue;
+      }
       if (!alphas.is_object() || alphas.size() != 2 || !alphas.contains("alpha_high") ||
           !alphas.contains("alpha_low")) {
-        return FieldError(absl::StrCat("profiles.", name), alphas, "an object of alpha_high and alpha_low");
+        return FieldError(absl::StrCat("profiles.", name), alphas,
+                          "an object of alpha_high and alpha_low, or of layer_shares");
       }
       Calibration::Alphas& read = calibration.profiles[name];
       DECANT_RETURN_IF_ERROR(ReadNumber(alphas["alpha_high"], absl::StrCat(name, ".alpha_high"), read.high));

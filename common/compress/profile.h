@@ -84,6 +84,7 @@ struct Calibration {
   struct Alphas {
     double high = 0;
     double low = 0;
+    std::vector<double> layer_shares;  // in place of the alphas, of allocate layer_shares
   };
   std::string model;  // its name, for people
   Digest fingerprint;

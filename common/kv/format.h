@@ -155,6 +155,12 @@ DECANT_HOST_DEVICE constexpr bool IsFull(Element element) {
   return element == Element::kF32 || element == Element::kBf16;
 }
 
+// Holds only K or only V.
+DECANT_HOST_DEVICE constexpr bool IsHalf(FormatId id) {
+  const Format format = FormatOf(id);
+  return (format.k == Element::kNone) != (format.v == Element::kNone);
+}
+
 // A page holds a multiple of this many tokens of the format, so that groups and blocks never cross pages.
 DECANT_HOST_DEVICE constexpr int32_t TokenMultiple(FormatId id) {
   const Format format = FormatOf(id);

@@ -12,20 +12,24 @@ absl::StatusOr<ProfileFacts> FactsOf(const Profile& profile, const Geometry& geo
   facts.name = profile.name;
   facts.digest = recipe.digest;
   facts.exact = recipe.exact();
+  facts.takes_prefix = recipe.propagation.layer < 0;
   const double full_bytes = 4.0 * geometry.head_dim;  // of one head's K and V at 2 bytes per element
-  facts.wire_ratio = full_bytes / static_cast<double>(TokenBytes(recipe.high, geometry.head_dim));
+  // Of a split row the high tier holds keys only and the low tier values.
+  const int64_t halves = recipe.split() ? TokenBytes(recipe.low, geometry.head_dim) : 0;
+  facts.wire_ratio = full_bytes / static_cast<double>(TokenBytes(recipe.high, geometry.head_dim) + halves);
   facts.resident_ratio = facts.wire_ratio;
   facts.encode_bytes_per_s = kPriorEncodeBytesPerS;
   const ProfileCost* cost = table == nullptr ? nullptr : table->Find(profile.name);
   if (facts.exact) facts.quality = 1;
   if (cost == nullptr) return facts;
   facts.encode_bytes_per_s = cost->encode_bytes_per_s;
+  if (facts.exact && recipe.code == WireCode::kRaw) return facts;
+  facts.wire_ratio = cost->wire_ratio;
+  if (table->fingerprint != model) facts.measured_on = table->model;
   if (facts.exact) return facts;
   facts.quality = cost->quality;
-  facts.wire_ratio = cost->wire_ratio;
   facts.resident_ratio = cost->resident_ratio;
   facts.tpot_ratio = cost->tpot_ratio;
-  if (table->fingerprint != model) facts.measured_on = table->model;
   return facts;
 }
 

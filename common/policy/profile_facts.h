@@ -25,6 +25,7 @@ struct ProfileFacts {
   std::string name;
   Digest digest;                  // of the profile, calibrated
   bool exact = false;             // holds the run type
+  bool takes_prefix = true;       // not where prefill leaves tokens behind: it has to compute them all
   std::optional<double> quality;  // none: not measured on this model nor on a generic one
   std::string measured_on;        // the model of the table, when it is another than the request's
   double wire_ratio = 1;
@@ -35,8 +36,9 @@ struct ProfileFacts {
 };
 
 // From the measured table where it knows the profile. Without it the ratios follow from the format of the profile's
-// high tier, which is what a profile with thresholds reaches at least. Those of `full` always follow from the run type,
-// and its quality is 1 by definition. `table` may be null.
+// high tier, which is what a profile with thresholds reaches at least. Those of `full` always follow from the run type;
+// the quality of profiles that lose nothing is 1 by definition, and of a coded one only what the wire saves is
+// measured. `table` may be null.
 absl::StatusOr<ProfileFacts> FactsOf(const Profile& profile, const Geometry& geometry, RunType run_type,
                                      const Digest& model, const ProfileTable* table);
 

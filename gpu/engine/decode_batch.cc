@@ -4,17 +4,21 @@
 #include <cmath>
 #include <cstring>
 #include <map>
+#include <numeric>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "common/base/check.h"
 #include "common/base/status_macros.h"
+#include "common/compress/arith/key_shape.h"
 #include "gpu/engine/decode_sequence.h"
 #include "gpu/engine/step_memory.h"
 #include "gpu/engine/transformer.h"
+#include "gpu/engine/wire_form.h"
 #include "gpu/kernels/attention/decode_attention.h"
 #include "gpu/kernels/codec/append_token.h"
 #include "gpu/kernels/codec/settle_rows.h"
+#include "gpu/kernels/nn/convert_rows.h"
 #include "gpu/kernels/nn/sample.h"
 #include "gpu/kernels/pages/page_ops.h"
 
@@ -29,13 +33,25 @@ int64_t AlignStaging(int64_t offset) {
   return (offset + kStagingAlignment - 1) / kStagingAlignment * kStagingAlignment;
 }
 
-PageArena ArenaFor(const Weights& weights, int64_t budget_bytes) {
-  const FormatId full = weights.run_type() == RunType::kF32 ? FormatId::kFullF32 : FormatId::kFullBf16;
-  const FormatId formats[] = {full, FormatId::kK8V4, FormatId::kK4V2};
+std::vector<FormatId> FormatsInUse(const DecodeOptions& options, RunType run_type) {
+  if (!options.formats.empty()) return options.formats;
+  const bool wide = run_type == RunType::kF32;
+  return {wide ? FormatId::kFullF32 : FormatId::kFullBf16,
+          wide ? FormatId::kTrackedF32 : FormatId::kTrackedBf16,
+          wide ? FormatId::kIndexedF32 : FormatId::kIndexedBf16,
+          FormatId::kK8V4,
+          FormatId::kK4V2,
+          FormatId::kK4V4,
+          FormatId::kTrackedK4V4};
+}
+
+PageArena ArenaFor(const Weights& weights, const DecodeOptions& options) {
+  const std::vector<FormatId> formats = FormatsInUse(options, weights.run_type());
   PageArena arena;
   arena.geometry = weights.config().geometry();
-  arena.page_bytes = ChoosePageBytes(arena.geometry.head_dim, formats, 3, kTypicalRowTokens);
-  arena.page_count = static_cast<int32_t>(std::min<int64_t>(budget_bytes / arena.page_bytes, INT32_MAX));
+  arena.page_bytes =
+      ChoosePageBytes(arena.geometry.head_dim, formats.data(), static_cast<int32_t>(formats.size()), kTypicalRowTokens);
+  arena.page_count = static_cast<int32_t>(std::min<int64_t>(options.kv_budget_bytes / arena.page_bytes, INT32_MAX));
   for (int f = 1; f < kFormatCount; ++f) {
     arena.layouts[f] = FitLayout(static_cast<FormatId>(f), arena.geometry.head_dim, arena.page_bytes);
   }
@@ -51,7 +67,7 @@ class DecodeBatchOnPages final : public DecodeBatch {
         options_(options),
         memory_(std::move(memory)),
         transformer_(std::move(transformer)),
-        arena_(ArenaFor(weights, options.kv_budget_bytes)) {
+        arena_(ArenaFor(weights, options)) {
     const auto places = static_cast<size_t>(options.max_sequences);
     running_.reserve(places);
     host_rows_.resize(places);
@@ -101,13 +117,14 @@ class DecodeBatchOnPages final : public DecodeBatch {
                                                        " are promised to nobody; try again when sequences have ended"));
     }
     DECANT_RETURN_IF_ERROR(GrowAttentionScratch(options.prompt_tokens + options.max_tokens));
+    if (options.recipe.key_form.rope == 0) {
+      DECANT_RETURN_IF_ERROR(GrowAngles(options.prompt_tokens + options.max_tokens));
+    }
     ImportPlan::Expectation expectation;
     expectation.geometry = arena_.geometry;
     expectation.k_norm = config_.qk_norm;
     expectation.model_fingerprint = options_.model.Prefix64();
-    expectation.prompt_tokens = options.prompt_tokens;
-    DecodeSequence::Formats(options, expectation.formats);
-    expectation.needs_scores = options.recipe.online != OnlinePolicy::kNone;
+    DecodeSequence::Expect(options, expectation);
     const SequenceId id = next_id_;
     DECANT_ASSIGN_OR_RETURN(sequences_[id], CreateSequence(id, options, expectation));
     ++next_id_;
@@ -119,9 +136,11 @@ class DecodeBatchOnPages final : public DecodeBatch {
     if (sequence->joined()) {
       return absl::FailedPreconditionError(absl::StrCat("sequence ", id, " already runs; frames come before Join"));
     }
-    DECANT_ASSIGN_OR_RETURN(const std::vector<LayerImport> layers,
-                            sequence->plan().Take({reinterpret_cast<const char*>(batch.data()), batch.size()}));
-    DECANT_RETURN_IF_ERROR(Copy(*sequence, batch, layers));
+    const absl::string_view landed(reinterpret_cast<const char*>(batch.data()), batch.size());
+    DECANT_ASSIGN_OR_RETURN(const std::optional<std::string> restored, PlainBatch(landed, ContextOf(*sequence)));
+    const absl::string_view plain = restored.has_value() ? absl::string_view(*restored) : landed;
+    DECANT_ASSIGN_OR_RETURN(const std::vector<LayerImport> layers, sequence->plan().Take(plain));
+    DECANT_RETURN_IF_ERROR(Copy(*sequence, {reinterpret_cast<const uint8_t*>(plain.data()), plain.size()}, layers));
     for (const LayerImport& layer : layers) {
       if (sequence->plan().LayerIsComplete(layer.layer)) sequence->ShrinkPromise(layer.layer);
     }
@@ -168,6 +187,7 @@ class DecodeBatchOnPages final : public DecodeBatch {
       DecodeSequence& sequence = *running_[static_cast<size_t>(row)];
       sequence.Advance();
       sequence.CountMoved(record.moved + 2 * row);
+      sequence.CountRead(record.read[row]);
       step_tokens_.push_back(sequence.Accept(record.tokens[row]));
     }
     const auto ended = std::remove_if(running_.begin(), running_.end(),
@@ -187,11 +207,13 @@ class DecodeBatchOnPages final : public DecodeBatch {
     DECANT_RETURN_IF_ERROR(stream_.Synchronize());
     SequenceUse use;
     use.tokens = sequence->counts();
-    use.tokens.high = counts[kHigh] + counts[kFixed];
+    // Of split rows, whose tiers hold halves of tokens, the values tell: a frozen one makes its token low.
+    use.tokens.high = sequence->rows().split() ? counts[kTail] : counts[kHigh] + counts[kFixed];
     use.tokens.low = counts[kLow];
     use.pages = counts[kTierCount + kHigh] + counts[kTierCount + kLow] + counts[kTierCount + kFixed] +
                 counts[kTierCount + kTail];
     use.resident_bytes = use.pages * arena_.page_bytes;
+    use.bytes_read = sequence->bytes_read();
     return use;
   }
 
@@ -247,6 +269,13 @@ class DecodeBatchOnPages final : public DecodeBatch {
     return found->second.get();
   }
 
+  WireContext ContextOf(const DecodeSequence& sequence) const {
+    return {arena_.geometry,
+            sequence.options().prompt_tokens,
+            sequence.options().recipe.high,
+            {config_.inverse_frequencies, config_.rope_magnitude}};
+  }
+
   static absl::Status OutOfPages() {
     return absl::InternalError("the page ring ran empty in spite of the reservations: a promise was too small");
   }
@@ -267,16 +296,75 @@ class DecodeBatchOnPages final : public DecodeBatch {
                                                      " new tokens exceed the model's ", config_.max_positions,
                                                      " positions; shorten the prompt or ask for fewer tokens"));
     }
+    if (static_cast<int64_t>(options.forced.size()) > options.max_tokens - 1) {
+      return absl::InvalidArgumentError(absl::StrCat(options.forced.size(), " forced tokens of ", options.max_tokens,
+                                                     " new ones; the first is not among them, so at most ",
+                                                     options.max_tokens - 1, " fit"));
+    }
+    for (const int32_t token : options.forced) {
+      if (token >= 0 && token < config_.vocabulary) continue;
+      return absl::InvalidArgumentError(
+          absl::StrCat("forced token ", token, " of a vocabulary of ", config_.vocabulary));
+    }
     FormatId formats[kTierCount];
     DecodeSequence::Formats(options, formats);
     if (formats[kHigh] == FormatId::kNone) return absl::InvalidArgumentError("the recipe names no format");
+    DECANT_RETURN_IF_ERROR(CheckHalves(options.recipe, formats));
     for (const FormatId format : formats) {
       if (format != FormatId::kNone && arena_.layouts[static_cast<int>(format)].tokens < 1) {
         return absl::InvalidArgumentError(
             absl::StrCat("no token of format ", static_cast<int>(format), " fits a page of ", page_bytes(), " bytes"));
       }
     }
+    return CheckKeyForm(options.recipe);
+  }
+
+  // Compile refuses such recipes; one made by hand must not reach a kernel.
+  absl::Status CheckKeyForm(const Recipe& recipe) const {
+    const KeyForm& form = recipe.key_form;
+    if (!IsHadamardOrder(HadamardOrder(form), config_.head_dim)) {
+      return absl::InvalidArgumentError(absl::StrCat("Hadamard blocks of ", HadamardOrder(form), " channels with ",
+                                                     config_.head_dim, " a head; the order must divide them"));
+    }
+    if (form != KeyForm{} && (recipe.split() || recipe.read.tokens > 0)) {
+      return absl::InvalidArgumentError(
+          "frozen groups and read statistics are of keys as they are, after rope; the recipe names another form");
+    }
+    for (const FormatId format : {recipe.high, recipe.low}) {
+      const Element element = FormatOf(format).k;
+      if (form.rope == 0 && (IsShaped(form) || IsGrouped(element) || IsChannel(element))) {
+        return absl::InvalidArgumentError(absl::StrCat("keys before rope, balanced or in Hadamard form or in format ",
+                                                       static_cast<int>(format),
+                                                       "; attention rotates only plain vectors with one scale"));
+      }
+    }
     return absl::OkStatus();
+  }
+
+  // Only split rows hold halves of tokens, and only in their order.
+  static absl::Status CheckHalves(const Recipe& recipe, const FormatId (&formats)[kTierCount]) {
+    bool fits = recipe.split() == (recipe.online == OnlinePolicy::kFreeze);
+    for (int32_t tier = 0; tier < kTierCount; ++tier) {
+      const Format format = FormatOf(formats[tier]);
+      const bool holds_keys = tier == kHigh || tier == kFixed;
+      if (!recipe.split()) {
+        fits = fits && !IsHalf(formats[tier]);
+      } else {
+        fits = fits && IsHalf(formats[tier]) && (format.k != Element::kNone) == holds_keys;
+      }
+    }
+    if (fits && recipe.split()) {
+      fits = IsChannel(FormatOf(formats[kHigh]).k) && IsFull(FormatOf(formats[kFixed]).k) &&
+             IsFull(FormatOf(formats[kTail]).v) && recipe.window > 0 && recipe.window % kTokenGroup == 0;
+    }
+    if (fits) return absl::OkStatus();
+    return absl::InvalidArgumentError(
+        absl::StrCat("profile '", recipe.profile, "': formats ", static_cast<int>(formats[kHigh]), ", ",
+                     static_cast<int>(formats[kLow]), ", ", static_cast<int>(formats[kFixed]), ", ",
+                     static_cast<int>(formats[kTail]), " and a window of ", recipe.window,
+                     " make no row; allocate 'window_split' with online 'freeze' takes keys per channel, then values, "
+                     "and a window that is a multiple of ",
+                     kTokenGroup));
   }
 
   absl::Status GrowAttentionScratch(int64_t tokens) {
@@ -289,6 +377,30 @@ class DecodeBatchOnPages final : public DecodeBatch {
     scratch_tokens_ = grown;
     return absl::OkStatus();
   }
+
+  // The rotations of positions 0 to `positions` - 1 and room for keys before rope, for rows that rotate keys as they
+  // read them.
+  absl::Status GrowAngles(int32_t positions) {
+    if (positions <= angle_positions_) return absl::OkStatus();
+    DECANT_RETURN_IF_ERROR(stream_.Synchronize());
+    const int32_t grown = std::min(positions + positions / 2, config_.max_positions + 1);
+    std::vector<int32_t> all(static_cast<size_t>(grown));
+    std::iota(all.begin(), all.end(), 0);
+    const int64_t id_bytes = int64_t{4} * grown;
+    DECANT_ASSIGN_OR_RETURN(const Buffer ids, stream_.device().Allocate(id_bytes));
+    DECANT_ASSIGN_OR_RETURN(Buffer angles, stream_.device().Allocate(id_bytes * config_.head_dim));
+    if (pre_rope_k_.bytes() == 0) {
+      DECANT_ASSIGN_OR_RETURN(pre_rope_k_, stream_.device().Allocate(options_.max_sequences * pre_rope_stride() * 4));
+    }
+    stream_.Copy(ids.As<void>(), all.data(), id_bytes);
+    transformer_->Angles(stream_, ids.As<int32_t>(), grown, angles.As<float>());
+    DECANT_RETURN_IF_ERROR(stream_.Synchronize());
+    angle_table_ = std::move(angles);
+    angle_positions_ = grown;
+    return absl::OkStatus();
+  }
+
+  int64_t pre_rope_stride() const { return int64_t{config_.kv_heads} * config_.head_dim; }
 
   // Lands a verified batch in pages. Staging: the batch, then the runs and growths of each layer.
   absl::Status Copy(const DecodeSequence& sequence, absl::Span<const uint8_t> batch,
@@ -332,6 +444,9 @@ class DecodeBatchOnPages final : public DecodeBatch {
       import.runs = staging_.As<ImportRun>(places[i].first);
       import.run_count = static_cast<int32_t>(layers[i].runs.size());
       ImportFrames(stream_, import);
+      if (layers[i].balance >= 0) {
+        stream_.Copy(sequence.BalanceOf(layers[i].layer), staging_.As<float>(layers[i].balance), pre_rope_stride() * 4);
+      }
     }
     int32_t error = 0;
     stream_.Copy(&error, record.error, sizeof(error));
@@ -382,6 +497,9 @@ class DecodeBatchOnPages final : public DecodeBatch {
     }
     stream_.Copy(memory_.inputs(), host_inputs_.data(), static_cast<int64_t>(host_inputs_.size() * sizeof(int32_t)));
     if (!changed_) return;
+    keeps_pre_rope_ = std::any_of(running_.begin(), running_.end(), [](const DecodeSequence* sequence) {
+      return sequence->options().recipe.key_form.rope == 0;
+    });
     stream_.Copy(memory_.rows(), host_rows_.data(), rows * static_cast<int64_t>(sizeof(SequenceRows)));
     stream_.Copy(memory_.sampling(), host_sampling_.data(), rows * static_cast<int64_t>(sizeof(Sampling)));
     changed_ = false;
@@ -401,6 +519,18 @@ class DecodeBatchOnPages final : public DecodeBatch {
     PlanStep(stream_, plan);
   }
 
+  void KeepPreRopeKeys(int32_t rows) {
+    ConvertRowsArgs keep;
+    keep.in = transformer_->k();
+    keep.in_stride = transformer_->qkv_stride();
+    keep.rows = rows;
+    keep.width = static_cast<int32_t>(pre_rope_stride());
+    keep.out_type = RunType::kF32;
+    keep.out = pre_rope_k_.As<void>();
+    keep.out_row_stride = pre_rope_stride();
+    ConvertRows(stream_, keep);
+  }
+
   void Attend(int32_t layer, int32_t rows) {
     AppendTokenArgs append;
     append.arena = arena_;
@@ -411,6 +541,8 @@ class DecodeBatchOnPages final : public DecodeBatch {
     append.k = transformer_->k();
     append.v = transformer_->v();
     append.kv_stride = transformer_->qkv_stride();
+    append.pre_rope_k = pre_rope_k_.As<float>();
+    append.pre_rope_stride = pre_rope_stride();
     AppendToken(stream_, append);
     DecodeAttentionArgs attention;
     attention.arena = arena_;
@@ -419,11 +551,13 @@ class DecodeBatchOnPages final : public DecodeBatch {
     attention.layer = layer;
     attention.q = transformer_->q();
     attention.q_stride = transformer_->qkv_stride();
+    attention.angles = angle_table_.As<float>();
     attention.scale = 1.0f / std::sqrt(static_cast<float>(config_.head_dim));
     attention.out = transformer_->attention();
     attention.out_stride = transformer_->attention_stride();
     attention.scratch = attention_scratch_.As<float>();
     attention.scratch_tokens = scratch_tokens_;
+    attention.bytes_read = memory_.record().read;
     DecodeAttention(stream_, attention);
   }
 
@@ -434,7 +568,9 @@ class DecodeBatchOnPages final : public DecodeBatch {
     transformer_->Angles(stream_, positions, rows, memory_.angles());
     Plan(rows);
     for (int32_t layer = 0; layer < config_.layers; ++layer) {
-      transformer_->BeginLayer(stream_, layer, memory_.residual(), memory_.angles(), rows);
+      transformer_->Project(stream_, layer, memory_.residual(), rows);
+      if (keeps_pre_rope_) KeepPreRopeKeys(rows);
+      transformer_->Rotate(stream_, memory_.angles(), rows);
       Attend(layer, rows);
       transformer_->EndLayer(stream_, layer, memory_.residual(), rows);
     }
@@ -465,6 +601,10 @@ class DecodeBatchOnPages final : public DecodeBatch {
   Buffer staging_;  // of Import; grows
   Buffer attention_scratch_;
   int64_t scratch_tokens_ = 0;
+  Buffer angle_table_;  // [angle_positions_, head_dim]
+  int32_t angle_positions_ = 0;
+  Buffer pre_rope_k_;  // [max_sequences, kv_heads, head_dim] f32, of one layer of a step
+  bool keeps_pre_rope_ = false;
 
   std::map<SequenceId, std::unique_ptr<DecodeSequence>> sequences_;
   SequenceId next_id_ = 1;
@@ -483,7 +623,7 @@ class DecodeBatchOnPages final : public DecodeBatch {
 
 absl::StatusOr<std::unique_ptr<DecodeBatch>> DecodeBatch::Create(const Weights& weights, Stream& stream,
                                                                  const DecodeOptions& options) {
-  const PageArena arena = ArenaFor(weights, options.kv_budget_bytes);
+  const PageArena arena = ArenaFor(weights, options);
   if (options.max_sequences < 1 || arena.page_count < 1) {
     return absl::InvalidArgumentError(absl::StrCat(options.max_sequences, " sequences and ", options.kv_budget_bytes,
                                                    " bytes for KV; at least 1 and one page of ", arena.page_bytes));

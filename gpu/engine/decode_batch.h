@@ -24,6 +24,9 @@ struct DecodeOptions {
   int64_t kv_budget_bytes = int64_t{256} << 20;  // pages; taken at once
   int32_t max_sequences = 64;                    // reserved or running at once
   Digest model;                                  // the fingerprint that frames must carry; zero accepts any
+  // Those of the profiles that will be served: the page size is chosen for them, so that few formats waste little.
+  // Empty: full precision and the token-wise formats. Others are served too where a page holds them.
+  std::vector<FormatId> formats;
 };
 
 struct SequenceOptions {
@@ -33,6 +36,9 @@ struct SequenceOptions {
   FormatId fixed = FormatId::kNone;  // format of a prefix that arrives in another one, if any
   Sampling sampling;
   std::vector<int32_t> end_tokens;
+  // Teacher forcing: what the sequence is fed after its first token, one a step, in place of what it would draw; then
+  // it draws. Forced tokens never end the answer. At most max_tokens - 1.
+  std::vector<int32_t> forced;
 };
 
 using SequenceId = int64_t;
@@ -46,9 +52,11 @@ struct StepToken {
 };
 
 struct SequenceUse {
-  TokenCounts tokens;  // a prefix in a format of its own counts as high
+  // A prefix in a format of its own counts as high. Of split rows a token is low once its value is frozen.
+  TokenCounts tokens;
   int64_t pages = 0;
   int64_t resident_bytes = 0;  // pages x page size
+  int64_t bytes_read = 0;      // of K, V, scales and read statistics, by all steps so far
 };
 
 // The row tables of one sequence in host memory.
@@ -76,7 +84,8 @@ class DecodeBatch {
   // Promises pages and makes the row tables. RESOURCE_EXHAUSTED when the unreserved pages or places do not suffice
   // (nothing changes), INVALID_ARGUMENT when they never can, or for more tokens than the model has positions.
   virtual absl::StatusOr<SequenceId> Reserve(const SequenceOptions& options) = 0;
-  // Copies a landed batch of frames and overlays of `sequence` into pages; each batch holds whole layers or parts of
+  // Copies a landed batch of frames and overlays of `sequence` into pages, after coded frames were restored and
+  // low-rank ones expanded (wire_form.h says what that costs this thread); each batch holds whole layers or parts of
   // them, chunks in ascending order per layer. DATA_LOSS or FAILED_PRECONDITION for frames that are wrong in any way;
   // the sequence must then be removed. As layers fill, the promise shrinks to true pages and what generation can add.
   virtual absl::Status Import(SequenceId sequence, absl::Span<const uint8_t> batch) = 0;
@@ -93,7 +102,8 @@ class DecodeBatch {
   // Frees pages and tables at once, in any state.
   virtual void Remove(SequenceId sequence) = 0;
 
-  // For tests and the quality lab: f32 logits of the last Step, [running sequences in StepToken order, vocabulary].
+  // For tests and the quality lab: f32 logits of the last Step, [running sequences in StepToken order, vocabulary];
+  // also of steps whose next token was forced.
   virtual absl::Status CopyLogits(absl::Span<float> out) = 0;
   // For tests and inspection: which page holds what.
   virtual absl::StatusOr<RowsCopy> CopyRows(SequenceId sequence) = 0;

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "absl/status/statusor.h"
+#include "common/compress/allocate/token_limits.h"
 #include "common/kv/rows.h"
 #include "gpu/device/device.h"
 #include "gpu/engine/decode_batch.h"
@@ -25,8 +26,14 @@ class DecodeSequence {
 
   // The formats of a sequence by tier; a fixed run in the format of another tier is none.
   static void Formats(const SequenceOptions& options, FormatId (&formats)[kTierCount]);
+  // What is done to the keys of each tier: a prefix in a format of its own holds them plain.
+  static void KeyForms(const SequenceOptions& options, KeyForm (&forms)[kTierCount]);
   // The most pages one head can come to need.
   static int64_t WorstCaseHeadPages(const SequenceOptions& options, const PageArena& arena);
+  // Fills in what the rows of a sequence demand of its frames.
+  static void Expect(const SequenceOptions& options, ImportPlan::Expectation& expectation);
+  // Where a landed layer's factors of balanced keys go, on the device.
+  float* BalanceOf(int32_t layer) const;
 
   SequenceId id() const { return id_; }
   const SequenceOptions& options() const { return options_; }
@@ -52,10 +59,13 @@ class DecodeSequence {
   bool finished() const { return finished_; }
   int32_t last_token() const { return last_token_; }
   int32_t length() const { return length_; }  // tokens whose K and V the rows have seen
-  // Takes the next token of the answer; `length` grows with every step but the first token came from prefill.
+  // Takes the next token of the answer, the forced one while there are any; `length` grows with every step but the
+  // first token came from prefill.
   StepToken Accept(int32_t token);
   void Advance() { ++length_; }
   void CountMoved(const int64_t* moved);
+  void CountRead(int64_t bytes) { bytes_read_ += bytes; }
+  int64_t bytes_read() const { return bytes_read_; }
   // Pruned, demoted and dropped; the others are on the device.
   TokenCounts counts() const { return counts_; }
 
@@ -64,14 +74,17 @@ class DecodeSequence {
                  const ImportPlan::Expectation& expectation);
 
   void LowerPromise(int32_t layer, int64_t pages);
+  // Pages that the layer's heads can come to hold, given what they hold; of the high tokens `movable` may go low.
+  int64_t GrownPages(int32_t layer, const int32_t (&held)[kTierCount], int32_t movable) const;
 
   const SequenceId id_;
   const SequenceOptions options_;
   const Geometry geometry_;
   ImportPlan plan_;
   TierPages pages_;
+  const TokenLimits limits_;
   SequenceRows rows_;
-  Buffer table_;  // SequenceRows, length, heads, page ids
+  Buffer table_;  // SequenceRows, length, limits, shares, balance, heads, page ids
   std::vector<int64_t> layer_promises_;
   int64_t promised_pages_ = 0;
   bool joined_ = false;
@@ -79,6 +92,7 @@ class DecodeSequence {
   int32_t generated_ = 0;
   int32_t last_token_ = 0;
   int32_t length_ = 0;
+  int64_t bytes_read_ = 0;
   TokenCounts counts_;
 };
 

@@ -1,10 +1,13 @@
 #include "gpu/engine/import_plan.h"
 
 #include <algorithm>
+#include <cstring>
 #include <map>
 
 #include "absl/strings/str_cat.h"
 #include "common/base/status_macros.h"
+#include "common/compress/arith/key_shape.h"
+#include "gpu/engine/split_import.h"
 #include "gpu/kernels/codec/frame_runs.h"
 
 namespace decant {
@@ -15,12 +18,21 @@ absl::Status Refused(const Parts&... parts) {
   return absl::FailedPreconditionError(absl::StrCat(parts..., "; abort the transfer and plan the request again"));
 }
 
+// "after rope, Hadamard 64, balanced"
+std::string FormText(const KeyForm& form) {
+  std::string text = form.rope != 0 ? "after rope" : "before rope";
+  if (form.hadamard != 0) absl::StrAppend(&text, ", Hadamard ", HadamardOrder(form));
+  if (form.balanced != 0) absl::StrAppend(&text, ", balanced");
+  return text;
+}
+
 }  // namespace
 
 ImportPlan::ImportPlan(const Expectation& expectation)
     : expect_(expectation),
       next_position_(static_cast<size_t>(expectation.geometry.layers), 0),
-      tokens_(static_cast<size_t>(expectation.geometry.layers * expectation.geometry.kv_heads)) {}
+      tokens_(static_cast<size_t>(expectation.geometry.layers * expectation.geometry.kv_heads)),
+      balances_(static_cast<size_t>(expectation.geometry.layers)) {}
 
 absl::Status ImportPlan::CheckFrame(const BatchPart& part) const {
   const FrameHeader& header = part.frame.header;
@@ -68,6 +80,55 @@ absl::Status ImportPlan::CheckOverlay(const BatchPart& part) {
   return absl::OkStatus();
 }
 
+absl::Status ImportPlan::CheckRun(const BatchPart& part, const ImportRun& run) const {
+  const FrameHeader& header = part.frame.header;
+  const KeyForm& form = expect_.key_forms[run.tier];
+  if (header.key_form != form) {
+    return Refused("layer ", header.first_layer, ", chunk at position ", header.first_position, ": keys in form ",
+                   FormText(header.key_form), ", the sequence's tier ", run.tier, " holds them in form ",
+                   FormText(form));
+  }
+  // Where a format stores no positions, the place in the row is the position.
+  const bool counts_places = form.rope == 0 && !FormatOf(expect_.formats[run.tier]).tracked;
+  if (counts_places && run.tokens != header.span) {
+    return Refused("layer ", header.first_layer, ", chunk at position ", header.first_position, ": ", run.tokens,
+                   " of ", header.span, " tokens in a format without positions, with keys before rope");
+  }
+  return absl::OkStatus();
+}
+
+absl::Status ImportPlan::CheckLimit(int32_t layer, int32_t head) const {
+  if (expect_.most_high.empty()) return absl::OkStatus();
+  const int32_t most = expect_.most_high[static_cast<size_t>(layer)];
+  const int32_t high = tokens(layer, head)[kHigh];
+  if (high <= most) return absl::OkStatus();
+  return Refused("layer ", layer, ", head ", head, ": ", high, " tokens, its policy keeps ", most, " of the prompt");
+}
+
+absl::Status ImportPlan::TakeBalance(const BatchPart& part, absl::string_view batch, int32_t layer,
+                                     LayerImport& import) {
+  const FrameView& frame = part.frame;
+  if (frame.header.key_form.balanced == 0) return absl::OkStatus();
+  const int64_t bytes = int64_t{4} * expect_.geometry.kv_heads * expect_.geometry.head_dim;
+  const int64_t offset = frame.layout.balance + (layer - frame.header.first_layer) * bytes;
+  const absl::string_view factors = batch.substr(static_cast<size_t>(offset), static_cast<size_t>(bytes));
+  std::string& known = balances_[static_cast<size_t>(layer)];
+  if (known.empty()) {
+    for (int64_t at = 0; at < bytes; at += 4) {
+      float factor;
+      std::memcpy(&factor, factors.data() + at, sizeof(factor));
+      if (!IsFiniteAbove0(factor)) return Refused("layer ", layer, ": keys balanced by ", factor);
+    }
+    known.assign(factors.data(), factors.size());
+    import.balance = offset;
+  }
+  if (known != factors) {
+    return Refused("layer ", layer, ", chunk at position ", frame.header.first_position,
+                   ": keys balanced by other factors than those before");
+  }
+  return absl::OkStatus();
+}
+
 absl::StatusOr<std::vector<LayerImport>> ImportPlan::Take(absl::string_view batch) {
   DECANT_ASSIGN_OR_RETURN(const std::vector<BatchPart> parts, SplitBatch(batch));
   const int32_t heads = expect_.geometry.kv_heads;
@@ -81,21 +142,40 @@ absl::StatusOr<std::vector<LayerImport>> ImportPlan::Take(absl::string_view batc
       import.layer = layer;
       import.growth.resize(static_cast<size_t>(heads * kTierCount), 0);
       const size_t first_run = import.runs.size();
+      if (expect_.split_window > 0) {
+        DECANT_RETURN_IF_ERROR(CheckSplitFrame(part, batch, layer, expect_.prompt_tokens, expect_.split_window));
+      }
       DECANT_RETURN_IF_ERROR(AppendImportRuns(part, layer, expect_.formats, import.runs));
+      DECANT_RETURN_IF_ERROR(TakeBalance(part, batch, layer, import));
       int64_t kept = 0;
       for (size_t i = first_run; i < import.runs.size(); ++i) {
         const ImportRun& run = import.runs[i];
+        DECANT_RETURN_IF_ERROR(CheckRun(part, run));
         import.growth[static_cast<size_t>(run.head * kTierCount + run.tier)] += run.tokens;
         tokens_[static_cast<size_t>(layer * heads + run.head)][static_cast<size_t>(run.tier)] += run.tokens;
+        DECANT_RETURN_IF_ERROR(CheckLimit(layer, run.head));
         kept += run.tokens;
       }
-      pruned_ += int64_t{heads} * header.span - kept;
+      if (expect_.split_window == 0) pruned_ += int64_t{heads} * header.span - kept;
       next_position_[static_cast<size_t>(layer)] += header.span;
     }
   }
   std::vector<LayerImport> imports;
-  for (auto& [layer, import] : layers) imports.push_back(std::move(import));
+  for (auto& [layer, import] : layers) {
+    if (expect_.split_window > 0) GrowWindow(import);
+    imports.push_back(std::move(import));
+  }
   return imports;
+}
+
+// Values stand in their window by position, so the first ones that land may need its last page.
+void ImportPlan::GrowWindow(LayerImport& import) const {
+  const int32_t whole = std::min(expect_.prompt_tokens, expect_.split_window);
+  for (int32_t head = 0; head < expect_.geometry.kv_heads; ++head) {
+    int32_t& growth = import.growth[static_cast<size_t>(head * kTierCount + kTail)];
+    const int32_t held = tokens(import.layer, head)[kTail] - growth;
+    if (growth > 0) growth = whole - held;
+  }
 }
 
 bool ImportPlan::IsComplete() const {

@@ -5,6 +5,7 @@
 
 #include <array>
 #include <cstdint>
+#include <string>
 #include <vector>
 
 #include "absl/status/status.h"
@@ -23,6 +24,7 @@ struct LayerImport {
   int32_t layer = 0;
   std::vector<ImportRun> runs;
   std::vector<int32_t> growth;  // [kv_heads, kTierCount]
+  int64_t balance = -1;         // byte offset in the batch of the layer's [kv_heads, head_dim] f32; -1: it came before
 };
 
 // Follows a prompt's frames as they land. A frame must carry every kv head of the chunk that comes next in its layer:
@@ -35,7 +37,11 @@ class ImportPlan {
     uint64_t model_fingerprint = 0;  // Digest::Prefix64; 0 accepts any (tests without a model folder)
     int32_t prompt_tokens = 0;
     FormatId formats[kTierCount] = {FormatId::kNone, FormatId::kNone, FormatId::kNone};
+    KeyForm key_forms[kTierCount];
+    int32_t split_window = 0;   // of a split row, else 0
     bool needs_scores = false;  // an online policy cannot start from frames without overlays
+    // [layers] the most tokens of a head's high tier, as its policy promised pages for them; empty: no limit.
+    std::vector<int32_t> most_high;
   };
   explicit ImportPlan(const Expectation& expectation);
 
@@ -60,10 +66,16 @@ class ImportPlan {
  private:
   absl::Status CheckFrame(const BatchPart& part) const;
   absl::Status CheckOverlay(const BatchPart& part);
+  void GrowWindow(LayerImport& import) const;
+  absl::Status CheckRun(const BatchPart& part, const ImportRun& run) const;
+  absl::Status CheckLimit(int32_t layer, int32_t head) const;
+  // The factors of balanced keys belong to the layer: every chunk of it must bring the same.
+  absl::Status TakeBalance(const BatchPart& part, absl::string_view batch, int32_t layer, LayerImport& import);
 
   const Expectation expect_;
   std::vector<int32_t> next_position_;                   // [layers]
   std::vector<std::array<int32_t, kTierCount>> tokens_;  // [layers, kv_heads]
+  std::vector<std::string> balances_;                    // [layers] bytes; empty before the layer's first frame
   int64_t pruned_ = 0;
   int32_t first_query_ = -1;  // of the overlays; -1 before the first
 };

@@ -1,4 +1,5 @@
-// Turns a finished layer of a prompt into frames: select tiers, read the counts back, lay the frames out, encode, seal.
+// Turns a finished layer of a prompt into frames: score tokens, select tiers, read the counts back, lay the frames out,
+// encode, seal.
 #ifndef DECANT_GPU_ENGINE_LAYER_ENCODER_H_
 #define DECANT_GPU_ENGINE_LAYER_ENCODER_H_
 
@@ -28,6 +29,9 @@ struct LayerEncoderOptions {
   bool k_norm = false;        // ModelConfig::qk_norm
   // The worst provenance of the reused prefix, kExact without one: a frame computed over it is never better.
   Provenance prefix_provenance = Provenance::kExact;
+  // ModelConfig's, for recipes whose keys are unrotated before they are encoded (low rank); others need neither.
+  std::vector<float> inverse_frequencies;
+  float rope_magnitude = 1;
   // What each chunk was computed over, from chunk 0 on; missing ones are zero.
   std::vector<Digest> contexts;
 };
@@ -58,13 +62,21 @@ struct EncodedLayer {
 // that submits to the stream owns it.
 class LayerEncoder {
  public:
-  // INVALID_ARGUMENT for sizes that cannot be, RESOURCE_EXHAUSTED when the device has no room.
+  // INVALID_ARGUMENT for sizes that cannot be, RESOURCE_EXHAUSTED when the device has no room. The recipe's wire code
+  // is applied: batches are what travels. With WireCode::kLowRank frames come at the last layer of a group
+  // (low_rank_encoder.h).
   static absl::StatusOr<std::unique_ptr<LayerEncoder>> Create(Device& device, const LayerEncoderOptions& options);
   virtual ~LayerEncoder() = default;
 
+  // The first half of the work of a recipe that needs_all_layers(): `layers` are the taps of all of them, from 0 on, of
+  // which the scores are read. FAILED_PRECONDITION for any other recipe.
+  virtual absl::Status SelectAll(Stream& stream, absl::Span<const LayerTap> layers) = 0;
+
   // Encodes the chunks from `first_chunk` on; the ones before it were reused: their stored frames go to decode as they
-  // are, and only their overlays are made here. To publish a shareable form that differs from the recipe, use a second
-  // encoder with that recipe. Waits for the stream twice (counts, bytes).
+  // are, and only their overlays are made here. Of a recipe that does not forward a prefix, all chunks are encoded:
+  // first_chunk is 0. To publish a shareable form that differs from the recipe, use a second encoder with that recipe.
+  // Tokens that did not go through the layer are pruned. Waits for the stream twice (counts, bytes).
+  // FAILED_PRECONDITION before SelectAll, where the recipe needs it.
   virtual absl::StatusOr<EncodedLayer> Encode(Stream& stream, const LayerTap& tap, int32_t first_chunk) = 0;
 };
 

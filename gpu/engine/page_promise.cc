@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "common/base/check.h"
+#include "common/compress/arith/window_split.h"
 
 namespace decant {
 namespace {
@@ -38,6 +39,14 @@ int64_t GrownHeadPages(const TierPages& pages, const int32_t (&tokens)[kTierCoun
   if (into_next_page <= reach) most = std::max(most, with_low_growth(into_next_page));
   if (pages.tokens[kLow] < pages.tokens[kHigh]) most = std::max(most, with_low_growth(reach) + 1);
   return fixed + most;
+}
+
+int64_t SplitHeadPages(const TierPages& pages, int64_t total, int32_t window) {
+  const auto tokens = static_cast<int32_t>(total);
+  const int32_t in_window = std::min(tokens, window);
+  return PagesOf(FrozenKeys(tokens, window), pages.tokens[kHigh]) +
+         PagesOf(FrozenValues(tokens, window), pages.tokens[kLow]) + PagesOf(in_window, pages.tokens[kFixed]) +
+         PagesOf(in_window, pages.tokens[kTail]);
 }
 
 }  // namespace decant

@@ -22,6 +22,10 @@ int64_t WorstCaseHeadPages(const TierPages& pages, int64_t total);
 // tier, and pages are never given back before the sequence ends.
 int64_t GrownHeadPages(const TierPages& pages, const int32_t (&tokens)[kTierCount], int64_t movable, int64_t growth);
 
+// The most pages of one head of a split row (OnlinePolicy::kFreeze) that comes to hold `total` tokens: what is frozen
+// by then, and both windows.
+int64_t SplitHeadPages(const TierPages& pages, int64_t total, int32_t window);
+
 }  // namespace decant
 
 #endif  // DECANT_GPU_ENGINE_PAGE_PROMISE_H_

@@ -13,7 +13,7 @@ absl::StatusOr<StepMemory> StepMemory::Create(Device& device, const ModelConfig&
   };
   const int64_t heads = int64_t{max_rows} * config.layers * config.kv_heads;
   memory.max_rows_ = max_rows;
-  memory.record_size_ = int64_t{max_rows} * (2 * 8 + 4) + 8;
+  memory.record_size_ = int64_t{max_rows} * (3 * 8 + 4) + 8;
   place(memory.rows_, max_rows, sizeof(SequenceRows));
   place(memory.sampling_, max_rows, sizeof(Sampling));
   place(memory.inputs_, 3 * int64_t{max_rows}, sizeof(int32_t));
@@ -32,7 +32,8 @@ absl::StatusOr<StepMemory> StepMemory::Create(Device& device, const ModelConfig&
 StepRecord StepMemory::RecordIn(uint8_t* bytes) const {
   StepRecord record;
   record.moved = reinterpret_cast<int64_t*>(bytes);
-  record.tokens = reinterpret_cast<int32_t*>(bytes + int64_t{max_rows_} * 16);
+  record.read = record.moved + 2 * int64_t{max_rows_};
+  record.tokens = reinterpret_cast<int32_t*>(bytes + int64_t{max_rows_} * 24);
   record.error = record.tokens + max_rows_;
   return record;
 }

@@ -17,6 +17,7 @@ namespace decant {
 struct StepRecord {
   int32_t* tokens = nullptr;  // [rows] drawn
   int64_t* moved = nullptr;   // [rows, 2] demoted, dropped
+  int64_t* read = nullptr;    // [rows] bytes that attention went through
   int32_t* error = nullptr;   // pages ran out
 };
 

@@ -72,32 +72,22 @@ void Transformer::Norm(Stream& stream, const float* in, const float* weight, int
   RmsNorm(stream, args);
 }
 
-void Transformer::RotateHeads(Stream& stream, const float* norm_weight, const float* angles, int32_t rows,
-                              int32_t heads, float* x) {
-  if (norm_weight != nullptr) {
-    RmsNormArgs norm;
-    norm.in = x;
-    norm.in_stride = qkv_stride_;
-    norm.rows = rows;
-    norm.groups = heads;
-    norm.width = config_.head_dim;
-    norm.weight = norm_weight;
-    norm.epsilon = config_.norm_epsilon;
-    norm.out = x;
-    norm.out_stride = qkv_stride_;
-    RmsNorm(stream, norm);
-  }
-  RopeArgs rope;
-  rope.angles = angles;
-  rope.rows = rows;
-  rope.heads = heads;
-  rope.head_dim = config_.head_dim;
-  rope.x = x;
-  rope.stride = qkv_stride_;
-  Rope(stream, rope);
+void Transformer::NormHeads(Stream& stream, const float* norm_weight, int32_t rows, int32_t heads, float* x) {
+  if (norm_weight == nullptr) return;
+  RmsNormArgs norm;
+  norm.in = x;
+  norm.in_stride = qkv_stride_;
+  norm.rows = rows;
+  norm.groups = heads;
+  norm.width = config_.head_dim;
+  norm.weight = norm_weight;
+  norm.epsilon = config_.norm_epsilon;
+  norm.out = x;
+  norm.out_stride = qkv_stride_;
+  RmsNorm(stream, norm);
 }
 
-void Transformer::BeginLayer(Stream& stream, int32_t layer, const float* residual, const float* angles, int32_t rows) {
+void Transformer::Project(Stream& stream, int32_t layer, const float* residual, int32_t rows) {
   DECANT_CHECK_MSG(rows <= max_rows_, "%d rows, room for %d", rows, max_rows_);
   const LayerTensors& tensors = weights_.tensors().layers[static_cast<size_t>(layer)];
   Norm(stream, residual, tensors.input_norm, rows);
@@ -105,8 +95,19 @@ void Transformer::BeginLayer(Stream& stream, int32_t layer, const float* residua
   if (tensors.qkv_bias != nullptr) {
     AddBias(stream, AddBiasArgs{tensors.qkv_bias, rows, static_cast<int32_t>(qkv_stride_), q()});
   }
-  RotateHeads(stream, tensors.q_norm, angles, rows, config_.q_heads, q());
-  RotateHeads(stream, tensors.k_norm, angles, rows, config_.kv_heads, k());
+  NormHeads(stream, tensors.q_norm, rows, config_.q_heads, q());
+  NormHeads(stream, tensors.k_norm, rows, config_.kv_heads, k());
+}
+
+void Transformer::Rotate(Stream& stream, const float* angles, int32_t rows) {
+  RopeArgs rope;
+  rope.angles = angles;
+  rope.rows = rows;
+  rope.heads = config_.q_heads + config_.kv_heads;  // k lies right behind q
+  rope.head_dim = config_.head_dim;
+  rope.x = q();
+  rope.stride = qkv_stride_;
+  Rope(stream, rope);
 }
 
 void Transformer::EndLayer(Stream& stream, int32_t layer, float* residual, int32_t rows) {

@@ -30,7 +30,13 @@ class Transformer {
   void Angles(Stream& stream, const int32_t* positions, int32_t rows, float* angles) const;
 
   // Norm, q/k/v products, biases, q/k norm and rope: fills q(), k(), v() of `rows` rows.
-  void BeginLayer(Stream& stream, int32_t layer, const float* residual, const float* angles, int32_t rows);
+  void BeginLayer(Stream& stream, int32_t layer, const float* residual, const float* angles, int32_t rows) {
+    Project(stream, layer, residual, rows);
+    Rotate(stream, angles, rows);
+  }
+  // The two halves of BeginLayer, for who needs q() and k() before rope as well.
+  void Project(Stream& stream, int32_t layer, const float* residual, int32_t rows);
+  void Rotate(Stream& stream, const float* angles, int32_t rows);
   float* q() const { return qkv_.As<float>(); }         // [rows, q_heads, head_dim], rows qkv_stride() floats apart
   float* k() const { return q() + attention_stride_; }  // [rows, kv_heads, head_dim], after rope
   float* v() const { return k() + int64_t{config_.kv_heads} * config_.head_dim; }
@@ -49,9 +55,8 @@ class Transformer {
   absl::Status Allocate();
   // norm_rows_ = normed rows of `in`, in the run type.
   void Norm(Stream& stream, const float* in, const float* weight, int32_t rows);
-  // Head norm, where there is one, and rope, in place.
-  void RotateHeads(Stream& stream, const float* norm_weight, const float* angles, int32_t rows, int32_t heads,
-                   float* x);
+  // Head norm in place, where there is one.
+  void NormHeads(Stream& stream, const float* norm_weight, int32_t rows, int32_t heads, float* x);
 
   const Weights& weights_;
   const ModelConfig& config_;

@@ -59,11 +59,15 @@ class Pages {
     rows_.formats[kHigh] = format;
     // Compressed pages pay for the scores that their policy needs.
     rows_.policy = FormatOf(format).tracked ? OnlinePolicy::kDiffKvPaper : OnlinePolicy::kNone;
+    angles_.assign(static_cast<size_t>(shape.tokens) * static_cast<size_t>(shape.head_dim), 0.5f);
     q_.assign(static_cast<size_t>(heads * shape.group * shape.head_dim), 0.1f);
     out_.resize(q_.size());
     scratch_ = device.Allocate(DecodeAttentionScratchBytes(device, arena_.geometry, shape.tokens)).value();
     bytes_read_ = int64_t{heads} * shape.tokens * TokenBytes(format, shape.head_dim);
   }
+
+  // From now on the same bytes are read as keys in this form.
+  void SetForm(const KeyForm& form) { rows_.key_forms[kHigh] = form; }
 
   // Bytes that one Seconds() must read.
   int64_t bytes_read() const { return bytes_read_; }
@@ -75,6 +79,7 @@ class Pages {
     args.sequences = 1;
     args.q = q_.data();
     args.q_stride = static_cast<int64_t>(q_.size());
+    args.angles = angles_.data();
     args.scale = 1.0f / std::sqrt(static_cast<float>(shape_.head_dim));
     args.out = out_.data();
     args.out_stride = static_cast<int64_t>(out_.size());
@@ -89,7 +94,7 @@ class Pages {
   std::vector<uint8_t> OnePage(FormatId format, const PageLayout& layout) const {
     std::vector<uint8_t> page(static_cast<size_t>(arena_.page_bytes));
     std::mt19937 random(2);
-    if (!FormatOf(format).tracked) {
+    if (IsFull(FormatOf(format).k)) {
       for (size_t i = 0; i + 1 < page.size(); i += 2) {
         const Bf16 x = ToBf16(static_cast<float>(random() % 1000) * 1e-3f - 0.5f);
         std::memcpy(page.data() + i, &x, 2);
@@ -101,7 +106,7 @@ class Pages {
     for (int32_t t = 0; t < layout.tokens; ++t) {
       std::memcpy(page.data() + layout.key_meta + 4 * t, meta, 4);
       std::memcpy(page.data() + layout.value_meta + 4 * t, meta, 4);
-      std::memset(page.data() + layout.scores + 4 * t, 0, 4);
+      if (FormatOf(format).tracked) std::memset(page.data() + layout.scores + 4 * t, 0, 4);
     }
     return page;
   }
@@ -114,6 +119,7 @@ class Pages {
   std::vector<int32_t> ids_;
   std::vector<HeadState> states_;
   SequenceRows rows_;
+  std::vector<float> angles_;  // any numbers do
   std::vector<float> q_;
   std::vector<float> out_;
   int64_t bytes_read_ = 0;
@@ -173,6 +179,32 @@ void Measure(Device& device, const Shape& shape, int rounds, Report& report) {
   add("k4v2", kept[3]);
 }
 
+// SAW-INT4: the same INT4 pages as rotated keys, which costs one rotation of the query per head.
+void MeasureForms(Device& device, const Shape& shape, int rounds, Report& report) {
+  const int64_t bytes = TokenBytes(FormatId::kK4V4, shape.head_dim) * shape.tokens;
+  const auto heads = static_cast<int32_t>((kSmallestSetBytes + bytes - 1) / bytes);
+  const std::unique_ptr<Stream> stream = device.NewStream();
+  Pages pages(device, shape, FormatId::kK4V4, heads);
+  KeyForm whole;
+  while ((1 << whole.hadamard) < shape.head_dim) ++whole.hadamard;
+  const auto in_form = [&](const KeyForm& form) {
+    pages.SetForm(form);
+    return pages.Seconds(*stream);
+  };
+  const auto seconds =
+      InterleavedRounds(rounds + 1, {[&] { return in_form(KeyForm()); }, [&] { return in_form(whole); },
+                                     [&] {
+                                       return in_form(KeyForm{0, 0, 0});
+                                     }});
+  std::vector<std::vector<double>> kept;
+  for (const std::vector<double>& all : seconds) kept.emplace_back(all.begin() + 1, all.end());
+  const std::string suffix = absl::StrCat("_d", shape.head_dim, "_q", shape.group, "_", shape.tokens / 1024, "k");
+  report.Add(absl::StrCat("attention.int4_speed_rotated", suffix), Median(kept[1]) * 1e3, "ms_of_plain",
+             Median(kept[0]) * 1e3, MedianRatio(kept[0], kept[1]));
+  report.Add(absl::StrCat("attention.int4_speed_before_rope", suffix), Median(kept[2]) * 1e3, "ms_of_plain",
+             Median(kept[0]) * 1e3, MedianRatio(kept[0], kept[2]));
+}
+
 int Main(int argc, char** argv) {
   const LoadTestFlags flags = ParseLoadTestFlags(argc, argv);
   Report report(flags);
@@ -180,8 +212,10 @@ int Main(int argc, char** argv) {
   const std::vector<int32_t> lengths = flags.quick ? std::vector<int32_t>{4096} : std::vector<int32_t>{4096, 32768};
   for (const int32_t head_dim : {64, 128}) {
     for (const int32_t group : {1, 8}) {
-      for (const int32_t tokens : lengths)
+      for (const int32_t tokens : lengths) {
         Measure(*device, Shape{head_dim, group, tokens}, flags.quick ? 5 : 9, report);
+        MeasureForms(*device, Shape{head_dim, group, tokens}, flags.quick ? 5 : 9, report);
+      }
     }
   }
   return report.Finish();

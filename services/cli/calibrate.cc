@@ -8,8 +8,10 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
+#include "absl/strings/str_join.h"
 #include "absl/time/clock.h"
 #include "common/base/status_macros.h"
+#include "gpu/engine/layer_shares.h"
 #include "services/cli/alpha_search.h"
 #include "services/cli/command.h"
 #include "services/cli/held_out_text.h"
@@ -155,6 +157,16 @@ absl::Status Calibrate(const CalibrateOptions& options) {
   for (const std::string& name : options.profiles) {
     AlphaSearchOptions search;
     DECANT_ASSIGN_OR_RETURN(search.profile, catalogue.Find(name));
+    if (search.profile.allocate == "layer_shares") {
+      DECANT_ASSIGN_OR_RETURN(const Recipe recipe,
+                              Compile(search.profile, config.geometry(), model->weights->run_type()));
+      const auto stream = model->device->NewStream();
+      DECANT_ASSIGN_OR_RETURN(const auto shares, MeasureLayerShares(*model->weights, *stream, recipe, prompts));
+      std::printf("%s on %s: layers keep %s of the mean\n", config.name.c_str(), name.c_str(),
+                  absl::StrJoin(shares, ", ").c_str());
+      calibration["profiles"][name] = {{"layer_shares", shares}};
+      continue;
+    }
     search.answer_tokens = options.answer_tokens;
     search.loss = options.loss;
     search.highs = options.highs;
@@ -192,7 +204,8 @@ void AddCalibrate(CLI::App& parser, CommandRun& run) {
   auto options = std::make_shared<CalibrateOptions>();
   CLI::App* command =
       parser.add_subcommand("calibrate",
-                            "Finds the thresholds alpha_h and alpha_l of a model on held-out text: the cheapest ones "
+                            "Finds the thresholds alpha_h and alpha_l of a model on held-out text, or how its layers "
+                            "share a budget: the cheapest alphas "
                             "whose greedy answers lose\n"
                             "at most --loss nats per token beside k8v4 (services/cli/alpha_search.h has the measure).");
   command->add_option("--model", options->folder, "Hugging Face model folder")->required()->type_name("DIR");

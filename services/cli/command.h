@@ -18,6 +18,7 @@ void AddExplain(CLI::App& parser, CommandRun& run);
 void AddInspect(CLI::App& parser, CommandRun& run);
 void AddProfile(CLI::App& parser, CommandRun& run);
 void AddCalibrate(CLI::App& parser, CommandRun& run);
+void AddLab(CLI::App& parser, CommandRun& run);
 
 }  // namespace decant
 

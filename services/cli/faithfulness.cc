@@ -11,6 +11,7 @@
 #include "gpu/engine/decode_batch.h"
 #include "gpu/engine/layer_encoder.h"
 #include "gpu/engine/prefill_run.h"
+#include "gpu/engine/recipe_passes.h"
 
 namespace decant {
 namespace {
@@ -111,15 +112,10 @@ class Comparison {
     return absl::OkStatus();
   }
 
-  // Computes the prompt once and hands every layer to every lane in its own form.
+  // Computes the prompt as often as the recipes need and hands every layer to every lane in its own form. Returns the
+  // first recipe's first token, with which all lanes go on.
   absl::StatusOr<int32_t> Prefill(const std::vector<int32_t>& prompt, std::vector<Faithfulness>& results,
                                   std::vector<Lane>& lanes) {
-    PrefillOptions options;
-    for (const Recipe& recipe : recipes_) {
-      options.score = std::max(options.score, recipe.score);
-      options.window = std::max(options.window, recipe.window);
-    }
-    DECANT_ASSIGN_OR_RETURN(const auto run, PrefillRun::Create(weights_, *stream_, prompt, options));
     std::vector<std::unique_ptr<LayerEncoder>> encoders;
     for (size_t i = 0; i < recipes_.size(); ++i) {
       LayerEncoderOptions encoding;
@@ -128,6 +124,9 @@ class Comparison {
       encoding.run_type = weights_.run_type();
       encoding.prompt_tokens = static_cast<int32_t>(prompt.size());
       encoding.model = model_.folder.fingerprint;
+      encoding.k_norm = weights_.config().qk_norm;
+      encoding.inverse_frequencies = weights_.config().inverse_frequencies;
+      encoding.rope_magnitude = weights_.config().rope_magnitude;
       DECANT_ASSIGN_OR_RETURN(auto encoder, LayerEncoder::Create(*model_.device, encoding));
       encoders.push_back(std::move(encoder));
       SequenceOptions sequence;
@@ -136,17 +135,40 @@ class Comparison {
       sequence.recipe = recipes_[i];
       DECANT_ASSIGN_OR_RETURN(lanes[i].sequence, batch_->Reserve(sequence));
     }
-    for (int32_t layer = 0; layer < weights_.config().layers; ++layer) {
-      DECANT_ASSIGN_OR_RETURN(const LayerTap tap, run->ComputeLayer(layer));
-      for (size_t i = 0; i < lanes.size(); ++i) {
-        const absl::Time start = absl::Now();
-        DECANT_ASSIGN_OR_RETURN(const EncodedLayer encoded, encoders[i]->Encode(*stream_, tap, 0));
-        results[i].encode_seconds += absl::ToDoubleSeconds(absl::Now() - start);
-        results[i].wire_bytes += static_cast<double>(encoded.batch.size());
-        DECANT_RETURN_IF_ERROR(batch_->Import(lanes[i].sequence, encoded.batch));
-      }
+    DECANT_ASSIGN_OR_RETURN(const std::vector<RecipePass> passes,
+                            PassesFor(recipes_, weights_.config(), model_.folder.tokenizer.get(), prompt));
+    int32_t first_token = 0;
+    for (const RecipePass& pass : passes) {
+      DECANT_ASSIGN_OR_RETURN(const auto run, PrefillRun::Create(weights_, *stream_, prompt, pass.made.options));
+      PromptVisitor visitor;
+      visitor.on_layers = [&](absl::Span<const LayerTap> layers) -> absl::Status {
+        for (const RecipePass::Member& member : pass.members) {
+          const SequenceId lane = lanes[member.recipe].sequence;
+          DECANT_RETURN_IF_ERROR(Pour(member, layers, *encoders[member.recipe], lane, results[member.recipe]));
+        }
+        return absl::OkStatus();
+      };
+      DECANT_RETURN_IF_ERROR(ComputePrompt(*run, pass.made.schedule, visitor));
+      if (pass.members.front().recipe != 0) continue;
+      DECANT_ASSIGN_OR_RETURN(first_token, run->SampleFirst(Sampling(), static_cast<int64_t>(prompt.size())));
     }
-    return run->SampleFirst(Sampling(), static_cast<int64_t>(prompt.size()));
+    return first_token;
+  }
+
+  absl::Status Pour(const RecipePass::Member& member, absl::Span<const LayerTap> layers, LayerEncoder& encoder,
+                    SequenceId lane, Faithfulness& result) {
+    std::vector<LayerTap> taps;
+    for (const LayerTap& tap : layers) taps.push_back(RecipePass::TapFor(member, tap));
+    absl::Time start = absl::Now();
+    if (recipes_[member.recipe].needs_all_layers()) DECANT_RETURN_IF_ERROR(encoder.SelectAll(*stream_, taps));
+    for (const LayerTap& tap : taps) {
+      DECANT_ASSIGN_OR_RETURN(const EncodedLayer encoded, encoder.Encode(*stream_, tap, 0));
+      result.encode_seconds += absl::ToDoubleSeconds(absl::Now() - start);
+      result.wire_bytes += static_cast<double>(encoded.batch.size());
+      DECANT_RETURN_IF_ERROR(batch_->Import(lane, encoded.batch));
+      start = absl::Now();
+    }
+    return absl::OkStatus();
   }
 
   // Lane 0 is full precision. A lane that has once gone another way is compared no more.

@@ -22,9 +22,9 @@ struct Faithfulness {
   double step_seconds = 0;  // of the batch of all recipes
 };
 
-// Computes every prompt once, encodes it with every recipe, and lets all of them decode `answer_tokens` greedily in one
-// batch; the first recipe, full precision as a rule, is what the others are compared with. Recipes that score must all
-// score from the same source. `prompt_done` may be empty.
+// Computes every prompt as seldom as the recipes allow (gpu/engine/recipe_passes.h), encodes it with every recipe, and
+// lets all of them decode `answer_tokens` greedily in one batch; the first recipe, full precision as a rule, is what
+// the others are compared with. `prompt_done` may be empty.
 absl::StatusOr<std::vector<Faithfulness>> MeasureFaithfulness(const LoadedModel& model,
                                                               const std::vector<std::vector<int32_t>>& prompts,
                                                               const std::vector<Recipe>& recipes, int32_t answer_tokens,

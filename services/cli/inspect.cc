@@ -75,6 +75,12 @@ absl::StatusOr<std::vector<ProfileBytes>> BytesOfProfiles(const ModelConfig& con
     const auto bytes = [&](FormatId format) {
       return format == FormatId::kNone ? 0 : rows * TokenBytes(format, config.head_dim);
     };
+    // A split row holds keys in its high tier and values in its low one: all tokens frozen, or all in the window.
+    if (recipe.split()) {
+      all.push_back(
+          {name, bytes(recipe.window_keys) + bytes(recipe.window_values), bytes(recipe.high) + bytes(recipe.low)});
+      continue;
+    }
     all.push_back({name, bytes(recipe.high), bytes(recipe.low)});
   }
   return all;

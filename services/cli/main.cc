@@ -18,6 +18,7 @@ int main(int argc, char** argv) {
   decant::AddInspect(parser, run);
   decant::AddProfile(parser, run);
   decant::AddCalibrate(parser, run);
+  decant::AddLab(parser, run);
   CLI11_PARSE(parser, argc, argv);
   const absl::Status status = run();
   if (status.ok()) return 0;

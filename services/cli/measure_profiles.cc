@@ -21,14 +21,11 @@ double Median(std::vector<double> values) {
 constexpr const char* kMeasured[] = {"full", "diffkv", "diffkv-release", "k4v2", "k8v4"};
 
 absl::StatusOr<std::vector<Recipe>> Recipes(const LoadedModel& model, const Calibration& calibration) {
-  DECANT_ASSIGN_OR_RETURN(const Catalogue catalogue, Catalogue::BuiltIn());
+  DECANT_ASSIGN_OR_RETURN(Catalogue catalogue, Catalogue::BuiltIn());
+  catalogue.ReplaceCalibration(calibration);
   std::vector<Recipe> recipes;
   for (const char* name : kMeasured) {
-    DECANT_ASSIGN_OR_RETURN(Profile profile, catalogue.FindFor(name, model.folder.fingerprint));
-    if (const auto alphas = calibration.profiles.find(name); alphas != calibration.profiles.end()) {
-      profile.alpha_high = alphas->second.high;
-      profile.alpha_low = alphas->second.low;
-    }
+    DECANT_ASSIGN_OR_RETURN(const Profile profile, catalogue.FindFor(name, model.folder.fingerprint));
     DECANT_ASSIGN_OR_RETURN(Recipe recipe,
                             Compile(profile, model.weights->config().geometry(), model.weights->run_type()));
     recipes.push_back(std::move(recipe));

@@ -110,8 +110,14 @@ absl::StatusOr<PlanOffer> Pool::PriceAndChoose(const PlanDemand& demand) {
   DECANT_ASSIGN_OR_RETURN(Lineup lineup, LineUp(demand.model, catalogue_, tables_.For(demand.model.fingerprint)));
   std::map<std::pair<Digest, bool>, PrefixMatch> matches;  // by form, and whether only exact chunks will do
   std::vector<const PrefixMatch*> match_of;
+  PrefixMatch nothing;
+  nothing.miss_reason = "the profile leaves tokens behind in prefill, which therefore computes all of them";
   for (size_t i = 0; i < lineup.facts.size(); ++i) {
     ProfileFacts& facts = lineup.facts[i];
+    if (!facts.takes_prefix) {
+      match_of.push_back(&nothing);
+      continue;
+    }
     const auto [match, is_new] = matches.try_emplace({lineup.forms[i], facts.exact});
     if (is_new && leases_.held() >= limits_.leases) {
       match->second.miss_reason = absl::StrCat("all ", limits_.leases, " leases are taken");

@@ -27,6 +27,7 @@ class PrefillRole final : public WorkerRole {
     core.frame_version = kFrameVersion;
     DECANT_ASSIGN_OR_RETURN(Measurements measurements, LoadMeasurements(options.tables, options.profiles_dir));
     core.catalogue = std::move(measurements.catalogue);
+    core.tokenizer = model_->folder.tokenizer.get();
     core.waiting_limit = options.waiting_limit;
     core.gate = options.gate;
     core.metrics = PrefillMetrics::In(metrics_, link_.kind());

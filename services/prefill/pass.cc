@@ -62,6 +62,7 @@ absl::Status Pass::Prepare() {
   loading.run_type = run_type;
   loading.chunk_tokens = job_.chunk_tokens;
   loading.model = job_.model;
+  loading.k_norm = config.qk_norm;
   DECANT_ASSIGN_OR_RETURN(loader_, PrefixLoader::Create(world_.weights.device(), loading));
   FetchOrder order;
   order.pool_address = job_.pool_address;
@@ -134,68 +135,87 @@ absl::StatusOr<Pass::Layers> Pass::ComputeLayers() {
   outcome_.key_error = StoredError();
   outcome_.value_error = StoredError();
   run_.reset();  // before the next one takes its memory
-  PrefillOptions options;
-  options.reused = reused_tokens();
-  options.score = recipe_.score;
-  options.window = recipe_.window;
-  DECANT_ASSIGN_OR_RETURN(run_, PrefillRun::Create(world_.weights, world_.stream, job_.tokens, options));
   encoder_.reset();
   share_encoder_.reset();
+  planned_usable_ = usable_;
+  DECANT_ASSIGN_OR_RETURN(const RecipeSchedule made, ScheduleFor(recipe_, world_.weights.config(), world_.tokenizer,
+                                                                 job_.tokens, reused_tokens()));
+  DECANT_ASSIGN_OR_RETURN(run_, PrefillRun::Create(world_.weights, world_.stream, job_.tokens, made.options));
   PlanPublication();
-  const int32_t layers = world_.weights.config().layers;
-  for (int32_t layer = 0; layer < layers; ++layer) {
-    if (world_.gate != nullptr) world_.gate->BeforeLayer(job_.request_id, layer);
-    if (cancelled_) return absl::CancelledError("the request was cancelled");
-    if (world_.now() > job_.deadline) {
-      return absl::DeadlineExceededError(absl::StrCat("prefill reached layer ", layer, " of ", layers, " in time"));
-    }
-    if (usable_ > 0) {
-      auto loading = Timed(outcome_.load, world_.now);
-      // A full outbox can only drain once all stored frames have been checked.
-      const int32_t usable = outbox_->full() ? fetch_->WaitAll() : fetch_->WaitLayer(layer);
-      if (usable < usable_) {
-        usable_ = usable;
-        return Layers::kPrefixShrank;
-      }
-      DECANT_RETURN_IF_ERROR(
-          loader_->Load(world_.stream, layer, fetch_->Frames(layer, usable_), run_->PrefixTarget(layer)));
-    }
-    absl::Time start = world_.now();
-    DECANT_ASSIGN_OR_RETURN(const LayerTap tap, run_->ComputeLayer(layer));
-    outcome_.compute += world_.now() - start;
-    start = world_.now();
+  absl::Time began;
+  PromptVisitor visitor;
+  visitor.before_layer = [this, &began](int32_t layer) {
+    const absl::Status status = BeforeLayer(layer);
+    began = world_.now();
+    return status;
+  };
+  visitor.after_layer = [this, &began](const LayerTap& /*tap*/) {
+    outcome_.compute += world_.now() - began;
+    return absl::OkStatus();
+  };
+  visitor.on_layers = [this](absl::Span<const LayerTap> layers) { return OnLayers(layers); };
+  const absl::Status computed = ComputePrompt(*run_, made.schedule, visitor);
+  if (prefix_shrank()) return Layers::kPrefixShrank;
+  DECANT_RETURN_IF_ERROR(computed);
+  if (usable_ > 0) usable_ = fetch_->WaitAll();
+  return prefix_shrank() ? Layers::kPrefixShrank : Layers::kDone;
+}
+
+absl::Status Pass::BeforeLayer(int32_t layer) {
+  if (world_.gate != nullptr) world_.gate->BeforeLayer(job_.request_id, layer);
+  if (cancelled_) return absl::CancelledError("the request was cancelled");
+  if (world_.now() > job_.deadline) {
+    return absl::DeadlineExceededError(
+        absl::StrCat("prefill reached layer ", layer, " of ", world_.weights.config().layers, " in time"));
+  }
+  return usable_ > 0 ? LoadPrefix(layer) : absl::OkStatus();
+}
+
+// ABORTED when the prefix turns out shorter: the layers are then computed anew.
+absl::Status Pass::LoadPrefix(int32_t layer) {
+  auto loading = Timed(outcome_.load, world_.now);
+  // A full outbox can only drain once all stored frames have been checked.
+  usable_ = outbox_->full() ? fetch_->WaitAll() : fetch_->WaitLayer(layer);
+  if (prefix_shrank()) return absl::AbortedError("the stored prefix ends sooner than planned");
+  return loader_->Load(world_.stream, layer, fetch_->Frames(layer, usable_), run_->PrefixTarget(layer));
+}
+
+absl::Status Pass::OnLayers(absl::Span<const LayerTap> layers) {
+  auto encoding = Timed(outcome_.encode, world_.now);
+  if (encoder_ == nullptr) DECANT_RETURN_IF_ERROR(MakeEncoders());
+  if (recipe_.needs_all_layers()) DECANT_RETURN_IF_ERROR(encoder_->SelectAll(world_.stream, layers));
+  for (const LayerTap& tap : layers) {
     DECANT_RETURN_IF_ERROR(EncodeAndQueue(tap));
-    outcome_.encode += world_.now() - start;
     if (usable_ == 0 || (fetch_->complete() && fetch_->WaitAll() == usable_)) outbox_->Release();
   }
-  if (usable_ > 0) {
-    const int32_t usable = fetch_->WaitAll();
-    if (usable < usable_) {
-      usable_ = usable;
-      return Layers::kPrefixShrank;
-    }
+  return absl::OkStatus();
+}
+
+absl::Status Pass::MakeEncoders() {
+  LayerEncoderOptions options;
+  options.recipe = recipe_;
+  options.geometry = world_.weights.config().geometry();
+  options.run_type = world_.weights.run_type();
+  options.chunk_tokens = job_.chunk_tokens;
+  options.prompt_tokens = prompt_tokens();
+  options.model = job_.model;
+  options.k_norm = world_.weights.config().qk_norm;
+  options.inverse_frequencies = world_.weights.config().inverse_frequencies;
+  options.rope_magnitude = world_.weights.config().rope_magnitude;
+  for (int32_t chunk = 0; chunk < usable_; ++chunk) {
+    options.prefix_provenance = std::max(options.prefix_provenance, fetch_->provenance(chunk));
   }
-  return Layers::kDone;
+  DECANT_ASSIGN_OR_RETURN(encoder_, LayerEncoder::Create(world_.weights.device(), options));
+  // The pool stores frames, not what travels instead of them.
+  const bool sends_frames = recipe_.code == WireCode::kRaw;
+  if (publication_.chunks.empty() || (shareable_.digest == recipe_.digest && sends_frames)) return absl::OkStatus();
+  options.recipe = shareable_;
+  options.recipe.code = WireCode::kRaw;
+  DECANT_ASSIGN_OR_RETURN(share_encoder_, LayerEncoder::Create(world_.weights.device(), options));
+  return absl::OkStatus();
 }
 
 absl::Status Pass::EncodeAndQueue(const LayerTap& tap) {
-  if (encoder_ == nullptr) {
-    LayerEncoderOptions options;
-    options.recipe = recipe_;
-    options.geometry = world_.weights.config().geometry();
-    options.run_type = world_.weights.run_type();
-    options.chunk_tokens = job_.chunk_tokens;
-    options.prompt_tokens = prompt_tokens();
-    options.model = job_.model;
-    for (int32_t chunk = 0; chunk < usable_; ++chunk) {
-      options.prefix_provenance = std::max(options.prefix_provenance, fetch_->provenance(chunk));
-    }
-    DECANT_ASSIGN_OR_RETURN(encoder_, LayerEncoder::Create(world_.weights.device(), options));
-    if (!publication_.chunks.empty() && shareable_.digest != recipe_.digest) {
-      options.recipe = shareable_;
-      DECANT_ASSIGN_OR_RETURN(share_encoder_, LayerEncoder::Create(world_.weights.device(), options));
-    }
-  }
   DECANT_ASSIGN_OR_RETURN(EncodedLayer encoded, encoder_->Encode(world_.stream, tap, forwarded()));
   const auto layer = std::make_shared<const EncodedLayer>(std::move(encoded));
   outcome_.counts.high += layer->counts.high;
@@ -232,8 +252,8 @@ std::vector<OutboxPiece> Pass::PiecesOf(const EncodedLayer& layer) const {
 
 void Pass::PlanPublication() {
   publication_ = Publication();
-  outcome_.chunks_without_room = 0;
-  if (shareable_.profile.empty()) return;
+  // Beyond a propagation no layer has all tokens of a chunk.
+  if (shareable_.profile.empty() || recipe_.propagation.layer >= 0) return;
   publication_.pool_address = job_.pool_address;
   publication_.tenant = job_.tenant;
   publication_.profile = shareable_.profile;

@@ -19,6 +19,7 @@
 #include "gpu/engine/layer_encoder.h"
 #include "gpu/engine/prefill_run.h"
 #include "gpu/engine/prefix_loader.h"
+#include "gpu/engine/recipe_schedule.h"
 #include "services/prefill/job.h"
 #include "services/prefill/outbox.h"
 #include "services/prefill/prefix_fetch.h"
@@ -40,8 +41,9 @@ struct PassWorld {
   FrameLink& link;
   ChunkSource& source;
   const Catalogue& catalogue;
-  Digest model;        // fingerprint
-  std::string sender;  // how this worker names itself to decode
+  const Tokenizer* tokenizer = nullptr;  // of replay instructions; null: profiles with a replay are refused
+  Digest model;                          // fingerprint
+  std::string sender;                    // how this worker names itself to decode
   uint32_t frame_version = 0;
   absl::Duration fetch_limit;
   absl::Duration open_limit;       // for decode to take the transfer
@@ -72,6 +74,10 @@ class Pass {
 
   absl::Status Prepare();
   absl::StatusOr<Layers> ComputeLayers();
+  absl::Status BeforeLayer(int32_t layer);
+  absl::Status LoadPrefix(int32_t layer);
+  absl::Status OnLayers(absl::Span<const LayerTap> layers);
+  absl::Status MakeEncoders();
   absl::Status EncodeAndQueue(const LayerTap& tap);
   std::vector<OutboxPiece> PiecesOf(const EncodedLayer& layer) const;
   absl::Status KeepForPublication(const LayerTap& tap, const std::shared_ptr<const EncodedLayer>& sent);
@@ -80,6 +86,7 @@ class Pass {
 
   int32_t reused_tokens() const { return usable_ * job_.chunk_tokens; }
   int32_t forwarded() const { return std::min(usable_, plan_.forwarded); }
+  bool prefix_shrank() const { return planned_usable_ > usable_; }
   int32_t prompt_tokens() const { return static_cast<int32_t>(job_.tokens.size()); }
 
   const PassWorld world_;
@@ -88,7 +95,8 @@ class Pass {
   Recipe recipe_;
   Recipe shareable_;
   PrefixPlan plan_;
-  int32_t usable_ = 0;  // chunks of the prefix
+  int32_t usable_ = 0;          // chunks of the prefix
+  int32_t planned_usable_ = 0;  // the same when the layers began to be computed
   std::unique_ptr<PrefixLoader> loader_;
   std::unique_ptr<PrefixFetch> fetch_;
   std::unique_ptr<PrefillRun> run_;

@@ -143,6 +143,7 @@ void Prefill::Compute(Active& active) {
                         link_,
                         source_,
                         options_.catalogue,
+                        options_.tokenizer,
                         options_.model,
                         options_.sender,
                         options_.frame_version,

@@ -32,6 +32,7 @@ struct PrefillCoreOptions {
   std::string sender;  // how this worker names itself to decode
   uint32_t frame_version = 0;
   Catalogue catalogue;
+  const Tokenizer* tokenizer = nullptr;  // of replay instructions; must outlive the core
   int32_t waiting_limit = 16;
   int32_t finishing_limit = 4;  // transfers that may still be under way while the next prompt computes
   absl::Duration fetch_limit = absl::Seconds(5);

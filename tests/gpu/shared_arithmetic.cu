@@ -27,7 +27,7 @@ __global__ void TouchPolicies(PageArena arena, SequenceRows rows, PromptPolicy p
   const HeadRow row = RowOf(rows, arena.geometry, 0, 0);
   const TokenSlot slot = SlotAt(arena, row, rows.formats[kHigh], kHigh, 0);
   StepScan scan;
-  const StepHead head = StepHeadOf(rows, *row.state);
+  const StepHead head = StepHeadOf(rows, *row.state, 0);
   ScanToken(head, kHigh, 0, *slot.position, *slot.score, scan);
   *action = DecideStep(head, scan).action;
   action->demote_to += static_cast<int32_t>(ChoosePromptTier(policy, 1, 0.5f));

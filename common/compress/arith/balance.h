@@ -25,11 +25,12 @@ DECANT_HOST_DEVICE Fp16 FitBalance(float largest_q, float largest_k) {
   return ToFp16(factor < least ? least : factor > most ? most : factor);
 }
 
-DECANT_HOST_DEVICE void BalanceKey(const Fp16* balance, int32_t head_dim, float* k) {
-  for (int32_t c = 0; c < head_dim; ++c) k[c] *= ToFloat(balance[c]);
+// balance: [head_dim], factors as floats: so they travel in frames and stand beside rows.
+DECANT_HOST_DEVICE void BalanceKey(const float* balance, int32_t head_dim, float* k) {
+  for (int32_t c = 0; c < head_dim; ++c) k[c] *= balance[c];
 }
-DECANT_HOST_DEVICE void BalanceQuery(const Fp16* balance, int32_t head_dim, float* q) {
-  for (int32_t c = 0; c < head_dim; ++c) q[c] /= ToFloat(balance[c]);
+DECANT_HOST_DEVICE void BalanceQuery(const float* balance, int32_t head_dim, float* q) {
+  for (int32_t c = 0; c < head_dim; ++c) q[c] /= balance[c];
 }
 
 }  // namespace decant

@@ -1,4 +1,5 @@
-// What one head does with the next token: diffkv.md sections 2.2 (Algorithm 1 of the paper) and 2.5 (released code).
+// What one head does with the next token: diffkv.md sections 2.2 (Algorithm 1 of the paper) and 2.5 (released code),
+// and the policies of online_evict.h.
 //
 // A schedule shows every stored high and low token to a StepScan, merges the scans of its threads, and decides. Nothing
 // depends on the order in which tokens are shown.
@@ -9,6 +10,7 @@
 
 #include "common/base/host_device.h"
 #include "common/compress/arith/observations.h"
+#include "common/compress/arith/online_evict.h"
 #include "common/kv/rows.h"
 
 namespace decant {
@@ -23,9 +25,10 @@ struct StepHead {
   int32_t position = 0;  // of the new token; queries 0 .. position - 1 have passed
   int32_t tokens[kTierCount] = {0, 0, 0};
   bool has_low = false;
+  EvictRule evict;
 };
 
-DECANT_HOST_DEVICE StepHead StepHeadOf(const SequenceRows& rows, const HeadState& head) {
+DECANT_HOST_DEVICE StepHead StepHeadOf(const SequenceRows& rows, const HeadState& head, int32_t layer) {
   StepHead step;
   step.policy = rows.policy;
   step.alpha_high = rows.alpha_high;
@@ -35,6 +38,7 @@ DECANT_HOST_DEVICE StepHead StepHeadOf(const SequenceRows& rows, const HeadState
   step.position = *rows.length;
   for (int32_t tier = 0; tier < kTierCount; ++tier) step.tokens[tier] = head.tokens[tier];
   step.has_low = rows.formats[kLow] != FormatId::kNone;
+  step.evict = EvictRuleOf(rows, layer);
   return step;
 }
 
@@ -54,10 +58,16 @@ struct StepScan {
   Weakest low;
   // The paper's candidate: the token that the new one pushes out of the window.
   Weakest candidate;
+  // Of the policies that hold a head to a limit.
+  Victim victim;
 };
 
 DECANT_HOST_DEVICE void ScanToken(const StepHead& head, int32_t tier, int32_t slot, int32_t position, float sum,
                                   StepScan& scan) {
+  if (HoldsToALimit(head.policy)) {
+    if (tier == kHigh) ScanVictim(head.evict, slot, position, sum, scan.victim);
+    return;
+  }
   if (!HasSettled(position, head.first_query, head.position, head.window)) return;
   const float mean = MeanScore(sum, Observations(position, head.first_query, head.position, SourceOf(head.policy)));
   Consider(tier == kHigh ? scan.high : scan.low, mean, slot);
@@ -68,6 +78,7 @@ DECANT_HOST_DEVICE void MergeScan(StepScan& scan, const StepScan& other) {
   Consider(scan.high, other.high.mean, other.high.slot);
   Consider(scan.low, other.low.mean, other.low.slot);
   Consider(scan.candidate, other.candidate.mean, other.candidate.slot);
+  Consider(scan.victim, other.victim.rank, other.victim.position, other.victim.slot);
 }
 
 struct StepDecision {
@@ -131,9 +142,17 @@ DECANT_HOST_DEVICE StepDecision DecideCodeStep(const StepHead& head, const StepS
   return Demote(head, scan.high.slot, swaps ? scan.low.slot : head.tokens[kLow]);
 }
 
+DECANT_HOST_DEVICE StepDecision DecideAtLimit(const StepHead& head, const StepScan& scan) {
+  const int32_t held = head.tokens[kHigh] + head.tokens[kLow] + head.tokens[kFixed];
+  if (scan.victim.slot < 0 || !IsAtLimit(head.evict, head.tokens[kHigh], held)) return Append(head);
+  if (head.policy == OnlinePolicy::kDemoteOldest) return Demote(head, scan.victim.slot, head.tokens[kLow]);
+  return Drop(scan.victim.slot);
+}
+
 DECANT_HOST_DEVICE StepDecision DecideStep(const StepHead& head, const StepScan& scan) {
   if (head.policy == OnlinePolicy::kDiffKvPaper) return DecidePaperStep(head, scan);
   if (head.policy == OnlinePolicy::kDiffKvCode) return DecideCodeStep(head, scan);
+  if (HoldsToALimit(head.policy)) return DecideAtLimit(head, scan);
   return Append(head);
 }
 

@@ -6,17 +6,13 @@
 #include <cstdint>
 
 #include "absl/types/span.h"
+#include "common/compress/recipe.h"
 
 namespace decant {
 
-enum class Pooling : uint8_t {
-  kNone = 0,
-  kAverage = 1,  // zeros beyond the ends, which count: torch avg_pool1d
-  kMax = 2,      // nothing beyond the ends: torch max_pool1d
-};
-
 // row: [tokens] -> out: [tokens], which must not overlap. The row holds the candidates alone, not the window behind
-// them. REQUIRES: kernel odd and positive.
+// them. Beyond the ends an average counts zeros, as torch's avg_pool1d, and a maximum nothing, as its max_pool1d.
+// REQUIRES: kernel odd and positive.
 void PoolScores(Pooling pooling, int32_t kernel, absl::Span<const float> row, absl::Span<float> out);
 
 }  // namespace decant

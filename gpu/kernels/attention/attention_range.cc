@@ -6,6 +6,7 @@
 #include <cstring>
 #include <limits>
 
+#include "common/compress/arith/score_policy.h"
 #include "gpu/kernels/attention/range_tiles.h"
 
 #undef HWY_TARGET_INCLUDE
@@ -74,7 +75,9 @@ void AttendRange(const AttentionRange& range) {
 void AddScores(const AttentionRange& range, const float* factors) {
   const DF d;
   const auto lanes = static_cast<int32_t>(hn::Lanes(d));
-  TileCursor cursor(range);
+  const bool mean = ScoresAreMeans(range.rows->policy);
+  const float part = mean ? 1.0f / static_cast<float>(range.group) : 1.0f;
+  TileCursor cursor(range, true);
   Tile tile;
   int64_t at = 0;
   while (cursor.Next(tile)) {
@@ -84,8 +87,9 @@ void AddScores(const AttentionRange& range, const float* factors) {
         alignas(64) float weights[kTileTokens] = {};
         std::memcpy(weights, range.weights + h * range.weights_stride + at, static_cast<size_t>(tile.count) * 4);
         for (int32_t i = 0; i < kTileTokens; i += lanes) {
-          const VF share = hn::Mul(hn::Load(d, weights + i), hn::Set(d, factors[h]));
-          hn::Store(hn::Max(hn::Load(d, received + i), share), d, received + i);
+          const VF share = hn::Mul(hn::Load(d, weights + i), hn::Set(d, factors[h] * part));
+          const VF before = hn::Load(d, received + i);
+          hn::Store(mean ? hn::Add(before, share) : hn::Max(before, share), d, received + i);
         }
       }
       auto* scores = reinterpret_cast<float*>(tile.page + tile.layout->scores) + tile.first;

@@ -8,7 +8,8 @@
 
 namespace decant {
 
-// Tokens [begin, end) of a head, counted over its fixed run, its high tier and its low tier in this order.
+// Tokens [begin, end) of a head, counted over its fixed run, its high tier and its low tier in this order; those of a
+// split row by position.
 struct AttentionRange {
   const PageArena* arena = nullptr;
   const SequenceRows* rows = nullptr;
@@ -16,7 +17,11 @@ struct AttentionRange {
   const int32_t* page_ids = nullptr;  // [capacity], of this head
   int64_t begin = 0;
   int64_t end = 0;
-  const float* q = nullptr;  // [group, head_dim]
+  // Of the high tier, ascending: the range counts over the tokens of these blocks instead; null: over all tokens.
+  const int32_t* blocks = nullptr;
+  const float* q = nullptr;        // [group, head_dim]
+  const float* balance = nullptr;  // [head_dim], of balanced keys
+  const float* angles = nullptr;   // [positions, head_dim], of keys before rope
   int32_t group = 0;
   float scale = 0;
   float* weights = nullptr;  // [group, weights_stride]: place of token `begin`
@@ -30,8 +35,8 @@ struct AttentionRange {
 // sum of the weights in `sum` and the sum of weight x value in `out`.
 void AttendRange(const AttentionRange& range);
 
-// Adds the maximum over the group of weight x factor to the score of every tracked token of the range; factors is
-// [group].
+// Adds to the score of every tracked token of the range the maximum over the group of weight x factor, or the mean
+// where the row's policy wants that (common/compress/arith/score_policy.h); factors is [group].
 void AddScores(const AttentionRange& range, const float* factors);
 
 }  // namespace decant

@@ -18,16 +18,27 @@ struct DecodeAttentionArgs {
   int32_t layer = 0;
   const float* q = nullptr;  // [sequences, q_heads, head_dim], after rope; rows `q_stride` floats apart
   int64_t q_stride = 0;
+  // [positions, head_dim] as RopeAngles makes them for positions 0, 1, ...: all that any row has seen. May be null
+  // where no row keeps keys before rope.
+  const float* angles = nullptr;
   float scale = 0;       // 1 / sqrt(head_dim)
   float* out = nullptr;  // [sequences, q_heads, head_dim]; rows `out_stride` floats apart
   int64_t out_stride = 0;
   float* scratch = nullptr;    // DecodeAttentionScratchBytes
   int64_t scratch_tokens = 0;  // >= the most tokens any head holds
+  // [sequences] or null: bytes of keys, values, their scales and read statistics that the step reads, added to.
+  int64_t* bytes_read = nullptr;
 };
 int64_t DecodeAttentionScratchBytes(const Device& device, const Geometry& geometry, int64_t scratch_tokens);
 // One query token per sequence attends to every token its rows hold, straight from the compressed pages: one pass per
-// kv head, shared by the query heads of its group; a head without tokens gives zeros. Rows with an online policy get
-// the step's attention, the maximum over the group, added to the score of every tracked token.
+// kv head, shared by the query heads of its group; a head without tokens gives zeros. Rows whose online policy looks at
+// scores get the step's attention, over the group its maximum or mean, added to the score of every tracked token
+// (common/compress/arith/score_policy.h). Rows with a read policy have only the blocks read that it chooses
+// (block_choice.h): the softmax is over those.
+//
+// A tier's key form says what the query needs: it is balanced and rotated once per head and tier. Keys before rope are
+// rotated one by one as they are decoded, to their position or, under kSinksAndRecent, their place in what is held
+// (common/compress/arith/read_position.h); such tiers hold plain floats or one pair per vector.
 void DecodeAttention(Stream& stream, const DecodeAttentionArgs& args);
 
 }  // namespace decant

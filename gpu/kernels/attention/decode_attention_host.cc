@@ -5,10 +5,14 @@
 #include "gpu/kernels/attention/decode_attention_host.h"
 
 #include <algorithm>
+#include <atomic>
 #include <cmath>
 #include <limits>
 
+#include "common/compress/arith/score_policy.h"
 #include "gpu/kernels/attention/attention_range.h"
+#include "gpu/kernels/attention/block_choice.h"
+#include "gpu/kernels/pages/slot.h"
 
 namespace decant {
 namespace {
@@ -16,8 +20,31 @@ namespace {
 // Cutting a head costs a second round of the threads, a few microseconds: about what 256 tokens cost.
 constexpr int64_t kLeastTokensPerPart = 256;
 
-int64_t TokensOf(const HeadState& head) {
-  return int64_t{head.tokens[kFixed]} + head.tokens[kHigh] + head.tokens[kLow];
+// Of a split row, whose tiers hold keys or values, the keys.
+int64_t TokensOf(const SequenceRows& rows, const HeadState& head) {
+  const int64_t tokens = int64_t{head.tokens[kFixed]} + head.tokens[kHigh];
+  return rows.split() ? tokens : tokens + head.tokens[kLow];
+}
+
+// Bytes of K and V, their scales and read statistics that a range over a whole head goes through.
+int64_t BytesRead(const AttentionRange& range) {
+  const int32_t head_dim = range.arena->geometry.head_dim;
+  if (range.blocks != nullptr) {
+    const FormatId id = range.rows->formats[kHigh];
+    const Format format = FormatOf(id);
+    return (range.end - range.begin) * (VectorBytes(format.k, head_dim) + VectorBytes(format.v, head_dim)) +
+           StatisticsBytes(id, head_dim,
+                           range.head->tokens[kHigh] - kStatisticsBlock);  // the last block is not looked up
+  }
+  int64_t bytes = 0;
+  for (int32_t tier = 0; tier < kTierCount; ++tier) {
+    const Format format = FormatOf(range.rows->formats[tier]);
+    for (const Element element : {format.k, format.v}) {
+      bytes += range.head->tokens[tier] * VectorBytes(element, head_dim) +
+               MetaSegmentBytes(element, head_dim, range.head->tokens[tier]);
+    }
+  }
+  return bytes;
 }
 
 // One place in the scratch: the weights of a head, and the output, maximum and sum of a range. A thread has one, and so
@@ -27,12 +54,16 @@ struct Slot {
   float* out;
   float* max;
   float* sum;
+  float* bounds;    // of blocks
+  int32_t* blocks;  // as many
 };
+
+int64_t BlockFloats(int64_t tokens) { return tokens / kStatisticsBlock + 1; }
 
 int64_t SlotFloats(const Geometry& geometry, int64_t tokens) {
   const int64_t padded = (tokens + 15) / 16 * 16;
   const int64_t group = geometry.group();
-  return group * padded + group * geometry.head_dim + 2 * kMaxAttentionGroup;
+  return group * padded + group * geometry.head_dim + 2 * kMaxAttentionGroup + 2 * BlockFloats(tokens);
 }
 
 class Schedule {
@@ -42,7 +73,8 @@ class Schedule {
     const int64_t pairs = int64_t{args.sequences} * geometry_.kv_heads;
     const int64_t rest = pairs % threads_;
     whole_ = pairs;
-    if (rest > 0 && threads_ / rest > 1 && LongestFrom(pairs - rest) >= 2 * kLeastTokensPerPart) {
+    if (rest > 0 && threads_ / rest > 1 && LongestFrom(pairs - rest) >= 2 * kLeastTokensPerPart &&
+        !AnyChoosesBlocks(pairs - rest)) {
       whole_ = pairs - rest;
       cut_ = rest;
       parts_ = threads_ / rest;
@@ -54,7 +86,10 @@ class Schedule {
 
   void RunFirst(int64_t index, int thread) const {
     // The cut heads first: they are what a second round waits for.
-    if (index < cut_ * parts_) return AttendRange(Part(index));
+    if (index < cut_ * parts_) {
+      if (index % parts_ == 0) CountBytes(whole_ + index / parts_, Part(index));
+      return AttendRange(Part(index));
+    }
     RunWhole(index - cut_ * parts_, thread);
   }
 
@@ -63,7 +98,7 @@ class Schedule {
     float factors[kMaxAttentionGroup];
     const AttentionRange range = Part(index);
     Factors(head, index % parts_, factors);
-    if (range.rows->policy != OnlinePolicy::kNone) AddScores(range, factors);
+    if (KeepsScores(range.rows->policy)) AddScores(range, factors);
     if (index % parts_ == 0) MergeOutputs(head);
   }
 
@@ -71,9 +106,24 @@ class Schedule {
   int64_t LongestFrom(int64_t first_pair) const {
     int64_t longest = 0;
     for (int64_t pair = first_pair; pair < int64_t{args_.sequences} * geometry_.kv_heads; ++pair) {
-      longest = std::max(longest, TokensOf(*HeadOf(pair)));
+      longest = std::max(longest, TokensOf(args_.rows[pair / geometry_.kv_heads], *HeadOf(pair)));
     }
     return longest;
+  }
+
+  // A head of which few tokens are read is not worth cutting.
+  bool AnyChoosesBlocks(int64_t first_pair) const {
+    for (int64_t pair = first_pair; pair < int64_t{args_.sequences} * geometry_.kv_heads; ++pair) {
+      if (ChoosesBlocks(args_.rows[pair / geometry_.kv_heads], *HeadOf(pair), args_.layer)) return true;
+    }
+    return false;
+  }
+
+  // Heads of one sequence are counted by several threads.
+  void CountBytes(int64_t pair, const AttentionRange& range) const {
+    if (args_.bytes_read == nullptr) return;
+    std::atomic_ref<int64_t>(args_.bytes_read[pair / geometry_.kv_heads])
+        .fetch_add(BytesRead(range), std::memory_order_relaxed);
   }
 
   const HeadState* HeadOf(int64_t pair) const {
@@ -89,6 +139,9 @@ class Schedule {
     slot.sum = base + kMaxAttentionGroup;
     slot.out = base + 2 * kMaxAttentionGroup;
     slot.weights = slot.out + group * geometry_.head_dim;
+    const int64_t blocks = BlockFloats(args_.scratch_tokens);
+    slot.bounds = base + SlotFloats(geometry_, args_.scratch_tokens) - 2 * blocks;
+    slot.blocks = reinterpret_cast<int32_t*>(slot.bounds + blocks);
     return slot;
   }
 
@@ -102,8 +155,10 @@ class Schedule {
     range.rows = &rows;
     range.head = HeadOf(pair);
     range.page_ids = rows.page_ids + (int64_t{args_.layer} * geometry_.kv_heads + kv_head) * int64_t{rows.capacity};
-    range.end = TokensOf(*range.head);
+    range.end = TokensOf(rows, *range.head);
     range.q = args_.q + sequence * args_.q_stride + kv_head * group * geometry_.head_dim;
+    range.balance = BalanceOf(rows, geometry_, args_.layer, static_cast<int32_t>(kv_head));
+    range.angles = args_.angles;
     range.group = geometry_.group();
     range.scale = args_.scale;
     range.weights = slot.weights;
@@ -121,8 +176,11 @@ class Schedule {
   }
 
   void RunWhole(int64_t pair, int thread) const {
-    AttentionRange range = RangeOf(pair, SlotAt(thread));
+    const Slot slot = SlotAt(thread);
+    AttentionRange range = RangeOf(pair, slot);
     range.out = OutputOf(pair);
+    if (ChoosesBlocks(*range.rows, *range.head, args_.layer)) Narrow(range, slot);
+    CountBytes(pair, range);
     AttendRange(range);
     float factors[kMaxAttentionGroup];
     for (int32_t h = 0; h < range.group; ++h) {
@@ -130,7 +188,15 @@ class Schedule {
       float* out = range.out + int64_t{h} * geometry_.head_dim;
       for (int32_t i = 0; i < geometry_.head_dim; ++i) out[i] *= factors[h];
     }
-    if (range.rows->policy != OnlinePolicy::kNone) AddScores(range, factors);
+    if (KeepsScores(range.rows->policy)) AddScores(range, factors);
+  }
+
+  // To the blocks that the read policy chooses; the last of them is the head's last.
+  static void Narrow(AttentionRange& range, const Slot& slot) {
+    const int32_t count = ChooseBlocks(range, slot.bounds, slot.blocks);
+    const int32_t in_last = range.head->tokens[kHigh] - slot.blocks[count - 1] * kStatisticsBlock;
+    range.blocks = slot.blocks;
+    range.end = int64_t{count - 1} * kStatisticsBlock + in_last;
   }
 
   // Part `index` of the cut heads: an even share of the head's tokens.

@@ -10,6 +10,7 @@
 #include <algorithm>
 #include <cstring>
 
+#include "common/base/half.h"
 #include "gpu/kernels/attention/range_tiles.h"
 #include "hwy/highway.h"
 
@@ -126,8 +127,44 @@ void DecodePlain(const uint8_t* vectors, int32_t head_dim, int32_t count, int32_
   }
 }
 
-void DecodeTile(Element element, const uint8_t* vectors, int32_t head_dim, int32_t count, int32_t stride,
-                const TileOrder& order, float* HWY_RESTRICT tile) {
+// Vectors with a pair per kElementGroup elements, as numbers.
+template <int kBits>
+void DecodeGroups(const uint8_t* vectors, const uint8_t* meta, int32_t head_dim, int32_t count, int32_t stride,
+                  float* HWY_RESTRICT tile) {
+  const hn::CappedTag<float, 8> d;
+  const hn::RebindToUnsigned<decltype(d)> du;
+  const hn::RebindToSigned<decltype(d)> di;
+  const auto lanes = static_cast<int32_t>(hn::Lanes(d));
+  const auto mask = hn::Set(du, (uint32_t{1} << kBits) - 1);
+  const auto step = hn::Mul(hn::Iota(du, 0), hn::Set(du, uint32_t{kBits}));
+  const int64_t vector_bytes = int64_t{head_dim} * kBits / 8;
+  const int32_t pairs = (head_dim + kElementGroup - 1) / kElementGroup;
+  for (int32_t t = 0; t < count; ++t) {
+    const uint8_t* vector = vectors + t * vector_bytes;
+    const uint8_t* pair = meta + int64_t{4} * t * pairs;
+    float* row = tile + t * stride;
+    for (int32_t group = 0; group < head_dim; group += kElementGroup, pair += 4) {
+      Fp16 halves[2];
+      std::memcpy(halves, pair, sizeof(halves));
+      const auto scale = hn::Set(d, ToFloat(halves[0]));
+      const auto zero = hn::Set(d, ToFloat(halves[1]));
+      // Eight codes fill kBits bytes.
+      for (int32_t i = group; i < std::min(group + kElementGroup, head_dim); i += 8) {
+        uint32_t word = 0;
+        std::memcpy(&word, vector + i / 8 * kBits, kBits);
+        for (int32_t j = 0; j < 8; j += lanes) {
+          const auto code = hn::And(hn::Set(du, word >> (j * kBits)) >> step, mask);
+          const auto value = hn::ConvertTo(d, hn::BitCast(di, code));
+          hn::StoreU(hn::MulAdd(value, scale, zero), d, row + i + j);
+        }
+      }
+    }
+  }
+}
+
+// `meta` is that of the tile's first token; only elements with several pairs per token need it.
+void DecodeTile(Element element, const uint8_t* vectors, const uint8_t* meta, int32_t head_dim, int32_t count,
+                int32_t stride, const TileOrder& order, float* HWY_RESTRICT tile) {
   const int64_t bytes = VectorBytes(element, head_dim);
   switch (element) {
     case Element::kF32:
@@ -137,9 +174,17 @@ void DecodeTile(Element element, const uint8_t* vectors, int32_t head_dim, int32
     case Element::kAffine8:
       return DecodeAffine<8>(vectors, bytes, order.words, count, stride, tile);
     case Element::kAffine4:
+    case Element::kChannel4:
       return DecodeAffine<4>(vectors, bytes, order.words, count, stride, tile);
     case Element::kAffine2:
+    case Element::kChannel2:
       return DecodeAffine<2>(vectors, bytes, order.words, count, stride, tile);
+    case Element::kAffine1:
+      return DecodeAffine<1>(vectors, bytes, order.words, count, stride, tile);
+    case Element::kGroup4:
+      return DecodeGroups<4>(vectors, meta, head_dim, count, stride, tile);
+    case Element::kGroup2:
+      return DecodeGroups<2>(vectors, meta, head_dim, count, stride, tile);
     default:
       break;
   }

@@ -11,8 +11,10 @@
 #include <algorithm>
 #include <cstring>
 
+#include "common/compress/arith/key_shape.h"
 #include "gpu/kernels/attention/decode_tile-inl.h"
 #include "gpu/kernels/attention/range_tiles.h"
+#include "gpu/kernels/attention/rotated_keys-inl.h"
 #include "hwy/highway.h"
 
 HWY_BEFORE_NAMESPACE();
@@ -167,19 +169,29 @@ inline void DotOne(Element element, const uint8_t* vectors, int32_t head_dim, in
     case Element::kAffine8:
       return DotAffine<8>(vectors, bytes, order.words, count, work.vectors, dots);
     case Element::kAffine4:
+    case Element::kChannel4:
       return DotAffine<4>(vectors, bytes, order.words, count, work.vectors, dots);
     case Element::kAffine2:
+    case Element::kChannel2:
       return DotAffine<2>(vectors, bytes, order.words, count, work.vectors, dots);
+    case Element::kAffine1:
+      return DotAffine<1>(vectors, bytes, order.words, count, work.vectors, dots);
     default:
       break;
   }
 }
 
-// The queries of the group, times the attention's scale, in the order of the tile.
-void ArrangeQueries(const AttentionRange& range, const TileOrder& order, Workspace& work) {
+// The queries of the group in the form of a tier's keys, times the attention's scale, in the order of the tile.
+void ArrangeQueries(const AttentionRange& range, const KeyForm& form, const TileOrder& order, Workspace& work) {
   const int32_t head_dim = range.arena->geometry.head_dim;
+  float shaped[kRowFloats];
   for (int32_t h = 0; h < range.group; ++h) {
     const float* q = range.q + int64_t{h} * head_dim;
+    if (IsShaped(form)) {
+      std::copy(q, q + head_dim, shaped);
+      ShapeQuery(form, range.balance, head_dim, shaped);
+      q = shaped;
+    }
     float* row = work.vectors + h * kGroupStride;
     std::fill(row, row + kGroupStride, 0.0f);
     float sum = 0;
@@ -207,31 +219,97 @@ void StoreLogits(const AttentionRange& range, bool affine, int64_t at, int32_t c
   }
 }
 
+// The same for keys whose pairs belong to channels: q.x = sum (q scale) code + sum q zero, so that the scales go into
+// the queries, once per group of tokens, and what is left is a dot product with codes.
+void ArrangeChannelQueries(const AttentionRange& range, const TileOrder& order, const uint8_t* pairs, Workspace& work) {
+  const int32_t head_dim = range.arena->geometry.head_dim;
+  for (int32_t h = 0; h < range.group; ++h) {
+    float* row = work.vectors + h * kGroupStride;
+    std::fill(row, row + kGroupStride, 0.0f);
+    work.sums[h] = 0;
+  }
+  for (int32_t i = 0; i < head_dim; ++i) {
+    Fp16 pair[2];
+    std::memcpy(pair, pairs + 4 * i, sizeof(pair));
+    const float scale = ToFloat(pair[0]) * order.Factor(i);
+    const float zero = ToFloat(pair[1]);
+    const int32_t place = order.Place(i);
+    for (int32_t h = 0; h < range.group; ++h) {
+      const float x = range.q[int64_t{h} * head_dim + i] * range.scale;
+      work.vectors[h * kGroupStride + place] = x * scale;
+      work.sums[h] += x * zero;
+    }
+  }
+}
+
+// One tier after the other, and of channel elements one group after the other.
+class QueryArrangement {
+ public:
+  QueryArrangement(const AttentionRange& range, Workspace& work) : range_(range), work_(work) {}
+
+  void Follow(const Tile& tile) {
+    const Element element = FormatOf(tile.format).k;
+    const int32_t head_dim = range_.arena->geometry.head_dim;
+    const KeyForm& form = range_.rows->key_forms[tile.tier];
+    // Keys before rope are decoded and rotated, so that their query stands plain.
+    if (tile.tier != tier_) order_ = TileOrder(form.rope != 0 ? element : Element::kF32, head_dim);
+    if (IsChannel(element)) {
+      const int64_t group = tile.first / kTokenGroup;
+      const uint8_t* pairs = tile.page + tile.layout->key_meta + group * 4 * head_dim;
+      if (pairs != pairs_) {
+        ArrangeChannelQueries(range_, order_, pairs, work_);
+        std::fill(std::begin(work_.scale), std::end(work_.scale), 1.0f);
+        std::fill(std::begin(work_.zero), std::end(work_.zero), 1.0f);
+      }
+      pairs_ = pairs;
+    } else if (tile.tier != tier_) {
+      ArrangeQueries(range_, form, order_, work_);
+      pairs_ = nullptr;
+    }
+    tier_ = tile.tier;
+  }
+  const TileOrder& order() const { return order_; }
+
+ private:
+  const AttentionRange& range_;
+  Workspace& work_;
+  TileOrder order_{Element::kF32, 8};
+  int32_t tier_ = -1;
+  const uint8_t* pairs_ = nullptr;
+};
+
 void ComputeLogits(const AttentionRange& range, Workspace& work) {
   const int32_t head_dim = range.arena->geometry.head_dim;
-  TileCursor cursor(range);
+  TileCursor cursor(range, true);
   Prefetcher<true> ahead(range);
+  QueryArrangement queries(range, work);
   Tile tile;
-  FormatId arranged = FormatId::kNone;
-  TileOrder order(Element::kF32, head_dim);
+  KeyRotation rotation;
+  int32_t rotated = -1;  // tier
   for (int64_t at = 0; cursor.Next(tile); at += tile.count) {
     ahead.Step();
     const Element element = FormatOf(tile.format).k;
-    if (tile.format != arranged) {
-      order = TileOrder(element, head_dim);
-      ArrangeQueries(range, order, work);
-      arranged = tile.format;
+    queries.Follow(tile);
+    const TileOrder& order = queries.order();
+    if (range.rows->key_forms[tile.tier].rope == 0) {
+      if (tile.tier != rotated) rotation.Arrange(element, range);
+      rotated = tile.tier;
+      RotateTile(range, tile, range.begin + at, RowStride(order), rotation, work);
+      DotGroup(work, range.group, tile.count, RowStride(order));
+      StoreLogits(range, false, at, tile.count, work);
+      continue;
     }
     const uint8_t* keys = tile.page + tile.layout->keys + tile.first * VectorBytes(element, head_dim);
-    if (range.group == 1) {
+    const uint8_t* meta = tile.page + tile.layout->key_meta + tile.first * MetaBytes(element, head_dim);
+    if (range.group == 1 && !IsGrouped(element)) {
       DotOne(element, keys, head_dim, tile.count, order, work);
     } else {
       const int32_t stride = RowStride(order);
-      DecodeTile(element, keys, head_dim, tile.count, stride, order, work.tile);
+      DecodeTile(element, keys, meta, head_dim, tile.count, stride, order, work.tile);
       DotGroup(work, range.group, tile.count, stride);
     }
-    if (order.affine) DecodeMeta(tile.page + tile.layout->key_meta + tile.first * 4, tile.count, work);
-    StoreLogits(range, order.affine, at, tile.count, work);
+    if (order.affine) DecodeMeta(meta, tile.count, work);
+    StoreLogits(range, order.planar, at, tile.count, work);
   }
 }
 

@@ -15,82 +15,13 @@
 #include "gpu/kernels/attention/prefill_scratch.h"
 #include "gpu/kernels/nn/product_host.h"
 
-#include <hwy/contrib/math/math-inl.h>
-
+#include "gpu/kernels/attention/prefill_replay-inl.h"
+#include "gpu/kernels/attention/prefill_softmax-inl.h"
 #include "gpu/kernels/nn/run_type-inl.h"
 
 HWY_BEFORE_NAMESPACE();
 namespace decant {
 namespace HWY_NAMESPACE {
-
-// One row of scores, scattered over panels of `panel_keys` (the last one narrower), of which `keys` are seen.
-struct SoftmaxRow {
-  float* scores = nullptr;  // the tile's first panel
-  int32_t row = 0;
-  int32_t rows = 0;         // of the tile
-  int32_t padded_keys = 0;  // multiple of 64
-  int32_t keys = 0;
-  float scale = 0;
-  float* sums = nullptr;  // null, or [padded_keys] to add to
-  int32_t summed_keys = 0;
-};
-
-// body(vector tag, address, first key) over all vectors of the row; addresses count in floats from the panel's start.
-template <class Body>
-HWY_INLINE void ForPanels(const SoftmaxRow& row, const Body& body) {
-  for (int32_t first = 0; first < row.padded_keys; first += PrefillScratch::kPanelKeys) {
-    const int32_t width = HWY_MIN(PrefillScratch::kPanelKeys, row.padded_keys - first);
-    float* panel = row.scores + static_cast<int64_t>(first) * row.rows;
-    body(panel, first, width);
-  }
-}
-
-// Scores become probabilities of the run type T, in place: T is no wider than the float it comes from, and rows are
-// done in ascending order, so nothing is overwritten before it has been read.
-template <typename T>
-void Softmax(const SoftmaxRow& row) {
-  const hn::CappedTag<float, 16> d;
-  const auto lanes = static_cast<int32_t>(hn::Lanes(d));
-  const auto lowest = hn::Set(d, -3.0e38f);
-  auto best = lowest;
-  ForPanels(row, [&](float* panel, int32_t first, int32_t width) HWY_ATTR {
-    float* x = panel + static_cast<int64_t>(row.row) * width;
-    for (int32_t i = 0; i < width && first + i < row.keys; i += lanes) {
-      const auto score = hn::LoadU(d, x + i);
-      const auto seen = hn::FirstN(d, static_cast<size_t>(row.keys - first - i));
-      best = hn::Max(best, hn::IfThenElse(seen, score, lowest));
-    }
-  });
-  const auto top = hn::MaxOfLanes(d, best);
-  const auto scale = hn::Set(d, row.scale);
-  auto total = hn::Zero(d);
-  ForPanels(row, [&](float* panel, int32_t first, int32_t width) HWY_ATTR {
-    float* x = panel + static_cast<int64_t>(row.row) * width;
-    for (int32_t i = 0; i < width; i += lanes) {
-      auto power = hn::Zero(d);
-      if (first + i < row.keys) {
-        const auto seen = hn::FirstN(d, static_cast<size_t>(row.keys - first - i));
-        power = hn::IfThenElseZero(seen, hn::Exp(d, hn::Mul(hn::Sub(hn::LoadU(d, x + i), top), scale)));
-        total = hn::Add(total, power);
-      }
-      hn::StoreU(power, d, x + i);
-    }
-  });
-  const auto inverse = hn::Set(d, 1.0f / hn::GetLane(hn::SumOfLanes(d, total)));
-  ForPanels(row, [&](float* panel, int32_t first, int32_t width) HWY_ATTR {
-    const float* x = panel + static_cast<int64_t>(row.row) * width;
-    T* out = reinterpret_cast<T*>(panel) + static_cast<int64_t>(row.row) * width;
-    for (int32_t i = 0; i < width; i += lanes) {
-      const auto probability = hn::Mul(hn::LoadU(d, x + i), inverse);
-      StoreRun(d, probability, out + i);
-      if (row.sums != nullptr && first + i < row.summed_keys) {
-        const auto counted = hn::FirstN(d, static_cast<size_t>(row.summed_keys - first - i));
-        float* sums = row.sums + first + i;
-        hn::StoreU(hn::Add(hn::LoadU(d, sums), hn::IfThenElseZero(counted, probability)), d, sums);
-      }
-    }
-  });
-}
 
 template <typename T>
 void LoadQueries(const PrefillAttentionArgs& args, int32_t first, int32_t rows, int32_t padded_rows, int32_t head,
@@ -132,12 +63,16 @@ void Attend(const PrefillAttentionArgs& args, const PrefillScratch& layout, int3
     RunProduct(product);
   }
 
-  float* sums = nullptr;
-  if (args.sums != nullptr) {
-    sums = reinterpret_cast<float*>(scratch + layout.sums) +
-           (static_cast<int64_t>(tile) * args.q_heads + head) * layout.keys;
-    std::memset(sums, 0, static_cast<size_t>(padded_keys) * sizeof(float));
+  const auto signal = [&](int32_t index) {
+    auto* const values = reinterpret_cast<float*>(scratch + layout.Signal(index, tile, args.q_heads, head));
+    std::memset(values, 0, static_cast<size_t>(padded_keys + kPanelColumns) * sizeof(float));
+    return values;
+  };
+  float* sums[kMaxAttentionSums] = {};
+  for (int32_t s = 0; s < args.sum_count; ++s) {
+    if (last_keys > args.sums[s].from) sums[s] = signal(s);
   }
+  float* const peaks = args.replay.peaks != nullptr ? signal(args.sum_count) : nullptr;
   for (int32_t r = 0; r < rows; ++r) {
     const int32_t position = args.first_query + first + r;
     SoftmaxRow row;
@@ -147,10 +82,17 @@ void Attend(const PrefillAttentionArgs& args, const PrefillScratch& layout, int3
     row.padded_keys = padded_keys;
     row.keys = position + 1;
     row.scale = args.scale;
-    row.sums = position >= args.sum_from ? sums : nullptr;
-    row.summed_keys = args.sum_own_query ? position + 1 : position;
-    Softmax<T>(row);
+    for (int32_t s = 0; s < args.sum_count; ++s) {
+      if (position < args.sums[s].from) continue;
+      row.sums[row.sum_count++] = RowSums{sums[s], args.sums[s].own_query ? position + 1 : position};
+    }
+    if (peaks != nullptr) {
+      SoftmaxWithReplay<T>(args, row, peaks);
+    } else {
+      Normalise<T>(row, RaisePowers(row, LargestScore(row)));
+    }
   }
+  if (args.out == nullptr) return;
 
   product.columns = kPanelColumns;
   product.c = reinterpret_cast<float*>(mine + layout.thread_out);
@@ -195,16 +137,18 @@ void PackKeys(const PrefillAttentionArgs& args, const PrefillScratch& layout, in
               int32_t end) {
   constexpr int32_t kPair = sizeof(T) == 2 ? 2 : 1;
   char* const scratch = static_cast<char*>(args.scratch);
-  const int64_t head_offset = head * args.capacity * args.head_dim;
-  const T* const k = static_cast<const T*>(args.k) + head_offset;
-  const T* const v = static_cast<const T*>(args.v) + head_offset;
+  const auto row = [&](const void* cache, const void* tail, int32_t key) {
+    const bool apart = tail != nullptr && key >= args.tail_from;
+    const int64_t at = apart ? head * args.tail_capacity + key - args.tail_from : head * args.capacity + key;
+    return static_cast<const T*>(apart ? tail : cache) + at * args.head_dim;
+  };
   T* const keys = reinterpret_cast<T*>(scratch + head * layout.key_head_bytes) +
                   first / kPanelColumns * PackedPanelElements(args.run_type, args.head_dim);
   T* const values = reinterpret_cast<T*>(scratch + layout.values + head * layout.value_head_bytes);
   const int32_t depth = PackedDepth(args.run_type, args.head_dim);
   for (int32_t column = 0; column < kPanelColumns; ++column) {
     const bool inside = first + column < end;
-    const T* const from = k + static_cast<int64_t>(first + column) * args.head_dim;
+    const T* const from = inside ? row(args.k, args.tail_k, first + column) : nullptr;
     T* const to = keys + static_cast<int64_t>(column) * kPair;
     for (int32_t i = 0; i < depth; ++i) {
       to[i / kPair * kPair * kPanelColumns + i % kPair] = inside && i < args.head_dim ? from[i] : T{};
@@ -214,21 +158,37 @@ void PackKeys(const PrefillAttentionArgs& args, const PrefillScratch& layout, in
     const int32_t width = std::min(kPanelColumns, args.head_dim - begin);
     T* const panel = values + begin / kPanelColumns * PackedPanelElements(args.run_type, layout.keys);
     for (int32_t key = first; key < first + kPanelColumns; ++key) {
-      const T* const from = v + static_cast<int64_t>(key) * args.head_dim + begin;
+      const T* const from = key < end ? row(args.v, args.tail_v, key) + begin : nullptr;
       T* const to = panel + static_cast<int64_t>(key / kPair) * kPair * kPanelColumns + key % kPair;
       for (int32_t i = 0; i < kPanelColumns; ++i) to[i * kPair] = key < end && i < width ? from[i] : T{};
     }
   }
 }
 
-void AddSums(const PrefillAttentionArgs& args, const PrefillScratch& layout, int32_t head) {
-  float* const out = args.sums + head * args.sum_stride;
-  for (int32_t tile = 0; tile * layout.tile_rows < args.queries; ++tile) {
+const float* SignalOf(const PrefillAttentionArgs& args, const PrefillScratch& layout, int32_t signal, int32_t tile,
+                      int32_t head) {
+  return reinterpret_cast<const float*>(static_cast<const char*>(args.scratch) +
+                                        layout.Signal(signal, tile, args.q_heads, head));
+}
+
+void AddSums(const PrefillAttentionArgs& args, const PrefillScratch& layout, int32_t source, int32_t head) {
+  float* const out = args.sums[source].sums + head * args.sum_stride;
+  for (int32_t tile = 0; tile < layout.tiles; ++tile) {
     const int32_t end = args.first_query + std::min(args.queries, (tile + 1) * layout.tile_rows);
-    if (end <= args.sum_from) continue;
-    const float* const sums = reinterpret_cast<const float*>(static_cast<const char*>(args.scratch) + layout.sums) +
-                              (int64_t{tile} * args.q_heads + head) * layout.keys;
+    if (end <= args.sums[source].from) continue;
+    const float* const sums = SignalOf(args, layout, source, tile, head);
     for (int32_t key = 0; key < end; ++key) out[key] += sums[key];
+  }
+}
+
+void MergePeaks(const PrefillAttentionArgs& args, const PrefillScratch& layout, int32_t kv_head) {
+  const int32_t group = args.q_heads / args.kv_heads;
+  float* const out = args.replay.peaks + kv_head * args.replay.stride;
+  for (int32_t tile = 0; tile < layout.tiles; ++tile) {
+    for (int32_t head = kv_head * group; head < (kv_head + 1) * group; ++head) {
+      const float* const peaks = SignalOf(args, layout, args.sum_count, tile, head);
+      for (int32_t key = args.replay.begin; key < args.replay.end; ++key) out[key] = std::max(out[key], peaks[key]);
+    }
   }
 }
 
@@ -238,7 +198,7 @@ HWY_EXPORT(AttendHead);
 void PrefillAttentionHost(Device& device, const PrefillAttentionArgs& args) {
   if (args.queries == 0) return;
   const PrefillScratch layout(args.run_type, args.queries, args.scratch_keys, args.q_heads, args.kv_heads,
-                              args.head_dim, device.threads());
+                              args.head_dim, args.sum_count + (args.replay.peaks != nullptr), device.threads());
   const int32_t keys = args.first_query + args.queries;
   const int32_t first_panel = args.packed_keys / kPanelColumns;
   const int32_t panels = PackedPanels(keys) - first_panel;
@@ -256,8 +216,11 @@ void PrefillAttentionHost(Device& device, const PrefillAttentionArgs& args) {
     const int32_t tile = layout.tiles - 1 - static_cast<int32_t>(index / args.q_heads);
     HWY_DYNAMIC_DISPATCH(AttendHead)(args, layout, tile, static_cast<int32_t>(index % args.q_heads), thread);
   });
-  if (args.sums == nullptr) return;
-  device.ParallelFor(args.q_heads, [&](int64_t head, int) { AddSums(args, layout, static_cast<int32_t>(head)); });
+  device.ParallelFor(int64_t{args.sum_count} * args.q_heads, [&](int64_t index, int) {
+    AddSums(args, layout, static_cast<int32_t>(index / args.q_heads), static_cast<int32_t>(index % args.q_heads));
+  });
+  if (args.replay.peaks == nullptr) return;
+  device.ParallelFor(args.kv_heads, [&](int64_t head, int) { MergePeaks(args, layout, static_cast<int32_t>(head)); });
 }
 
 }  // namespace decant

@@ -135,6 +135,8 @@ inline void AddOne(Element element, const uint8_t* vectors, int32_t head_dim, in
       return AddAffine<4>(vectors, bytes, order.words, count, weights, work.vectors);
     case Element::kAffine2:
       return AddAffine<2>(vectors, bytes, order.words, count, weights, work.vectors);
+    case Element::kAffine1:
+      return AddAffine<1>(vectors, bytes, order.words, count, weights, work.vectors);
     default:
       break;
   }
@@ -177,7 +179,7 @@ void FlushSums(const AttentionRange& range, const TileOrder& order, Workspace& w
 void AddValues(const AttentionRange& range, Workspace& work) {
   const int32_t head_dim = range.arena->geometry.head_dim;
   ClearSums(work);
-  TileCursor cursor(range);
+  TileCursor cursor(range, false);
   Prefetcher<false> ahead(range);
   Tile tile;
   FormatId format = FormatId::kNone;
@@ -191,13 +193,14 @@ void AddValues(const AttentionRange& range, Workspace& work) {
       order = TileOrder(element, head_dim);
     }
     const uint8_t* values = tile.page + tile.layout->values + tile.first * VectorBytes(element, head_dim);
-    if (order.affine) DecodeMeta(tile.page + tile.layout->value_meta + tile.first * 4, tile.count, work);
+    const uint8_t* meta = tile.page + tile.layout->value_meta + tile.first * MetaBytes(element, head_dim);
+    if (order.affine) DecodeMeta(meta, tile.count, work);
     LoadWeights(range, order.affine, at, tile.count, work);
-    if (range.group == 1) {
+    if (range.group == 1 && !IsGrouped(element)) {
       AddOne(element, values, head_dim, tile.count, order, work);
     } else {
       const int32_t stride = RowStride(order);
-      DecodeTile(element, values, head_dim, tile.count, stride, order, work.tile);
+      DecodeTile(element, values, meta, head_dim, tile.count, stride, order, work.tile);
       AddGroup(work, range.group, tile.count, stride);
     }
   }

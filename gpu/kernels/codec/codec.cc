@@ -2,6 +2,7 @@
 #include "gpu/kernels/codec/append_token.h"
 #include "gpu/kernels/codec/codec_host.h"
 #include "gpu/kernels/codec/encode_frames.h"
+#include "gpu/kernels/codec/shape_keys.h"
 
 namespace decant {
 namespace {
@@ -26,6 +27,16 @@ void EncodeFrames(Stream& stream, const EncodeFramesArgs& args) {
 void ExpandFrames(Stream& stream, const ExpandFramesArgs& args) {
   RequireHost(stream);
   ExpandFramesHost(stream, args);
+}
+
+void FitKeyBalance(Stream& stream, const FitKeyBalanceArgs& args) {
+  RequireHost(stream);
+  FitKeyBalanceHost(stream, args);
+}
+
+void ShapeKeys(Stream& stream, const ShapeKeysArgs& args) {
+  RequireHost(stream);
+  ShapeKeysHost(stream, args);
 }
 
 }  // namespace decant

@@ -12,17 +12,22 @@ namespace decant {
 // Where the encoded run of one (chunk, head, tier) goes: byte offsets into the output.
 struct EncodeRun {
   int32_t head = 0;
-  int32_t tier = 0;         // 0 high, 1 low
+  int32_t tier = 0;         // TierIndex
   int32_t first_token = 0;  // of the chunk in this run of K and V
   int32_t chunk_tokens = 0;
+  // A format of only K or only V holds these tokens of the chunk in a row, whatever `tiers` says; -1: those of the
+  // tier.
+  int32_t from = 0;
+  int32_t tokens = -1;
   FormatId format = FormatId::kNone;
   int64_t keys = 0;
   int64_t key_meta = 0;
   int64_t values = 0;
   int64_t value_meta = 0;
   int64_t positions =
-      -1;               // u16 offsets from the chunk's first token; -1: not stored because nothing was dropped or moved
-  int64_t scores = -1;  // f32, in the overlay; -1: none
+      -1;  // u16 offsets from the chunk's first token; -1: not stored because nothing was dropped or moved
+  int64_t statistics = 0;  // of formats that have them
+  int64_t scores = -1;     // f32, in the overlay; -1: none
 };
 
 struct EncodeFramesArgs {
@@ -34,6 +39,8 @@ struct EncodeFramesArgs {
   const uint8_t* tiers = nullptr;  // [kv_heads, tokens] 0 high, 1 low, 2 pruned; null: all high
   const float* scores = nullptr;   // [kv_heads, tokens] score sums; null: none
   int64_t tokens = 0;
+  int32_t key_levels = 0;  // codes in use, 0: all
+  int32_t value_levels = 0;
   const EncodeRun* runs = nullptr;
   int32_t run_count = 0;
   uint8_t* out = nullptr;

@@ -28,11 +28,17 @@ void AppendEncodeRuns(const FrameHeader& header, const FrameLayout& frame, const
       run.first_token = first_token;
       run.chunk_tokens = header.span;
       run.format = header.formats[tier];
+      if (IsHalf(run.format)) {
+        // A split chunk: what is frozen comes first, the window last.
+        run.tokens = place.tokens;
+        run.from = tier == kHigh || tier == kLow ? 0 : header.span - place.tokens;
+      }
       run.keys = place.keys;
       run.key_meta = place.key_meta;
       run.values = place.values;
       run.value_meta = place.value_meta;
       run.positions = place.positions;
+      run.statistics = place.statistics;
       run.scores = overlay == nullptr ? -1 : overlay->run(0, head, tier);
       runs.push_back(run);
     }
@@ -65,6 +71,7 @@ absl::Status AppendImportRuns(const BatchPart& part, int32_t layer, const Format
       run.values = place.values;
       run.value_meta = place.value_meta;
       run.positions = place.positions;
+      run.statistics = place.statistics;
       run.scores = part.overlay.has_value() ? part.overlay->layout.run(at, head, tier) : -1;
       runs.push_back(run);
     }
@@ -78,7 +85,7 @@ absl::Status AppendExpandRuns(const FrameView& frame, int32_t layer, std::vector
   for (int32_t head = 0; head < header.heads; ++head) {
     const int32_t tier = frame.layout.run(layer - header.first_layer, head, kHigh).tokens > 0 ? kHigh : kLow;
     const FrameRun& place = frame.layout.run(layer - header.first_layer, head, tier);
-    if (place.tokens != header.span) {
+    if (place.tokens != header.span || IsHalf(header.formats[tier])) {
       return absl::FailedPreconditionError(absl::StrCat("head ", head, " holds ", place.tokens, " of ", header.span,
                                                         " tokens in one format; only whole chunks are reused"));
     }

@@ -90,12 +90,15 @@ class Settlement {
   void Stage(int32_t head, int32_t place) {
     if (IsIdle(head)) return;
     const HeadRow row = Row(head);
+    const TokenLevels levels{args_.rows->key_levels[kLow], args_.rows->value_levels[kLow]};
     int32_t staged = 0;
     int32_t kept = 0;
     for (int32_t slot = 0; slot < row.state->tokens[kHigh]; ++slot) {
       const TokenSlot from = SlotAt(args_.arena, row, args_.high, kHigh, slot);
       const PromptTier tier = TierOf(from);
-      if (tier == PromptTier::kLow) ReencodeToken(from, args_.high, Staged(place, staged++), args_.low, head_dim_);
+      if (tier == PromptTier::kLow) {
+        ReencodeToken(from, args_.high, Staged(place, staged++), args_.low, levels, head_dim_);
+      }
       if (tier != PromptTier::kHigh) continue;
       if (kept < slot) CopyToken(from, SlotAt(args_.arena, row, args_.high, kHigh, kept), args_.high, head_dim_);
       ++kept;

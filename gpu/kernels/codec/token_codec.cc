@@ -6,14 +6,15 @@
 
 namespace decant {
 
-void ReencodeToken(const TokenSlot& from, FormatId from_id, const TokenSlot& to, FormatId to_id, int32_t head_dim) {
+void ReencodeToken(const TokenSlot& from, FormatId from_id, const TokenSlot& to, FormatId to_id,
+                   const TokenLevels& levels, int32_t head_dim) {
   const Format high = FormatOf(from_id);
   const Format low = FormatOf(to_id);
   float vector[kMaxHeadDim];
   DecodeVector(from.keys, from.key_meta, head_dim, high.k, RunType::kF32, vector);
-  EncodeVector(RunType::kF32, vector, head_dim, low.k, to.keys, to.key_meta, nullptr);
+  EncodeVector(RunType::kF32, vector, head_dim, low.k, levels.key, to.keys, to.key_meta, nullptr);
   DecodeVector(from.values, from.value_meta, head_dim, high.v, RunType::kF32, vector);
-  EncodeVector(RunType::kF32, vector, head_dim, low.v, to.values, to.value_meta, nullptr);
+  EncodeVector(RunType::kF32, vector, head_dim, low.v, levels.value, to.values, to.value_meta, nullptr);
   *to.score = *from.score;
   *to.position = *from.position;
 }

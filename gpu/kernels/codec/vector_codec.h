@@ -13,10 +13,11 @@ namespace decant {
 
 inline constexpr int32_t kMaxHeadDim = 256;
 
-// x: [count] of `run_type`, count a multiple of 8 up to kMaxHeadDim. Writes VectorBytes to `codes` and MetaBytes to
-// `meta` (any alignment) and, unless null, adds to `error`.
-void EncodeVector(RunType run_type, const void* x, int32_t count, Element element, uint8_t* codes, uint8_t* meta,
-                  StoredError* error);
+// x: [count] of `run_type`, count a multiple of 8 up to kMaxHeadDim; element: neither kNone nor one whose pairs belong
+// to channels (channel_codec.h). Writes VectorBytes to `codes` and MetaBytes to `meta` (any alignment) and, unless
+// null, adds to `error`. levels: codes in use, 0 for all that the element's bits can tell apart.
+void EncodeVector(RunType run_type, const void* x, int32_t count, Element element, int32_t levels, uint8_t* codes,
+                  uint8_t* meta, StoredError* error);
 
 // The way back, into [count] of `run_type`.
 void DecodeVector(const uint8_t* codes, const uint8_t* meta, int32_t count, Element element, RunType run_type, void* x);

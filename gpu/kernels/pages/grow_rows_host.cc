@@ -1,7 +1,5 @@
 // Plan: pages every (head, tier) lacks. Prefix sum: where each finds its own in the ring. Commit: heads in order, each
 // wholly or not at all, so that the same rows and ring always give the same tables.
-#include <cstring>
-
 #include "common/base/check.h"
 #include "gpu/kernels/pages/page_ops_host.h"
 #include "gpu/kernels/pages/ring_host.h"
@@ -21,24 +19,8 @@ int32_t LackingPages(const GrowRowsArgs& args, const HeadState& state, int32_t h
 }
 
 void CommitHead(const PageRing& ring, const HeadRow& row, const int32_t* offsets) {
-  HeadState& state = *row.state;
-  // What stands behind a run at the front moves to make room for it.
-  for (const int32_t tier : {kFixed, kTail}) {
-    const int32_t growth = offsets[tier + 1] - offsets[tier];
-    const int32_t end = RowPlace(state, row.capacity, tier, state.pages[tier]);
-    const int32_t behind = state.pages[kFixed] + state.pages[kTail] + state.pages[kHigh] - end;
-    std::memmove(row.page_ids + end + growth, row.page_ids + end, static_cast<size_t>(behind) * sizeof(int32_t));
-    for (int32_t i = 0; i < growth; ++i) {
-      row.page_ids[end + i] = FreePageAt(ring, static_cast<uint64_t>(offsets[tier] + i));
-    }
-    state.pages[tier] += growth;
-  }
-  for (const int32_t tier : {kHigh, kLow}) {
-    for (int32_t at = offsets[tier]; at < offsets[tier + 1]; ++at) {
-      const int32_t place = RowPlace(state, row.capacity, tier, state.pages[tier]);
-      row.page_ids[place] = FreePageAt(ring, static_cast<uint64_t>(at));
-      ++state.pages[tier];
-    }
+  for (const int32_t tier : {kFixed, kTail, kHigh, kLow}) {
+    TakePages(ring, row, tier, offsets[tier + 1] - offsets[tier], static_cast<uint64_t>(offsets[tier]));
   }
 }
 

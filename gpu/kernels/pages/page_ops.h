@@ -41,6 +41,7 @@ struct ImportRun {
   int64_t values = 0;
   int64_t value_meta = 0;
   int64_t positions = -1;  // u16 offsets from first_position, or -1: consecutive from first_position
+  int64_t statistics = 0;  // of formats that have them
   int64_t scores = -1;     // f32 score sums, or -1: zero
 };
 

@@ -6,6 +6,7 @@
 #include "gpu/kernels/pages/page_ops_host.h"
 #include "gpu/kernels/pages/ring_host.h"
 #include "gpu/kernels/pages/slot.h"
+#include "gpu/kernels/pages/split_step.h"
 
 namespace decant {
 namespace {
@@ -26,8 +27,8 @@ void ScanTier(const PlanStepArgs& args, const SequenceRows& rows, const HeadRow&
   }
 }
 
-StepAction PlanHead(const PlanStepArgs& args, const SequenceRows& rows, const HeadRow& row) {
-  const StepHead head = StepHeadOf(rows, *row.state);
+StepAction PlanHead(const PlanStepArgs& args, const SequenceRows& rows, const HeadRow& row, int32_t layer) {
+  const StepHead head = StepHeadOf(rows, *row.state, layer);
   StepScan scan;
   if (rows.policy != OnlinePolicy::kNone) {
     ScanTier(args, rows, row, head, kHigh, scan);
@@ -56,6 +57,25 @@ void CommitHead(const PlanStepArgs& args, const HeadRow& row, const StepAction& 
   moved[1] += overwrites ? 1 : 0;
 }
 
+// Every head of a split row takes its token at slot length % window; what is frozen follows from its counts.
+void PlanSplitHead(const PlanStepArgs& args, const SequenceRows& rows, const HeadState& state, StepAction& action,
+                   int32_t* pages) {
+  action.high_slot = *rows.length % rows.window;
+  const SplitPages taken = SplitPagesOf(args.arena, rows, state);
+  pages[0] = taken.pages[kHigh] + taken.pages[kLow] + taken.pages[kFixed] + taken.pages[kTail];
+  pages[1] = 0;
+}
+
+void CommitSplitHead(const PlanStepArgs& args, const SequenceRows& rows, const HeadRow& row, uint64_t offset,
+                     int64_t* moved) {
+  moved[0] += SplitGrowthOf(*row.state, rows.window).tokens[kLow];
+  const SplitPages taken = SplitPagesOf(args.arena, rows, *row.state);
+  for (const int32_t tier : {kFixed, kTail, kHigh, kLow}) {
+    TakePages(args.ring, row, tier, taken.pages[tier], offset);
+    offset += static_cast<uint64_t>(taken.pages[tier]);
+  }
+}
+
 }  // namespace
 
 void PlanStepHost(Stream& stream, const PlanStepArgs& args) {
@@ -64,8 +84,13 @@ void PlanStepHost(Stream& stream, const PlanStepArgs& args) {
   const int64_t total_heads = int64_t{args.sequences} * heads;
   const auto plan = [&args, heads](int64_t index, int) {
     const SequenceRows& rows = args.rows[index / heads];
-    const HeadRow row = RowOf(rows, args.arena.geometry, 0, static_cast<int32_t>(index % heads));
-    const StepAction action = PlanHead(args, rows, row);
+    const auto head = static_cast<int32_t>(index % heads);
+    const HeadRow row = RowOf(rows, args.arena.geometry, 0, head);
+    if (rows.split()) {
+      PlanSplitHead(args, rows, *row.state, args.actions[index] = StepAction{}, args.scratch + index * 2);
+      return;
+    }
+    const StepAction action = PlanHead(args, rows, row, head / args.arena.geometry.kv_heads);
     args.actions[index] = action;
     args.scratch[index * 2 + kHigh] = OpensPage(args, rows, *row.state, kHigh, action.high_slot) ? 1 : 0;
     args.scratch[index * 2 + kLow] =
@@ -95,7 +120,11 @@ void PlanStepHost(Stream& stream, const PlanStepArgs& args) {
       args.actions[index] = StepAction{-1, -1};
       continue;
     }
-    CommitHead(args, row, args.actions[index], offsets, args.moved + index / heads * 2);
+    if (rows.split()) {
+      CommitSplitHead(args, rows, row, static_cast<uint64_t>(offsets[0]), args.moved + index / heads * 2);
+    } else {
+      CommitHead(args, row, args.actions[index], offsets, args.moved + index / heads * 2);
+    }
     taken += needed;
   }
   args.ring.head_tail[0] += static_cast<uint64_t>(taken);

@@ -21,6 +21,13 @@ DECANT_HOST_DEVICE HeadRow RowOf(const SequenceRows& rows, const Geometry& geome
   return HeadRow{rows.heads + index, rows.page_ids + index * rows.capacity, rows.capacity};
 }
 
+// The head's factors of balanced keys, else null.
+DECANT_HOST_DEVICE const float* BalanceOf(const SequenceRows& rows, const Geometry& geometry, int32_t layer,
+                                          int32_t head) {
+  if (rows.balance == nullptr) return nullptr;
+  return rows.balance + (int64_t{layer} * geometry.kv_heads + head) * geometry.head_dim;
+}
+
 DECANT_HOST_DEVICE uint8_t* PageAt(const PageArena& arena, const HeadRow& row, int32_t tier, int32_t page) {
   return arena.pages + row.page_ids[RowPlace(*row.state, row.capacity, tier, page)] * arena.page_bytes;
 }
@@ -56,6 +63,24 @@ DECANT_HOST_DEVICE TokenSlot SlotAt(const PageArena& arena, const HeadRow& row, 
                    page + layout.value_meta + token * MetaBytes(format.v, head_dim),
                    reinterpret_cast<float*>(page + layout.scores) + token,
                    reinterpret_cast<int32_t*>(page + layout.positions) + token};
+}
+
+// The group's pairs of channel elements: those of the group that `slot` is in.
+DECANT_HOST_DEVICE uint8_t* ChannelPairsAt(const PageArena& arena, const HeadRow& row, FormatId id, int32_t tier,
+                                           int32_t slot) {
+  const PageLayout& layout = arena.layouts[static_cast<int32_t>(id)];
+  const int32_t group = slot % layout.tokens / kTokenGroup;
+  return PageAt(arena, row, tier, slot / layout.tokens) + layout.key_meta +
+         int64_t{group} * 4 * arena.geometry.head_dim;
+}
+
+// The statistics entry of the block that `slot` is in.
+DECANT_HOST_DEVICE uint8_t* StatisticsAt(const PageArena& arena, const HeadRow& row, FormatId id, int32_t tier,
+                                         int32_t slot) {
+  const PageLayout& layout = arena.layouts[static_cast<int32_t>(id)];
+  const int32_t block = slot % layout.tokens / kStatisticsBlock;
+  return PageAt(arena, row, tier, slot / layout.tokens) + layout.statistics +
+         int64_t{block} * 4 * arena.geometry.head_dim;
 }
 
 }  // namespace decant

@@ -38,7 +38,7 @@ Stored Quantise(const std::vector<float>& x, int32_t bits) {
 }
 
 TEST(AffineTest, ErrorIsHalfAStepAndTheRoundingOfThePair) {
-  for (const int32_t bits : {2, 4, 8}) {
+  for (const int32_t bits : {1, 2, 4, 8}) {
     for (uint64_t seed = 0; seed < 200; ++seed) {
       std::vector<float> x(64);
       const float width = std::exp2(static_cast<float>(seed % 16) - 8);
@@ -57,7 +57,7 @@ TEST(AffineTest, ErrorIsHalfAStepAndTheRoundingOfThePair) {
 
 TEST(AffineTest, EndsOfTheRangeGetTheEndCodes) {
   // 0 .. 3 at 2 bits, 0 .. 15 at 4, 0 .. 255 at 8: scale 1, every code exact.
-  for (const int32_t bits : {2, 4, 8}) {
+  for (const int32_t bits : {1, 2, 4, 8}) {
     std::vector<float> x;
     for (uint32_t code = 0; code <= MaxCode(bits); ++code) x.push_back(static_cast<float>(code) - 5);
     const Stored stored = Quantise(x, bits);
@@ -90,7 +90,7 @@ TEST(AffineTest, CodesClampWhereTheRoundedScaleIsTooSmall) {
 TEST(AffineTest, ValuesBeyondFp16SaturateAndNanIsZero) {
   const float infinity = std::numeric_limits<float>::infinity();
   const float nan = std::numeric_limits<float>::quiet_NaN();
-  for (const int32_t bits : {2, 4, 8}) {
+  for (const int32_t bits : {1, 2, 4, 8}) {
     const Stored stored = Quantise({-infinity, 1e30f, nan, 1.0f, -70000.0f, infinity, 0.0f, 2.0f}, bits);
     EXPECT_EQ(ToFloat(stored.pair.zero), -kLargestHalf);
     EXPECT_EQ(stored.codes[0], 0u);
@@ -129,7 +129,7 @@ TEST(PackTest, ElementZeroIsInTheLowestBits) {
 }
 
 TEST(PackTest, ComesBackAtEveryWidth) {
-  for (const int32_t bits : {2, 4, 8}) {
+  for (const int32_t bits : {1, 2, 4, 8}) {
     for (const int32_t count : {8, 16, 40, 64, 128, 256}) {
       std::vector<uint8_t> codes(static_cast<size_t>(count));
       for (size_t i = 0; i < codes.size(); ++i) {

@@ -43,8 +43,8 @@ constexpr Expected kExpected[] = {
     {"k4v2", "028df939746aeaf4", 3.5, true},
     {"k4v8", "283e422f278b72f5", 6.5, true},
     {"k8v4", "0402e2965ca06923", 6.5, true},
-    {"kivi2", "36facb0bfeec541c", 3.0, false},
-    {"kivi4", "3849d9e6dc3ce859", 5.0, false},
+    {"kivi2", "625e289ecf2b41b3", 3.0, false},
+    {"kivi4", "60641cbd64e194c8", 5.0, false},
     {"kvzip", "cd2d552d16e02dbb", 0.3 * 16, false},
     {"mikv", "0ee24ad177dc2d62", 0.25 * 16.25 + 0.75 * 3.25, false},
     {"prefixkv", "816e0e52049d9741", 0.2 * 16.25, false},
@@ -53,7 +53,7 @@ constexpr Expected kExpected[] = {
     {"saw-int4", "e6eea41144bd8baa", 4.25, false},
     {"snapkv", "e963539380730561", 0.2 * 16, false},
     {"streamingllm", "333648f21df8a776", 0.2 * 16.25, false},
-    {"xkv", "f7db03f41682d2dd", 16, false},
+    {"xkv", "a60edcbe0807d77e", 16, false},
 };
 
 TEST(ShippedCatalogueTest, HoldsTheseProfilesWithTheseDigests) {

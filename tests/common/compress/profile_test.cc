@@ -7,6 +7,7 @@ namespace decant {
 namespace {
 
 using ::testing::HasSubstr;
+using ::testing::IsSupersetOf;
 
 constexpr Geometry kGeometry{2, 4, 2, 64};
 
@@ -74,7 +75,7 @@ std::string WithHead(const std::string& rest) {
 TEST(CatalogueTest, MeasuredAlphasReplaceTheDefaultsOfOneModel) {
   Catalogue catalogue = *Catalogue::BuiltIn();
   const auto calibration = ParseCalibration(WithHead(R"("profiles": {"diffkv": {"alpha_high": 3, "alpha_low": 0.5},
-          "k8v4": {"alpha_high": 1, "alpha_low": 1}}, "measured": [1, 2]})"));
+          "k8v4": {"alpha_high": 1, "alpha_low": 1}, "prefixkv": {"layer_shares": [1.5, 0.5]}}, "measured": [1, 2]})"));
   ASSERT_TRUE(calibration.ok()) << calibration.status();
   ASSERT_TRUE(catalogue.AddCalibration(*calibration).ok());
   EXPECT_EQ(catalogue.AddCalibration(*calibration).code(), absl::StatusCode::kAlreadyExists);
@@ -83,6 +84,8 @@ TEST(CatalogueTest, MeasuredAlphasReplaceTheDefaultsOfOneModel) {
   EXPECT_EQ(measured.alpha_low, 0.5);
   EXPECT_NE(measured.digest, catalogue.Find("diffkv")->digest);
   EXPECT_EQ(catalogue.FindFor("diffkv", Sha256("other"))->digest, catalogue.Find("diffkv")->digest);
+  EXPECT_EQ(catalogue.FindFor("prefixkv", kModel)->layer_shares, (std::vector<double>{1.5, 0.5}));
+  EXPECT_NE(catalogue.FindFor("prefixkv", kModel)->digest, catalogue.Find("prefixkv")->digest);
   // Only allocation by threshold has thresholds.
   EXPECT_EQ(catalogue.FindFor("k8v4", kModel)->digest, catalogue.Find("k8v4")->digest);
   EXPECT_EQ(catalogue.FindFor("nope", kModel).status().code(), absl::StatusCode::kNotFound);
@@ -95,7 +98,9 @@ TEST(CatalogueTest, BrokenCalibrationsAreRefused) {
   for (const std::string& json :
        {std::string("{}"), WithHead(R"("model": ""})"), WithHead(R"("profile": {}})"),
         WithHead(R"("profiles": {"diffkv": {"alpha_high": 1}}})"),
-        WithHead(R"("profiles": {"diffkv": {"alpha_high": 1, "alpha_low": 2}}})"), WithHead(R"("format": "v0"})"),
+        WithHead(R"("profiles": {"diffkv": {"alpha_high": 1, "alpha_low": 2}}})"),
+        WithHead(R"("profiles": {"prefixkv": {"layer_shares": 1}}})"),
+        WithHead(R"("profiles": {"prefixkv": {"layer_shares": [1, -1]}}})"), WithHead(R"("format": "v0"})"),
         WithHead(R"("fingerprint": "12"})"), WithHead(R"("fingerprint": 12})"),
         std::string(R"({"format": "decant calibration v1", "model": "m"})"),
         R"({"model": "m", "fingerprint": ")" + fingerprint + "\"}"}) {

@@ -152,10 +152,10 @@ TEST(BalanceTest, ProductsStayAndOutliersOfKeysShrink) {
     k[9] *= 100;
     k[11] = 0;
     q[12] = 0;
-    std::vector<Fp16> balance(kDim);
-    for (size_t c = 0; c < kDim; ++c) balance[c] = FitBalance(std::abs(q[c]), std::abs(k[c]));
-    EXPECT_EQ(ToFloat(balance[11]), 1);
-    EXPECT_EQ(ToFloat(balance[12]), 1);
+    Floats balance(kDim);
+    for (size_t c = 0; c < kDim; ++c) balance[c] = ToFloat(FitBalance(std::abs(q[c]), std::abs(k[c])));
+    EXPECT_EQ(balance[11], 1);
+    EXPECT_EQ(balance[12], 1);
     const double before = Dot(q, k);
     const double size = Norm(q) * Norm(k);
     const float outlier = std::abs(k[9]);

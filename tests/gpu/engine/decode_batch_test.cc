@@ -196,6 +196,46 @@ TEST(DecodeBatchTest, SamplingIsAFunctionOfSeedAndPosition) {
   EXPECT_NE(answers[0], answers[2]);
 }
 
+TEST(DecodeBatchTest, ForcedTokensAreFedInPlaceOfDrawnOnes) {
+  const auto rig = OnTestDevice();
+  const std::vector<int32_t> prompt = rig->Prompt(60);
+  const std::vector<int32_t> text = rig->Prompt(9, /*seed=*/7);  // the first, then 8 forced
+  const Recipe recipe = rig->RecipeOf("full");
+  SequenceOptions options = rig->Options(prompt, recipe, 12);
+  options.forced.assign(text.begin() + 1, text.end());
+  options.end_tokens = {text[3]};  // a forced token never ends the answer
+  const SequenceId id = rig->batch().Reserve(options).value();
+  for (const EncodedLayer& layer : rig->Prefill(prompt, recipe).layers) {
+    ASSERT_TRUE(rig->batch().Import(id, layer.batch).ok());
+  }
+  ASSERT_TRUE(rig->batch().Join(id, text[0]).ok());
+  const DecodeRig::Answer answer = rig->Finish(id, text[0]);
+  ASSERT_GE(answer.tokens.size(), 10u);
+  EXPECT_THAT(std::vector<int32_t>(answer.tokens.begin(), answer.tokens.begin() + 9), testing::ElementsAreArray(text));
+
+  std::vector<int32_t> whole = prompt;
+  whole.insert(whole.end(), text.begin(), text.end());
+  const std::vector<float> expected = rig->PrefillLogits(whole);
+  const auto vocabulary = static_cast<std::ptrdiff_t>(rig->config().vocabulary);
+  for (size_t step = 0; step < text.size(); ++step) {
+    const auto first = expected.begin() + static_cast<std::ptrdiff_t>(prompt.size() + step) * vocabulary;
+    const std::vector<float> row(first, first + vocabulary);
+    EXPECT_LT(LargestDifference(answer.logits[step], row), 1e-4 * LargestMagnitude(row)) << "step " << step;
+  }
+  EXPECT_EQ(answer.tokens[9], ArgMax(answer.logits[8])) << "after the forced tokens it draws";
+}
+
+TEST(DecodeBatchTest, RefusesForcedTokensThatCannotBe) {
+  const auto rig = OnTestDevice();
+  SequenceOptions options = rig->Options(rig->Prompt(5), rig->RecipeOf("full"), 3);
+  options.forced = {1, 2, 3};
+  EXPECT_THAT(rig->batch().Reserve(options).status().ToString(), testing::HasSubstr("at most 2"));
+  options.forced = {1, rig->config().vocabulary};
+  EXPECT_THAT(rig->batch().Reserve(options).status().ToString(), testing::HasSubstr("of a vocabulary of"));
+  options.forced = {1, 2};
+  EXPECT_TRUE(rig->batch().Reserve(options).ok());
+}
+
 TEST(DecodeBatchTest, EndTokensStopAndLengthFinishes) {
   const auto rig = OnTestDevice();
   const std::vector<int32_t> prompt = rig->Prompt(60);

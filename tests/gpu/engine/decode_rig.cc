@@ -5,6 +5,7 @@
 
 #include "common/base/check.h"
 #include "common/base/random.h"
+#include "gpu/engine/recipe_schedule.h"
 
 namespace decant {
 namespace {
@@ -46,6 +47,12 @@ std::vector<int32_t> DecodeRig::Prompt(int32_t count, uint64_t seed) const {
   return tokens;
 }
 
+std::vector<int32_t> DecodeRig::Tokens(const std::string& text) const { return Must(folder_.tokenizer->Encode(text)); }
+
+std::string DecodeRig::Text(const std::vector<int32_t>& tokens) const {
+  return Must(folder_.tokenizer->Decode(tokens, true));
+}
+
 std::vector<float> DecodeRig::PrefillLogits(const std::vector<int32_t>& tokens) {
   auto run = Must(PrefillRun::Create(*weights_, *stream_, tokens, PrefillOptions()));
   for (int32_t layer = 0; layer < config().layers; ++layer) Must(run->ComputeLayer(layer).status());
@@ -55,11 +62,9 @@ std::vector<float> DecodeRig::PrefillLogits(const std::vector<int32_t>& tokens) 
 }
 
 Poured DecodeRig::Prefill(const std::vector<int32_t>& prompt, const Recipe& recipe) {
-  PrefillOptions options;
-  options.score = recipe.score;
-  options.window = recipe.window;
-  options.tile = 48;  // no divisor of a chunk
-  auto run = Must(PrefillRun::Create(*weights_, *stream_, prompt, options));
+  RecipeSchedule made = Must(ScheduleFor(recipe, config(), folder_.tokenizer.get(), prompt, 0));
+  made.options.tile = 48;  // no divisor of a chunk
+  auto run = Must(PrefillRun::Create(*weights_, *stream_, prompt, made.options));
   LayerEncoderOptions encode;
   encode.recipe = recipe;
   encode.geometry = config().geometry();
@@ -67,15 +72,20 @@ Poured DecodeRig::Prefill(const std::vector<int32_t>& prompt, const Recipe& reci
   encode.prompt_tokens = static_cast<int32_t>(prompt.size());
   encode.model = folder_.fingerprint;
   encode.k_norm = config().qk_norm;
+  encode.inverse_frequencies = config().inverse_frequencies;
+  encode.rope_magnitude = config().rope_magnitude;
   const auto encoder = Must(LayerEncoder::Create(*device_, encode));
   Poured poured;
-  for (int32_t layer = 0; layer < config().layers; ++layer) {
-    const LayerTap tap = Must(run->ComputeLayer(layer));
-    poured.layers.push_back(Must(encoder->Encode(*stream_, tap, 0)));
-  }
+  PromptVisitor visitor;
+  visitor.on_layers = [&](absl::Span<const LayerTap> layers) {
+    if (recipe.needs_all_layers()) Must(encoder->SelectAll(*stream_, layers));
+    for (const LayerTap& tap : layers) poured.layers.push_back(Must(encoder->Encode(*stream_, tap, 0)));
+    return absl::OkStatus();
+  };
+  Must(ComputePrompt(*run, made.schedule, visitor));
   poured.first_token = Must(run->SampleFirst(Sampling(), static_cast<int64_t>(prompt.size())));
   const auto vocabulary = static_cast<size_t>(config().vocabulary);
-  std::vector<float> logits(prompt.size() * vocabulary);
+  std::vector<float> logits(static_cast<size_t>(run->rows()) * vocabulary);
   Must(run->CopyLogits(absl::MakeSpan(logits)));
   poured.logits.assign(logits.end() - static_cast<std::ptrdiff_t>(vocabulary), logits.end());
   return poured;
@@ -92,7 +102,11 @@ SequenceOptions DecodeRig::Options(const std::vector<int32_t>& prompt, const Rec
 SequenceId DecodeRig::Start(const std::vector<int32_t>& prompt, const std::string& profile, int32_t max_tokens,
                             const Sampling& sampling) {
   const Recipe recipe = RecipeOf(profile);
-  const Poured poured = Prefill(prompt, recipe);
+  return Start(prompt, recipe, Prefill(prompt, recipe), max_tokens, sampling);
+}
+
+SequenceId DecodeRig::Start(const std::vector<int32_t>& prompt, const Recipe& recipe, const Poured& poured,
+                            int32_t max_tokens, const Sampling& sampling) {
   SequenceOptions options = Options(prompt, recipe, max_tokens);
   options.sampling = sampling;
   const SequenceId id = Must(batch_->Reserve(options));

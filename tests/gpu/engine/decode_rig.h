@@ -33,17 +33,24 @@ class DecodeRig {
   const Weights& weights() const { return *weights_; }
   DecodeBatch& batch() { return *batch_; }
   const ModelConfig& config() const { return folder_.config; }
+  const Digest& fingerprint() const { return folder_.fingerprint; }
+  const Tokenizer& tokenizer() const { return *folder_.tokenizer; }
 
   Recipe RecipeOf(const std::string& profile) const;
   // `count` reproducible ids of the vocabulary.
   std::vector<int32_t> Prompt(int32_t count, uint64_t seed = 1) const;
+  std::vector<int32_t> Tokens(const std::string& text) const;
+  std::string Text(const std::vector<int32_t>& tokens) const;
   // Logits [tokens, vocabulary] of one whole prefill.
   std::vector<float> PrefillLogits(const std::vector<int32_t>& tokens);
+  // As a prefill worker does it, nothing reused.
   Poured Prefill(const std::vector<int32_t>& prompt, const Recipe& recipe);
 
   SequenceOptions Options(const std::vector<int32_t>& prompt, const Recipe& recipe, int32_t max_tokens) const;
   // Reserve, Import of every layer, Join.
   SequenceId Start(const std::vector<int32_t>& prompt, const std::string& profile, int32_t max_tokens,
+                   const Sampling& sampling = Sampling());
+  SequenceId Start(const std::vector<int32_t>& prompt, const Recipe& recipe, const Poured& poured, int32_t max_tokens,
                    const Sampling& sampling = Sampling());
   // All tokens of an answer, the first included, and the logits of every step.
   struct Answer {

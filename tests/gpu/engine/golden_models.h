@@ -29,12 +29,14 @@ struct GoldenModel {
   std::vector<float> logits;  // [tokens, vocabulary]
 };
 
-inline GoldenModel LoadGolden(Device& device, const std::string& name, RunType run_type) {
+// With another limit of positions where `max_positions` is not 0.
+inline GoldenModel LoadGolden(Device& device, const std::string& name, RunType run_type, int32_t max_positions = 0) {
   const std::string path = std::string(DECANT_SOURCE_DIR) + "/tests/golden/models/" + name;
   GoldenModel model;
   auto folder = OpenModelFolder(path);
   if (!folder.ok()) throw std::runtime_error(folder.status().ToString());
   model.folder = std::move(*folder);
+  if (max_positions > 0) model.folder.config.max_positions = max_positions;
   auto weights = Weights::Load(device, model.folder, run_type);
   if (!weights.ok()) throw std::runtime_error(weights.status().ToString());
   model.weights = std::move(*weights);

@@ -100,7 +100,7 @@ inline std::string FrameOf(const FrameHeader& header) {
   std::vector<int32_t> counts;
   for (int32_t head = 0; head < header.layers * header.heads; ++head) {
     counts.push_back(header.span);
-    counts.push_back(0);
+    counts.insert(counts.end(), kFrameTiers - 1, 0);
   }
   const FrameLayout layout = LayOutFrame(header, counts);
   std::string batch(static_cast<size_t>(layout.bytes), '\0');

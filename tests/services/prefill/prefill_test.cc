@@ -295,6 +295,7 @@ class PrefillTest : public ::testing::TestWithParam<On> {
     options.model = Model().folder.fingerprint;
     options.frame_version = kFrameVersion;
     options.catalogue = *Catalogue::BuiltIn();
+    options.tokenizer = Model().folder.tokenizer.get();
     options.gate = gate;
     options.waiting_limit = waiting_limit;
     options.publish_bytes = publish_bytes_;
@@ -401,7 +402,8 @@ TEST_P(PrefillTest, EarlierLayersHaveLandedWhilePrefillIsHeldAtAMiddleLayer) {
 
 TEST_P(PrefillTest, EveryProfileAnswers) {
   MakePrefill();
-  for (const std::string profile : {"full", "k8v4", "k4v2", "diffkv", "diffkv-release"}) {
+  for (const std::string profile : {"full", "k8v4", "k4v2", "diffkv", "diffkv-release", "snapkv", "pyramidkv", "kvzip",
+                                    "fastkv", "full-lossless", "xkv"}) {
     const Answer answer = Generate(profile, Prompt(200), 6, false);
     ASSERT_TRUE(answer.prefill.ok()) << profile << ": " << answer.prefill.status();
     EXPECT_EQ(answer.tokens.size(), 6u) << profile;
@@ -412,10 +414,40 @@ TEST_P(PrefillTest, EveryProfileAnswers) {
   }
 }
 
+TEST_P(PrefillTest, ACodedProfileAnswersLikeTheUncodedOneInFewerBytes) {
+  MakePrefill();
+  const Answer plain = Generate("full", Prompt(200), 24, false);
+  const Answer coded = Generate("full-lossless", Prompt(200), 24, false);
+  ASSERT_TRUE(coded.prefill.ok()) << coded.prefill.status();
+  EXPECT_THAT(coded.tokens, ElementsAreArray(plain.tokens));
+  EXPECT_LT(coded.prefill->wire_bytes, 0.87 * static_cast<double>(plain.prefill->wire_bytes));  // f32
+  EXPECT_EQ(coded.prefill->key_error.squared_difference, 0);
+  EXPECT_EQ(coded.last.resident_bytes, plain.last.resident_bytes);
+  const Answer shared = Generate("xkv", Prompt(400), 6, false);
+  ASSERT_TRUE(shared.prefill.ok()) << shared.prefill.status();
+  EXPECT_LT(shared.prefill->wire_bytes, 0.36 * static_cast<double>(shared.prefill->full_bytes));
+  EXPECT_GT(shared.prefill->key_error.Relative(), 0);
+}
+
+// What travelled coded is stored as plain frames.
+TEST_P(PrefillTest, ACodedProfilePublishesFramesThatOthersUse) {
+  MakePrefill();
+  for (const std::string profile : {"full-lossless", "xkv"}) {
+    pool_.Clear();
+    const auto tokens = Prompt(300);
+    const Answer cold = Generate("full", tokens, 8, false);
+    ASSERT_TRUE(Generate(profile, Prompt(256), 1).prefill.ok());
+    const Answer hit = Generate("full", tokens, 8);
+    ASSERT_TRUE(hit.prefill.ok()) << hit.prefill.status();
+    EXPECT_EQ(hit.prefill->tokens_reused, 256) << profile;
+    EXPECT_THAT(hit.tokens, ElementsAreArray(cold.tokens)) << profile;
+  }
+}
+
 TEST_P(PrefillTest, AHitOnExactChunksGivesTheColdRun) {
   MakePrefill();
   const auto tokens = Prompt(300);
-  for (const std::string profile : {"full", "k8v4"}) {
+  for (const std::string profile : {"full", "k8v4", "full-lossless", "xkv"}) {
     const Answer cold = Generate(profile, tokens, 8, false);
     ASSERT_TRUE(Generate("full", Prompt(256), 1).prefill.ok());  // publishes exact chunks of the same beginning
     const Answer hit = Generate(profile, tokens, 8);
@@ -445,6 +477,43 @@ TEST_P(PrefillTest, AHitOnExactChunksGivesTheColdRunsTiersWhenAWindowOfNewTokens
   EXPECT_EQ(hit.last.counts.high, cold.last.counts.high);
   EXPECT_EQ(hit.last.counts.low, cold.last.counts.low);
   EXPECT_EQ(hit.last.counts.pruned, cold.last.counts.pruned);
+}
+
+TEST_P(PrefillTest, AHitOnExactChunksChoosesWhatTheColdRunChooses) {
+  MakePrefill();
+  const auto tokens = Prompt(300);
+  ASSERT_TRUE(Generate("snapkv", Prompt(256), 1).prefill.ok());  // publishes its shareable form, which is exact
+  for (const std::string profile : {"snapkv", "pyramidkv", "kvzip"}) {
+    const Answer cold = Generate(profile, tokens, 8, false);
+    const Answer hit = Generate(profile, tokens, 8);
+    ASSERT_TRUE(hit.prefill.ok()) << hit.prefill.status();
+    EXPECT_EQ(hit.prefill->tokens_reused, 256) << profile << ": " << hit.prefill->miss_reason;
+    EXPECT_GT(hit.prefill->counts.pruned, 0);
+    EXPECT_EQ(hit.prefill->counts.pruned, cold.prefill->counts.pruned);
+    EXPECT_EQ(hit.joined, cold.joined) << profile;
+    EXPECT_THAT(hit.tokens, ElementsAreArray(cold.tokens)) << profile;
+  }
+}
+
+TEST_P(PrefillTest, AWindowOfQueriesIsComputedEvenWhereItCouldBeLoaded) {
+  MakePrefill();
+  ASSERT_TRUE(Generate("full", Prompt(256), 1).prefill.ok());
+  const Answer hit = Generate("snapkv", Prompt(270), 4);  // 14 behind the last stored chunk, 32 score
+  ASSERT_TRUE(hit.prefill.ok()) << hit.prefill.status();
+  EXPECT_EQ(hit.prefill->tokens_reused, 192);
+  EXPECT_THAT(hit.prefill->miss_reason, HasSubstr("the 32 that snapkv scores by"));
+}
+
+TEST_P(PrefillTest, TokensLeftBehindInPrefillAreNeitherReusedNorPublished) {
+  MakePrefill();
+  const Answer first = Generate("fastkv", Prompt(200), 1);
+  ASSERT_TRUE(first.prefill.ok()) << first.prefill.status();
+  EXPECT_EQ(first.prefill->chunks_to_publish, 0);
+  ASSERT_TRUE(Generate("full", Prompt(200), 1).prefill.ok());
+  const Answer second = Generate("fastkv", Prompt(200), 4);
+  ASSERT_TRUE(second.prefill.ok()) << second.prefill.status();
+  EXPECT_EQ(second.prefill->tokens_reused, 0);
+  EXPECT_THAT(second.prefill->miss_reason, HasSubstr("leaves tokens behind"));
 }
 
 TEST_P(PrefillTest, ADecodeThatHangsHoldsTheWorkerForALimitedTime) {

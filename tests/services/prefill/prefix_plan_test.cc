@@ -51,6 +51,21 @@ TEST_F(PrefixPlanTest, EncodesExactChunksLikeComputedOnes) {
   EXPECT_EQ(plan.miss_reason, "");
 }
 
+TEST_F(PrefixPlanTest, ARecipeThatSelectsTakesExactChunksAndEncodesThem) {
+  const PrefixPlan plan = Plan("snapkv", {"full", "full", "k8v4"});
+  EXPECT_EQ(plan.forwarded, 0);  // though full is its own format
+  EXPECT_EQ(plan.exact, 2);
+  EXPECT_THAT(plan.miss_reason, HasSubstr("stored as k8v4"));
+  EXPECT_EQ(Plan("kvzip", {"full", "full"}, 129).exact, 2);
+  EXPECT_EQ(Plan("fastkv", {"full", "full"}).chunks(), 0);
+}
+
+TEST_F(PrefixPlanTest, TheQueriesThatScoreAreComputed) {
+  EXPECT_EQ(Plan("snapkv", {"full", "full"}, 128 + 32).exact, 2);
+  EXPECT_EQ(Plan("snapkv", {"full", "full"}, 128 + 31).exact, 1);
+  EXPECT_EQ(Plan("snapkv", {"full"}, 40).exact, 0);
+}
+
 TEST_F(PrefixPlanTest, StopsWhereDecodeWouldHaveNoPlaceForTheFrames) {
   EXPECT_EQ(Plan("full", {"full", "k8v4"}).chunks(), 1);
   EXPECT_THAT(Plan("full", {"k8v4"}).miss_reason, HasSubstr("stored as k8v4"));

@@ -29,7 +29,7 @@ inline std::vector<uint8_t> ZeroFrame(const Geometry& geometry, const Digest& mo
   std::vector<int32_t> counts;
   for (int32_t head = 0; head < geometry.kv_heads; ++head) {
     counts.push_back(chunk_tokens);
-    counts.push_back(0);
+    counts.insert(counts.end(), kFrameTiers - 1, 0);
   }
   const FrameLayout layout = LayOutFrame(header, counts);
   std::vector<uint8_t> bytes(static_cast<size_t>(layout.bytes));

@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cmath>
 #include <memory>
 #include <string>
@@ -53,14 +54,18 @@ TestSequence Tiered(int32_t high, int32_t low, int32_t fixed, FormatId fixed_for
   return sequence;
 }
 
-class FormatTest : public testing::TestWithParam<FormatId> {};
+class FormatTest : public testing::TestWithParam<FormatId> {
+ protected:
+  // Blocks with statistics need more room.
+  static int64_t PageBytes(int64_t bytes) { return FormatOf(GetParam()).statistics ? 40960 : bytes; }
+};
 
 TEST_P(FormatTest, EqualsTheReferenceAtEveryHeadDimAndGroup) {
   const auto device = CreateTestDevice(2);
   for (const int32_t head_dim : {32, 40, 48, 56, 64, 72, 80, 96, 104, 128, 160, 192, 232, 248, 256}) {
     for (const int32_t group : {1, 3, 8}) {
       const Geometry geometry{1, 2 * group, 2, head_dim};
-      const Comparison comparison = Compare(*device, geometry, 8192, {Uniform(GetParam(), 61)});
+      const Comparison comparison = Compare(*device, geometry, PageBytes(8192), {Uniform(GetParam(), 61)});
       EXPECT_LT(comparison.output, kTolerance) << "head_dim " << head_dim << " group " << group;
       EXPECT_EQ(comparison.score, 0) << "head_dim " << head_dim << " group " << group;
     }
@@ -70,7 +75,8 @@ TEST_P(FormatTest, EqualsTheReferenceAtEveryHeadDimAndGroup) {
 TEST_P(FormatTest, EqualsTheReferenceForEveryGroupUpTo16) {
   const auto device = CreateTestDevice(1);
   for (int32_t group = 1; group <= kMaxAttentionGroup; ++group) {
-    const Comparison comparison = Compare(*device, Geometry{1, group, 1, 64}, 4096, {Uniform(GetParam(), 37)});
+    const Comparison comparison =
+        Compare(*device, Geometry{1, group, 1, 64}, PageBytes(4096), {Uniform(GetParam(), 37)});
     EXPECT_LT(comparison.output, kTolerance) << "group " << group;
   }
 }
@@ -81,14 +87,73 @@ TEST_P(FormatTest, EqualsTheReferenceAroundPageAndTileBorders) {
   const int32_t page = FitLayout(GetParam(), geometry.head_dim, 4096).tokens;
   for (const int32_t tokens : {1, 2, 15, 16, 17, page - 1, page, page + 1, 2 * page - 1, 2 * page, 3 * page + 5}) {
     const Comparison comparison =
-        Compare(*device, geometry, 4096, {Uniform(GetParam(), tokens, OnlinePolicy::kDiffKvCode)});
+        Compare(*device, geometry, PageBytes(4096), {Uniform(GetParam(), tokens, OnlinePolicy::kDiffKvCode)});
     EXPECT_LT(comparison.output, kTolerance) << tokens << " tokens";
     EXPECT_LT(comparison.score, kTolerance) << tokens << " tokens";
   }
 }
 
 INSTANTIATE_TEST_SUITE_P(Formats, FormatTest,
-                         testing::Values(FormatId::kFullF32, FormatId::kFullBf16, FormatId::kK8V4, FormatId::kK4V2));
+                         testing::Values(FormatId::kFullF32, FormatId::kFullBf16, FormatId::kK8V4, FormatId::kK4V2,
+                                         FormatId::kTrackedF32, FormatId::kTrackedBf16, FormatId::kK4V4,
+                                         FormatId::kTrackedK4V4, FormatId::kK4V8, FormatId::kK4V1, FormatId::kGroupK4V4,
+                                         FormatId::kGroupK2V2, FormatId::kIndexedF32, FormatId::kIndexedBf16));
+
+// A split row of `tokens` tokens whose window is `window`; `keys_in_window` as many of its keys are not frozen.
+TestSequence Split(int32_t tokens, int32_t keys_in_window, int32_t window, bool two_bits) {
+  TestSequence sequence;
+  sequence.formats = {
+      two_bits ? FormatId::kChannelK2 : FormatId::kChannelK4, two_bits ? FormatId::kGroupV2 : FormatId::kGroupV4,
+      two_bits ? FormatId::kFullK16 : FormatId::kFullK32, two_bits ? FormatId::kFullV16 : FormatId::kFullV32};
+  const int32_t values_in_window = std::min(tokens, window);
+  sequence.tokens = {{tokens - keys_in_window, tokens - values_in_window, keys_in_window, values_in_window}};
+  sequence.policy = OnlinePolicy::kFreeze;
+  sequence.window = window;
+  return sequence;
+}
+
+TEST(SplitRowsTest, EqualTheReferenceWhereverTheWindowStands) {
+  const auto device = CreateTestDevice(2);
+  for (const int32_t window : {32, 64, 128}) {
+    for (const int32_t tokens : {1, 15, 31, 32, 33, 63, 64, 65, 96, 127, 128, 129, 200, 300}) {
+      for (const bool two_bits : {false, true}) {
+        std::vector<TestSequence> sequences = {Split(tokens, tokens % window, window, two_bits)};
+        // Between the step that fills the key window and the one that freezes it.
+        if (tokens % window == 0) sequences.push_back(Split(tokens, window, window, two_bits));
+        for (const int32_t group : {1, 3}) {
+          const Comparison comparison = Compare(*device, Geometry{1, 2 * group, 2, 64}, 8192, sequences);
+          EXPECT_LT(comparison.output, kTolerance) << tokens << " tokens, window " << window << ", group " << group;
+          EXPECT_EQ(comparison.score, 0);
+        }
+      }
+    }
+  }
+}
+
+TEST(SplitRowsTest, EqualTheReferenceAtEveryHeadDimAndVectorWidth) {
+  for (int64_t rest = hwy::SupportedTargets(); rest != 0; rest &= rest - 1) {
+    hwy::SetSupportedTargetsForTest(rest & -rest);
+    hwy::GetChosenTarget().DeInit();
+    const auto device = CreateTestDevice(1);
+    for (const int32_t head_dim : {32, 40, 72, 128, 248, 256}) {
+      for (const bool two_bits : {false, true}) {
+        const Comparison comparison =
+            Compare(*device, Geometry{1, 3, 1, head_dim}, 40960, {Split(107, 107 % 32, 32, two_bits)});
+        EXPECT_LT(comparison.output, kTolerance) << head_dim << " " << hwy::TargetName(rest & -rest);
+      }
+    }
+  }
+  hwy::SetSupportedTargetsForTest(0);
+  hwy::GetChosenTarget().DeInit();
+}
+
+TEST(SplitRowsTest, GiveTheSameWhenHeadsAreCutBetweenThreads) {
+  for (const int threads : {1, 2, 3, 5, 8}) {
+    const auto device = CreateTestDevice(threads);
+    const Comparison comparison = Compare(*device, Geometry{1, 9, 3, 64}, 4096, {Split(1999, 1999 % 32, 32, true)});
+    EXPECT_LT(comparison.output, kTolerance) << threads << " threads";
+  }
+}
 
 // Machines without the widest vectors take other paths of the same source.
 TEST_P(FormatTest, EqualsTheReferenceOnEveryVectorWidth) {
@@ -98,7 +163,8 @@ TEST_P(FormatTest, EqualsTheReferenceOnEveryVectorWidth) {
     hwy::SetSupportedTargetsForTest(targets);
     hwy::GetChosenTarget().DeInit();
     for (const int32_t head_dim : {40, 64, 96, 128, 256}) {
-      const Comparison comparison = Compare(*device, Geometry{1, 10, 2, head_dim}, 8192, {Uniform(GetParam(), 77)});
+      const Comparison comparison =
+          Compare(*device, Geometry{1, 10, 2, head_dim}, PageBytes(8192), {Uniform(GetParam(), 77)});
       EXPECT_LT(comparison.output, kTolerance) << hwy::TargetName(targets & -targets) << " head_dim " << head_dim;
     }
   }

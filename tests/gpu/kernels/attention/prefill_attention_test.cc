@@ -80,18 +80,30 @@ Result Reference(const Case& c, const Input& in) {
   return result;
 }
 
-Result Compute(Device& device, const Case& c, const Input& in, bool with_sums = true) {
+using Sources = std::vector<std::pair<int32_t, bool>>;  // sum_from, sum_own_query
+
+struct Results {
+  std::vector<float> out;
+  std::vector<std::vector<float>> sums;  // of every source
+};
+
+Results ComputeAll(Device& device, const Case& c, const Input& in, const Sources& sources) {
   const auto stream = device.NewStream();
   const auto row = static_cast<size_t>(c.q_heads * c.head_dim);
   const DeviceArray<float> q(*stream, in.q);
   const DeviceArray<uint8_t> k(*stream, ToRunType(c.type, in.k));
   const DeviceArray<uint8_t> v(*stream, ToRunType(c.type, in.v));
   const DeviceArray<float> out(*stream, in.q.size());
-  const DeviceArray<float> sums(*stream, std::vector<float>(static_cast<size_t>(c.q_heads * c.keys)));
+  std::vector<DeviceArray<float>> sums;
+  for (size_t s = 0; s < sources.size(); ++s) {
+    sums.emplace_back(*stream, std::vector<float>(static_cast<size_t>(c.q_heads * c.keys)));
+  }
   const auto queries = static_cast<int32_t>(in.queries);
   const int32_t tile = std::min(c.tile, queries);
-  const DeviceArray<char> scratch(*stream, static_cast<size_t>(PrefillAttentionScratchBytes(
-                                               device, c.type, tile, c.keys, c.q_heads, c.kv_heads, c.head_dim)));
+  const auto signals = static_cast<int32_t>(sources.size());
+  const DeviceArray<char> scratch(
+      *stream, static_cast<size_t>(PrefillAttentionScratchBytes(device, c.type, tile, c.keys, c.q_heads, c.kv_heads,
+                                                                c.head_dim, signals)));
   for (int32_t first = 0; first < queries; first += tile) {
     PrefillAttentionArgs args;
     args.run_type = c.type;
@@ -108,16 +120,24 @@ Result Compute(Device& device, const Case& c, const Input& in, bool with_sums = 
     args.scale = 1.0f / std::sqrt(static_cast<float>(c.head_dim));
     args.out = out.data() + static_cast<size_t>(first) * row;
     args.out_stride = static_cast<int64_t>(row);
-    args.sums = with_sums ? sums.data() : nullptr;
+    for (const auto& [from, own] : sources) {
+      const size_t s = static_cast<size_t>(args.sum_count++);
+      args.sums[s] = AttentionSums{sums[s].data(), from, own};
+    }
     args.sum_stride = c.keys;
-    args.sum_from = c.sum_from;
-    args.sum_own_query = c.sum_own_query;
     args.scratch = scratch.data();
     args.scratch_keys = c.keys;
     args.packed_keys = first == 0 ? 0 : c.first_query + first;
     PrefillAttention(*stream, args);
   }
-  return Result{out.Read(), sums.Read()};
+  Results results{out.Read(), {}};
+  for (const DeviceArray<float>& s : sums) results.sums.push_back(s.Read());
+  return results;
+}
+
+Result Compute(Device& device, const Case& c, const Input& in) {
+  Results results = ComputeAll(device, c, in, {{c.sum_from, c.sum_own_query}});
+  return Result{std::move(results.out), std::move(results.sums[0])};
 }
 
 void Check(Device& device, const Case& c) {
@@ -133,7 +153,7 @@ void Check(Device& device, const Case& c) {
   for (size_t i = 0; i < wanted.sums.size(); ++i) {
     ASSERT_NEAR(found.sums[i], wanted.sums[i], 2e-5f * (1 + wanted.sums[i])) << i;
   }
-  EXPECT_EQ(Compute(device, c, in, false).out, found.out);
+  EXPECT_EQ(ComputeAll(device, c, in, {}).out, found.out);
 }
 
 TEST(PrefillAttentionTest, IsExactAtOddSizes) {
@@ -199,6 +219,25 @@ TEST(PrefillAttentionTest, SumsFromAQueryOnWithOrWithoutTheOwnOne) {
       c.sum_from = sum_from;
       c.sum_own_query = own;
       Check(*device, c);
+    }
+  }
+}
+
+TEST(PrefillAttentionTest, CollectsSeveralSumsInOnePass) {
+  const auto device = CreateTestDevice(2);
+  const Sources sources = {{0, false}, {90, true}, {0, true}, {149, true}, {85, false}};
+  for (const RunType type : {RunType::kF32, RunType::kBf16}) {
+    Case c;
+    c.type = type;
+    c.keys = 150;
+    c.tile = 64;
+    c.q_heads = 4;
+    c.kv_heads = 2;
+    const Input in(c);
+    const std::vector<std::vector<float>> all = ComputeAll(*device, c, in, sources).sums;
+    for (size_t s = 0; s < sources.size(); ++s) {
+      std::tie(c.sum_from, c.sum_own_query) = sources[s];
+      EXPECT_EQ(all[s], Compute(*device, c, in).sums) << s;
     }
   }
 }

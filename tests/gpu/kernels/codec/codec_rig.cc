@@ -60,12 +60,12 @@ Chunk LayOutChunk(const PromptLayer& prompt, FormatId high, FormatId low, int32_
   header.head_dim = prompt.head_dim;
   header.first_position = first;
   header.span = span;
-  std::vector<int32_t> counts(static_cast<size_t>(prompt.heads) * 2);
+  std::vector<int32_t> counts(static_cast<size_t>(prompt.heads) * kFrameTiers);
   for (int32_t head = 0; head < prompt.heads; ++head) {
     for (int32_t t = first; t < first + span; ++t) {
       const uint8_t tier =
           prompt.tiers.empty() ? uint8_t{0} : prompt.tiers[static_cast<size_t>(head * prompt.tokens + t)];
-      if (tier < 2) ++counts[static_cast<size_t>(head * 2 + tier)];
+      if (tier < 2) ++counts[static_cast<size_t>(head * kFrameTiers + tier)];
     }
   }
   chunk.frame = LayOutFrame(header, counts, offset);
@@ -156,7 +156,7 @@ EncodedPrompt EncodePrompt(Device& device, const PromptLayer& prompt, FormatId h
   return encoded;
 }
 
-std::string ScalarEncode(const float* x, int32_t count, Element element) {
+std::string ScalarEncode(const float* x, int32_t count, Element element, int32_t levels) {
   std::string bytes(static_cast<size_t>(VectorBytes(element, count) + MetaBytes(element, count)), '\0');
   if (element == Element::kF32) {
     std::memcpy(bytes.data(), x, bytes.size());
@@ -170,26 +170,43 @@ std::string ScalarEncode(const float* x, int32_t count, Element element) {
     return bytes;
   }
   const int32_t bits = ElementBits(element);
-  float low = kLargestHalf;
-  float high = -kLargestHalf;
-  for (int32_t i = 0; i < count; ++i) {
-    low = std::min(low, TameValue(x[i]));
-    high = std::max(high, TameValue(x[i]));
+  const int32_t width = IsGrouped(element) ? 32 : count;
+  for (int32_t first = 0; first < count; first += width) {
+    const int32_t end = std::min(first + width, count);
+    float low = kLargestHalf;
+    float high = -kLargestHalf;
+    for (int32_t i = first; i < end; ++i) {
+      low = std::min(low, TameValue(x[i]));
+      high = std::max(high, TameValue(x[i]));
+    }
+    const AffinePair pair = FitAffine(low, high, bits, levels);
+    for (int32_t i = first; i < end; ++i) {
+      const uint32_t code =
+          AffineCode(TameValue(x[i]), ToFloat(pair.zero), InverseScale(ToFloat(pair.scale)), bits, levels);
+      char& byte = bytes[static_cast<size_t>(i * bits / 8)];
+      byte = static_cast<char>(byte | static_cast<char>(code << (i * bits % 8)));
+    }
+    std::memcpy(bytes.data() + VectorBytes(element, count) + first / width * 4, &pair, 4);
   }
-  const AffinePair pair = FitAffine(low, high, bits);
-  for (int32_t i = 0; i < count; ++i) {
-    const uint32_t code = AffineCode(TameValue(x[i]), ToFloat(pair.zero), InverseScale(ToFloat(pair.scale)), bits);
-    char& byte = bytes[static_cast<size_t>(i * bits / 8)];
-    byte = static_cast<char>(byte | static_cast<char>(code << (i * bits % 8)));
-  }
-  std::memcpy(bytes.data() + VectorBytes(element, count), &pair, 4);
   return bytes;
 }
 
-std::vector<float> ScalarRoundTrip(const float* x, int32_t count, Element element) {
-  const std::string bytes = ScalarEncode(x, count, element);
+namespace {
+
+float ScalarValue(const char* codes, const char* meta, int32_t i, int32_t bits) {
+  AffinePair pair;
+  std::memcpy(&pair, meta, 4);
+  const auto byte = static_cast<uint8_t>(codes[i * bits / 8]);
+  return AffineValue((uint32_t{byte} >> (i * bits % 8)) & MaxCode(bits), ToFloat(pair.scale), ToFloat(pair.zero));
+}
+
+}  // namespace
+
+std::vector<float> ScalarRoundTrip(const float* x, int32_t count, Element element, int32_t levels) {
+  const std::string bytes = ScalarEncode(x, count, element, levels);
   std::vector<float> back(static_cast<size_t>(count));
   if (element == Element::kF32) std::memcpy(back.data(), bytes.data(), bytes.size());
+  const char* meta = bytes.data() + VectorBytes(element, count);
   for (int32_t i = 0; i < count && element != Element::kF32; ++i) {
     if (element == Element::kBf16) {
       Bf16 half;
@@ -197,12 +214,48 @@ std::vector<float> ScalarRoundTrip(const float* x, int32_t count, Element elemen
       back[static_cast<size_t>(i)] = ToFloat(half);
       continue;
     }
-    AffinePair pair;
-    std::memcpy(&pair, bytes.data() + VectorBytes(element, count), 4);
-    const int32_t bits = ElementBits(element);
-    const auto byte = static_cast<uint8_t>(bytes[static_cast<size_t>(i * bits / 8)]);
-    const uint32_t code = (uint32_t{byte} >> (i * bits % 8)) & MaxCode(bits);
-    back[static_cast<size_t>(i)] = AffineValue(code, ToFloat(pair.scale), ToFloat(pair.zero));
+    const int32_t pair = IsGrouped(element) ? i / 32 : 0;
+    back[static_cast<size_t>(i)] = ScalarValue(bytes.data(), meta + 4 * pair, i, ElementBits(element));
+  }
+  return back;
+}
+
+std::string ScalarEncodeChannels(const std::vector<const float*>& rows, int32_t head_dim, Element element,
+                                 int32_t levels) {
+  const int32_t bits = ElementBits(element);
+  const auto vector_bytes = static_cast<size_t>(VectorBytes(element, head_dim));
+  std::string codes(rows.size() * vector_bytes, '\0');
+  std::string meta;
+  for (int32_t i = 0; i < head_dim; ++i) {
+    float low = kLargestHalf;
+    float high = -kLargestHalf;
+    for (const float* row : rows) {
+      low = std::min(low, TameValue(row[i]));
+      high = std::max(high, TameValue(row[i]));
+    }
+    const AffinePair pair = FitAffine(low, high, bits, levels);
+    meta.append(reinterpret_cast<const char*>(&pair), 4);
+    for (size_t t = 0; t < rows.size(); ++t) {
+      const uint32_t code =
+          AffineCode(TameValue(rows[t][i]), ToFloat(pair.zero), InverseScale(ToFloat(pair.scale)), bits, levels);
+      char& byte = codes[t * vector_bytes + static_cast<size_t>(i * bits / 8)];
+      byte = static_cast<char>(byte | static_cast<char>(code << (i * bits % 8)));
+    }
+  }
+  return codes + meta;
+}
+
+std::vector<float> ScalarRoundTripChannels(const std::vector<const float*>& rows, int32_t head_dim, Element element,
+                                           int32_t levels) {
+  const std::string bytes = ScalarEncodeChannels(rows, head_dim, element, levels);
+  const int64_t vector_bytes = VectorBytes(element, head_dim);
+  const char* meta = bytes.data() + static_cast<int64_t>(rows.size()) * vector_bytes;
+  std::vector<float> back;
+  for (size_t t = 0; t < rows.size(); ++t) {
+    for (int32_t i = 0; i < head_dim; ++i) {
+      const char* codes = bytes.data() + static_cast<int64_t>(t) * vector_bytes;
+      back.push_back(ScalarValue(codes, meta + 4 * i, i, ElementBits(element)));
+    }
   }
   return back;
 }

@@ -41,10 +41,15 @@ struct EncodedPrompt {
 EncodedPrompt EncodePrompt(Device& device, const PromptLayer& prompt, FormatId high, FormatId low, int32_t chunk_tokens,
                            bool with_overlay);
 
-// What the scalar arithmetic stores and reads back for one vector.
-std::vector<float> ScalarRoundTrip(const float* x, int32_t count, Element element);
+// What the scalar arithmetic stores and reads back for one vector; levels as in EncodeVector.
+std::vector<float> ScalarRoundTrip(const float* x, int32_t count, Element element, int32_t levels = 0);
 // The bytes it stores, codes then meta.
-std::string ScalarEncode(const float* x, int32_t count, Element element);
+std::string ScalarEncode(const float* x, int32_t count, Element element, int32_t levels = 0);
+// The same for the vectors of one group whose pairs belong to channels: codes of all, then meta; [rows, head_dim].
+std::string ScalarEncodeChannels(const std::vector<const float*>& rows, int32_t head_dim, Element element,
+                                 int32_t levels = 0);
+std::vector<float> ScalarRoundTripChannels(const std::vector<const float*>& rows, int32_t head_dim, Element element,
+                                           int32_t levels = 0);
 
 }  // namespace decant
 

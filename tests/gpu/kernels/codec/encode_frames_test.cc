@@ -2,12 +2,14 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cmath>
 #include <cstring>
 #include <limits>
 
 #include "common/base/half.h"
 #include "common/base/random.h"
+#include "gpu/kernels/codec/channel_codec.h"
 #include "gpu/kernels/codec/frame_runs.h"
 #include "gpu/kernels/codec/vector_codec.h"
 #include "hwy/targets.h"
@@ -17,10 +19,10 @@
 namespace decant {
 namespace {
 
-constexpr Element kElements[] = {Element::kF32, Element::kBf16, Element::kAffine8, Element::kAffine4,
-                                 Element::kAffine2};
+constexpr Element kElements[] = {Element::kF32,     Element::kBf16,    Element::kAffine8, Element::kAffine4,
+                                 Element::kAffine2, Element::kAffine1, Element::kGroup4,  Element::kGroup2};
 
-void ExpectScalarBytes() {
+void ExpectScalarBytes(int32_t levels) {
   const float infinity = std::numeric_limits<float>::infinity();
   const float nan = std::numeric_limits<float>::quiet_NaN();
   for (const Element element : kElements) {
@@ -33,19 +35,69 @@ void ExpectScalarBytes() {
         if (seed == 4) x[1] = infinity, x[5] = nan;
         if (seed == 5) x.assign(x.size(), 3.25f);
         if (seed == 6) x[0] = -0.0f, x[1] = 0.0f;
-        const std::string expected = ScalarEncode(x.data(), count, element);
+        const std::string expected = ScalarEncode(x.data(), count, element, levels);
         std::string bytes(expected.size() + 1, '\x5a');
         auto* codes = reinterpret_cast<uint8_t*>(bytes.data());
         uint8_t* meta = codes + VectorBytes(element, count);
         StoredError error;
-        EncodeVector(RunType::kF32, x.data(), count, element, codes, meta, &error);
+        EncodeVector(RunType::kF32, x.data(), count, element, levels, codes, meta, &error);
         EXPECT_EQ(bytes.substr(0, expected.size()), expected) << count << " seed " << seed;
         EXPECT_EQ(bytes.back(), '\x5a');
         EXPECT_TRUE(std::isfinite(error.squared_difference) && std::isfinite(error.squared_norm));
         std::vector<float> back(x.size());
         DecodeVector(codes, meta, count, element, RunType::kF32, back.data());
-        const std::vector<float> wanted = ScalarRoundTrip(x.data(), count, element);
+        const std::vector<float> wanted = ScalarRoundTrip(x.data(), count, element, levels);
         EXPECT_EQ(std::memcmp(back.data(), wanted.data(), back.size() * 4), 0) << count << " seed " << seed;
+      }
+    }
+  }
+}
+
+// `rows` of one group, two of its channels constant and one holding what no number is.
+std::vector<std::vector<float>> GroupRows(uint64_t seed, int32_t tokens, int32_t head_dim) {
+  std::vector<std::vector<float>> rows;
+  for (int32_t t = 0; t < tokens; ++t) {
+    rows.emplace_back();
+    for (int32_t i = 0; i < head_dim; ++i) {
+      const auto index = static_cast<uint64_t>(t * head_dim + i);
+      rows.back().push_back((UniformFloat(seed, index) - 0.5f) * std::exp2(static_cast<float>(i % 20 - 10)));
+    }
+    rows.back()[0] = 3.25f;
+    rows.back()[1] = t % 2 == 0 ? 0.0f : -0.0f;
+    if (t == 0) rows.back()[2] = std::numeric_limits<float>::quiet_NaN();
+    if (t == tokens / 2) rows.back()[3] = -std::numeric_limits<float>::infinity();
+  }
+  return rows;
+}
+
+void ExpectScalarChannels(int32_t levels) {
+  for (const Element element : {Element::kChannel4, Element::kChannel2}) {
+    for (int32_t head_dim = 8; head_dim <= kMaxHeadDim; head_dim += 24) {
+      for (const int32_t tokens : {1, 15, 16, 17, 31, 32}) {
+        const auto rows = GroupRows(static_cast<uint64_t>(head_dim * 64 + tokens), tokens, head_dim);
+        std::vector<const float*> floats;
+        std::vector<const void*> addresses;
+        for (const auto& row : rows) {
+          floats.push_back(row.data());
+          addresses.push_back(row.data());
+        }
+        const std::string expected = ScalarEncodeChannels(floats, head_dim, element, levels);
+        std::string bytes(expected.size() + 1, '\x5a');
+        auto* codes = reinterpret_cast<uint8_t*>(bytes.data());
+        uint8_t* meta = codes + tokens * VectorBytes(element, head_dim);
+        StoredError error;
+        EncodeChannels(RunType::kF32, addresses.data(), tokens, head_dim, element, levels, codes, meta, &error);
+        EXPECT_EQ(bytes.substr(0, expected.size()), expected) << head_dim << " x " << tokens;
+        EXPECT_EQ(bytes.back(), '\x5a');
+        EXPECT_TRUE(std::isfinite(error.squared_difference) && error.squared_norm > 0);
+        const std::vector<float> wanted = ScalarRoundTripChannels(floats, head_dim, element, levels);
+        for (int32_t t = 0; t < tokens; ++t) {
+          std::vector<float> back(static_cast<size_t>(head_dim));
+          DecodeChannelToken(codes + t * VectorBytes(element, head_dim), meta, head_dim, element, RunType::kF32,
+                             back.data());
+          EXPECT_EQ(std::memcmp(back.data(), wanted.data() + t * head_dim, back.size() * 4), 0);
+          EXPECT_EQ(back[0], 3.25f) << "a constant channel";
+        }
       }
     }
   }
@@ -57,10 +109,44 @@ TEST(VectorCodecTest, GivesTheBytesOfTheScalarArithmeticOnEveryInstructionSet) {
     SCOPED_TRACE(hwy::TargetName(target));
     hwy::SetSupportedTargetsForTest(target);
     hwy::GetChosenTarget().DeInit();
-    ExpectScalarBytes();
+    for (const int32_t levels : {0, 2, 3, 11}) {
+      ExpectScalarBytes(levels);
+      ExpectScalarChannels(levels);
+    }
     hwy::SetSupportedTargetsForTest(0);
     hwy::GetChosenTarget().DeInit();
   }
+}
+
+TEST(VectorCodecTest, FewerLevelsUseOnlyTheirCodes) {
+  std::vector<float> x(64);
+  for (size_t i = 0; i < x.size(); ++i) x[i] = UniformFloat(3, i);
+  for (const int32_t levels : {2, 5, 9}) {
+    std::vector<uint8_t> bytes(68);
+    EncodeVector(RunType::kF32, x.data(), 64, Element::kAffine8, levels, bytes.data(), bytes.data() + 64, nullptr);
+    EXPECT_EQ(*std::max_element(bytes.begin(), bytes.begin() + 64), levels - 1);
+  }
+}
+
+// compression-methods.md section 7, set B: keys whose channels differ in their means.
+TEST(ChannelCodecTest, KeysPerChannelBeatKeysPerTokenAtTwoBits) {
+  std::vector<std::vector<float>> rows(32, std::vector<float>(128));
+  StoredError per_token;
+  std::vector<const void*> addresses;
+  std::vector<uint8_t> codes(32 * 32);
+  std::vector<uint8_t> meta(128 * 4);
+  for (size_t t = 0; t < rows.size(); ++t) {
+    for (size_t i = 0; i < 128; ++i) {
+      const float mean = i == 5 || i == 70 ? 12.0f : UniformFloat(1, i) - 0.5f;
+      rows[t][i] = mean + (UniformFloat(2, t * 128 + i) - 0.5f) * 3.4f;
+    }
+    addresses.push_back(rows[t].data());
+    EncodeVector(RunType::kF32, rows[t].data(), 128, Element::kGroup2, 0, codes.data(), meta.data(), &per_token);
+  }
+  StoredError per_channel;
+  EncodeChannels(RunType::kF32, addresses.data(), 32, 128, Element::kChannel2, 0, codes.data(), meta.data(),
+                 &per_channel);
+  EXPECT_LT(3 * per_channel.squared_difference, per_token.squared_difference);
 }
 
 TEST(VectorCodecTest, Bf16RunTypeIsTheSameNumbers) {
@@ -74,7 +160,7 @@ TEST(VectorCodecTest, Bf16RunTypeIsTheSameNumbers) {
     const std::string expected = ScalarEncode(x.data(), 40, element);
     std::string bytes(expected.size(), '\0');
     auto* codes = reinterpret_cast<uint8_t*>(bytes.data());
-    EncodeVector(RunType::kBf16, halves.data(), 40, element, codes, codes + VectorBytes(element, 40), nullptr);
+    EncodeVector(RunType::kBf16, halves.data(), 40, element, 0, codes, codes + VectorBytes(element, 40), nullptr);
     EXPECT_EQ(bytes, expected);
     std::vector<Bf16> back(40);
     DecodeVector(codes, codes + VectorBytes(element, 40), 40, element, RunType::kBf16, back.data());
@@ -154,7 +240,9 @@ TEST(EncodeFramesTest, ErrorsAreThoseOfTheScalarReference) {
 TEST(ExpandFramesTest, GivesBackWhatWasStored) {
   const auto device = CreateTestDevice(2);
   const auto stream = device->NewStream();
-  for (const FormatId id : {FormatId::kFullF32, FormatId::kK8V4, FormatId::kK4V2}) {
+  for (const FormatId id : {FormatId::kFullF32, FormatId::kK8V4, FormatId::kK4V2, FormatId::kTrackedF32,
+                            FormatId::kK4V4, FormatId::kTrackedK4V4, FormatId::kK4V8, FormatId::kK4V1,
+                            FormatId::kGroupK4V4, FormatId::kGroupK2V2, FormatId::kIndexedF32}) {
     const int32_t tokens = 21;
     const PromptLayer prompt = RandomPrompt(6, RunType::kF32, 2, 16, tokens, false);
     const EncodedPrompt encoded = EncodePrompt(*device, prompt, id, FormatId::kNone, 8, false);

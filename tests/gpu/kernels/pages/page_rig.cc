@@ -11,22 +11,26 @@
 namespace decant {
 namespace {
 
+// Of channel elements `meta` is that of the group.
 std::vector<float> DecodeScalar(Element element, const uint8_t* codes, const uint8_t* meta, int32_t head_dim) {
+  if (element == Element::kNone) return {};
   std::vector<float> x(static_cast<size_t>(head_dim));
   if (element == Element::kF32) {
     std::memcpy(x.data(), codes, x.size() * 4);
-  } else if (element == Element::kBf16) {
-    for (size_t i = 0; i < x.size(); ++i) {
+    return x;
+  }
+  std::vector<uint8_t> unpacked(x.size());
+  if (IsAffine(element)) UnpackCodes(codes, head_dim, ElementBits(element), unpacked.data());
+  for (size_t i = 0; i < x.size(); ++i) {
+    if (element == Element::kBf16) {
       Bf16 half;
       std::memcpy(&half, codes + 2 * i, 2);
       x[i] = ToFloat(half);
+      continue;
     }
-  } else {
     AffinePair pair;
-    std::memcpy(&pair, meta, 4);
-    std::vector<uint8_t> unpacked(x.size());
-    UnpackCodes(codes, head_dim, ElementBits(element), unpacked.data());
-    for (size_t i = 0; i < x.size(); ++i) x[i] = AffineValue(unpacked[i], ToFloat(pair.scale), ToFloat(pair.zero));
+    std::memcpy(&pair, meta + 4 * (IsChannel(element) ? i : IsGrouped(element) ? i / 32 : 0), 4);
+    x[i] = AffineValue(unpacked[i], ToFloat(pair.scale), ToFloat(pair.zero));
   }
   return x;
 }
@@ -68,11 +72,27 @@ PageRig::PageRig(const RigOptions& options)
     rows.formats[kHigh] = options.high;
     rows.formats[kLow] = options.low;
     rows.formats[kFixed] = options.fixed;
+    rows.formats[kTail] = options.tail;
     rows.policy = options.policy;
     rows.alpha_high = options.alpha_high;
     rows.alpha_low = options.alpha_low;
     rows.window = options.window;
     rows.first_query = options.first_query;
+    rows.sinks = options.sinks;
+    rows.limit = options.limit;
+    rows.key_forms[kHigh] = options.key_form;
+    rows.key_forms[kLow] = options.key_form;
+    if (options.keep_share > 0) {
+      const std::vector<float> shares(static_cast<size_t>(options.geometry.layers), options.keep_share);
+      float* const device_shares = New<float>(options.geometry.layers);
+      stream_->Copy(device_shares, shares.data(), 4 * options.geometry.layers);
+      rows.keep_shares = device_shares;
+    }
+    if (!options.balance.empty()) {
+      float* const balance = New<float>(static_cast<int64_t>(options.balance.size()));
+      stream_->Copy(balance, options.balance.data(), 4 * static_cast<int64_t>(options.balance.size()));
+      rows.balance = balance;
+    }
     stream_->Fill(rows.heads, 0, heads * static_cast<int64_t>(sizeof(HeadState)));
     stream_->Fill(rows.length, 0, 4);
     stream_->Copy(rows_ + s, &rows, sizeof(rows));
@@ -130,17 +150,21 @@ void PageRig::Plan() {
   PlanStep(*stream_, args);
 }
 
-void PageRig::Append(const std::function<std::vector<float>(int32_t, int32_t, int32_t, bool)>& token) {
+void PageRig::Append(const std::function<std::vector<float>(int32_t, int32_t, int32_t, bool)>& token,
+                     const std::function<std::vector<float>(int32_t, int32_t, int32_t)>& pre_rope_key) {
   const Geometry& geometry = options_.geometry;
   const int64_t stride = int64_t{geometry.kv_heads} * geometry.head_dim + 3;
   Buffer k = *device_->Allocate(options_.sequences * stride * 4);
   Buffer v = *device_->Allocate(options_.sequences * stride * 4);
+  Buffer pre_rope = *device_->Allocate(options_.sequences * stride * 4);
   for (int32_t layer = 0; layer < geometry.layers; ++layer) {
     for (int32_t s = 0; s < options_.sequences; ++s) {
       for (int32_t h = 0; h < geometry.kv_heads; ++h) {
         const int64_t offset = (s * stride + int64_t{h} * geometry.head_dim) * 4;
         stream_->Copy(k.As<uint8_t>(offset), token(s, layer, h, false).data(), int64_t{4} * geometry.head_dim);
         stream_->Copy(v.As<uint8_t>(offset), token(s, layer, h, true).data(), int64_t{4} * geometry.head_dim);
+        if (!pre_rope_key) continue;
+        stream_->Copy(pre_rope.As<uint8_t>(offset), pre_rope_key(s, layer, h).data(), int64_t{4} * geometry.head_dim);
       }
     }
     AppendTokenArgs args;
@@ -152,6 +176,8 @@ void PageRig::Append(const std::function<std::vector<float>(int32_t, int32_t, in
     args.k = k.As<float>();
     args.v = v.As<float>();
     args.kv_stride = stride;
+    args.pre_rope_k = pre_rope.As<float>();
+    args.pre_rope_stride = stride;
     AppendToken(*stream_, args);
   }
 }
@@ -200,7 +226,8 @@ std::vector<StoredToken> PageRig::Tokens(int32_t sequence, int32_t layer, int32_
       token.position = *at.position;
       token.score = *at.score;
     }
-    token.k = DecodeScalar(format.k, at.keys, at.key_meta, arena_.geometry.head_dim);
+    const uint8_t* key_meta = IsChannel(format.k) ? ChannelPairsAt(arena_, row, id, tier, slot) : at.key_meta;
+    token.k = DecodeScalar(format.k, at.keys, key_meta, arena_.geometry.head_dim);
     token.v = DecodeScalar(format.v, at.values, at.value_meta, arena_.geometry.head_dim);
     tokens.push_back(token);
   }
@@ -252,10 +279,10 @@ bool PageRig::TookError() {
 }
 
 std::vector<int64_t> PageRig::Counts(int32_t sequence) {
-  Buffer out = *device_->Allocate(6 * 8);
+  Buffer out = *device_->Allocate(2 * kTierCount * 8);
   CountRows(*stream_, arena_, rows(sequence), out.As<int64_t>());
-  std::vector<int64_t> counts(6);
-  stream_->Copy(counts.data(), out.As<int64_t>(), 6 * 8);
+  std::vector<int64_t> counts(2 * kTierCount);
+  stream_->Copy(counts.data(), out.As<int64_t>(), 2 * kTierCount * 8);
   return counts;
 }
 

@@ -24,11 +24,17 @@ struct RigOptions {
   FormatId high = FormatId::kK8V4;
   FormatId low = FormatId::kK4V2;
   FormatId fixed = FormatId::kNone;
+  FormatId tail = FormatId::kNone;
   OnlinePolicy policy = OnlinePolicy::kNone;
   float alpha_high = 0;
   float alpha_low = 0;
   int32_t window = 8;
   int32_t first_query = 0;
+  int32_t sinks = 0;
+  int32_t limit = 0;
+  float keep_share = 0;  // of every layer; 0: none
+  KeyForm key_form;      // of high and low; balanced by `balance`
+  std::vector<float> balance;
   int threads = 2;
 };
 
@@ -54,8 +60,10 @@ class PageRig {
   // Grows for the runs, then imports them.
   void GrowAndImport(int32_t sequence, int32_t layer, const std::string& batch, const std::vector<ImportRun>& runs);
   void Plan();
-  // Every layer of every sequence gets the vectors of `token(sequence, layer, head, is_value)`.
-  void Append(const std::function<std::vector<float>(int32_t, int32_t, int32_t, bool)>& token);
+  // Every layer of every sequence gets the vectors of `token(sequence, layer, head, is_value)` and, as its key before
+  // rope, that of `pre_rope_key(sequence, layer, head)`.
+  void Append(const std::function<std::vector<float>(int32_t, int32_t, int32_t, bool)>& token,
+              const std::function<std::vector<float>(int32_t, int32_t, int32_t)>& pre_rope_key = nullptr);
   void Append(float value);
   void Advance();
   void Release(int32_t sequence);

@@ -29,10 +29,10 @@ int32_t PageTokens(const PageRig& rig, FormatId id) { return rig.arena().layouts
 TEST(RingTest, D4HandsOutTheVeryLastPageAndThenHasNone) {
   PageRig rig(OneHead(5));
   const int32_t page = PageTokens(rig, kTight);
-  rig.Grow(0, 0, {5 * page, 0, 0});
+  rig.Grow(0, 0, {5 * page, 0, 0, 0});
   EXPECT_FALSE(rig.TookError());
   EXPECT_EQ(rig.FreePages(), 0);
-  rig.Grow(0, 0, {5 * page + 1, 0, 0});
+  rig.Grow(0, 0, {5 * page + 1, 0, 0, 0});
   EXPECT_TRUE(rig.TookError());
   EXPECT_EQ(rig.Head(0, 0, 0).pages[kHigh], 5);
   rig.Release(0);
@@ -46,10 +46,10 @@ TEST(RingTest, WrapsAtEveryOffset) {
     PageRig rig(OneHead(kPages));
     const int32_t page = PageTokens(rig, kTight);
     for (int32_t i = 0; i < offset; ++i) {
-      rig.Grow(0, 0, {1, 0, 0});
+      rig.Grow(0, 0, {1, 0, 0, 0});
       rig.Release(0);
     }
-    rig.Grow(0, 0, {kPages * page, 0, 0});
+    rig.Grow(0, 0, {kPages * page, 0, 0, 0});
     EXPECT_FALSE(rig.TookError());
     EXPECT_EQ(rig.FreePages(), 0);
     std::vector<int32_t> all(kPages);
@@ -75,7 +75,7 @@ TEST(RingTest, NoPageIsLostOrHeldTwice) {
       const auto tokens = [&](uint64_t salt) {
         return static_cast<int32_t>(MixBits(salt, step) % (3u * static_cast<uint32_t>(page)));
       };
-      rig.Grow(s, 0, {tokens(3), tokens(4), 0, tokens(5), tokens(6), 0});
+      rig.Grow(s, 0, {tokens(3), tokens(4), 0, 0, tokens(5), tokens(6), 0, 0});
       rig.TookError();
     }
     std::vector<int32_t> places = rig.FreeIds();
@@ -100,12 +100,12 @@ TEST(GrowRowsTest, TakesPagesInTheOrderOfHeadsAndTiers) {
   PageRig rig(options);
   const int32_t high = PageTokens(rig, FormatId::kK8V4);
   const int32_t low = PageTokens(rig, FormatId::kK4V2);
-  rig.Grow(0, 0, {high + 1, low, 1, 1, 0, 0});
+  rig.Grow(0, 0, {high + 1, low, 1, 0, 1, 0, 0, 0});
   EXPECT_THAT(rig.PageIds(0, 0, 0, kHigh), ElementsAre(0, 1));
   EXPECT_THAT(rig.PageIds(0, 0, 0, kLow), ElementsAre(2));
   EXPECT_THAT(rig.PageIds(0, 0, 0, kFixed), ElementsAre(3));
   EXPECT_THAT(rig.PageIds(0, 0, 1, kHigh), ElementsAre(4));
-  rig.Grow(0, 0, {0, 0, 0, 0, 0, 0});
+  rig.Grow(0, 0, {0, 0, 0, 0, 0, 0, 0, 0});
   EXPECT_EQ(rig.FreePages(), 15);
 }
 
@@ -115,8 +115,8 @@ TEST(GrowRowsTest, FixedRunGrowsUnderAHighTierThatIsThere) {
   PageRig rig(options);
   const int32_t high = PageTokens(rig, FormatId::kK8V4);
   const int32_t fixed = PageTokens(rig, FormatId::kFullBf16);
-  rig.Grow(0, 0, {2 * high, 0, 1});
-  rig.Grow(0, 0, {0, 0, 2 * fixed});
+  rig.Grow(0, 0, {2 * high, 0, 1, 0});
+  rig.Grow(0, 0, {0, 0, 2 * fixed, 0});
   EXPECT_THAT(rig.PageIds(0, 0, 0, kHigh), ElementsAre(0, 1));
   EXPECT_THAT(rig.PageIds(0, 0, 0, kFixed), ElementsAre(2, 3));
 }
@@ -125,7 +125,7 @@ TEST(GrowRowsTest, ExactlyFullTierTakesItsNextPageWithItsNextToken) {
   for (const int32_t more : {0, 1}) {
     PageRig rig(OneHead(20));
     const int32_t page = PageTokens(rig, kTight);
-    rig.Grow(0, 0, {page + more, 0, 0});
+    rig.Grow(0, 0, {page + more, 0, 0, 0});
     EXPECT_EQ(rig.Head(0, 0, 0).pages[kHigh], 1 + more);
   }
 }
@@ -136,10 +136,10 @@ TEST(GrowRowsTest, RowWithoutRoomIsLeftAsItWas) {
   PageRig rig(options);
   const int32_t high = PageTokens(rig, FormatId::kK8V4);
   const int32_t low = PageTokens(rig, FormatId::kK4V2);
-  rig.Grow(0, 0, {2 * high, 2 * low, 0});
+  rig.Grow(0, 0, {2 * high, 2 * low, 0, 0});
   EXPECT_TRUE(rig.TookError());
   EXPECT_EQ(rig.FreePages(), 20);
-  rig.Grow(0, 0, {2 * high, low, 0});
+  rig.Grow(0, 0, {2 * high, low, 0, 0});
   EXPECT_FALSE(rig.TookError());
   EXPECT_EQ(rig.FreePages(), 17);
 }
@@ -150,13 +150,13 @@ TEST(CountRowsTest, SumsOverLayersAndHeads) {
   options.fixed = FormatId::kFullBf16;
   PageRig rig(options);
   const int32_t low = PageTokens(rig, FormatId::kK4V2);
-  for (int32_t layer = 0; layer < 2; ++layer) rig.Grow(1, layer, {1, low + 1, 0, 0, 0, 1});
+  for (int32_t layer = 0; layer < 2; ++layer) rig.Grow(1, layer, {1, low + 1, 0, 0, 0, 0, 1, 0});
   rig.Plan();
   rig.Append(1.0f);
-  EXPECT_THAT(rig.Counts(1), ElementsAre(4, 0, 0, 4, 4, 2));
+  EXPECT_THAT(rig.Counts(1), ElementsAre(4, 0, 0, 0, 4, 4, 2, 0));
   rig.Release(1);
-  EXPECT_THAT(rig.Counts(1), ElementsAre(0, 0, 0, 0, 0, 0));
-  EXPECT_THAT(rig.Counts(0), ElementsAre(4, 0, 0, 4, 0, 0));
+  EXPECT_THAT(rig.Counts(1), ElementsAre(0, 0, 0, 0, 0, 0, 0, 0));
+  EXPECT_THAT(rig.Counts(0), ElementsAre(4, 0, 0, 0, 4, 0, 0, 0));
 }
 
 }  // namespace

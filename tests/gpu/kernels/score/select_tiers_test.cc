@@ -3,9 +3,13 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <limits>
 #include <vector>
 
 #include "common/base/random.h"
+#include "common/compress/allocate/keep.h"
+#include "gpu/kernels/score/score_tokens.h"
+#include "tests/support/device_array.h"
 #include "tests/support/test_device.h"
 
 namespace decant {
@@ -62,10 +66,20 @@ Selection Select(const Case& test, const std::vector<float>& sums, int32_t strid
   const Buffer tiers = *device->Allocate(static_cast<int64_t>(selection.tiers.size()));
   const Buffer counts = *device->Allocate(static_cast<int64_t>(selection.counts.size()) * 4);
   stream->Copy(device_sums.As<float>(), sums.data(), device_sums.bytes());
+  const Buffer ranks = *device->Allocate(scores.bytes());
+  ScoreTokensArgs score;
+  score.source = test.paper ? ScoreSource::kAllLaterQueries : ScoreSource::kLastWindow;
+  score.sums = device_sums.As<float>();
+  score.stride = stride;
+  score.q_heads = kQHeads;
+  score.kv_heads = kKvHeads;
+  score.rows = test.tokens;
+  score.tokens = test.tokens;
+  score.scores = scores.As<float>();
+  score.ranks = ranks.As<float>();
+  ScoreTokens(*stream, score);
   SelectTiersArgs args;
-  args.sums = device_sums.As<float>();
-  args.stride = stride;
-  args.q_heads = kQHeads;
+  args.ranks = ranks.As<float>();
   args.kv_heads = kKvHeads;
   args.tokens = test.tokens;
   args.first_query = test.first_query;
@@ -166,6 +180,130 @@ TEST(SelectTiersTest, ChunksOnlyCutTheCounts) {
       int32_t total = 0;
       for (size_t c = static_cast<size_t>(tier); c < fine.counts.size() / 2; c += 3) total += fine.counts[c];
       EXPECT_EQ(total, coarse.counts[static_cast<size_t>(tier)]);
+    }
+  }
+}
+
+// Ranks with many ties, some protected and some absent ones.
+std::vector<float> Ranks(int64_t count, uint64_t seed) {
+  std::vector<float> ranks(static_cast<size_t>(count));
+  for (size_t i = 0; i < ranks.size(); ++i) {
+    const float draw = UniformFloat(seed, i);
+    ranks[i] = draw < 0.1f    ? -std::numeric_limits<float>::infinity()
+               : draw < 0.15f ? std::numeric_limits<float>::infinity()
+                              : static_cast<float>(static_cast<int>(draw * 20));
+  }
+  return ranks;
+}
+
+class RankingTest : public ::testing::Test {
+ protected:
+  std::vector<uint8_t> Tiers(Allocation allocation, int32_t layers, int32_t tokens, const std::vector<float>& ranks,
+                             int64_t high, int64_t kept) {
+    const DeviceArray<float> device_ranks(*stream_, ranks);
+    const DeviceArray<float> scratch(*stream_, ranks.size());
+    const DeviceArray<uint8_t> tiers(*stream_, std::vector<uint8_t>(ranks.size(), 9));
+    const int32_t chunks = (tokens + 15) / 16;
+    const DeviceArray<int32_t> counts(*stream_, static_cast<size_t>(layers * kKvHeads * chunks * 3));
+    SelectTiersArgs args;
+    args.scores = device_ranks.data();
+    args.ranks = device_ranks.data();
+    args.layers = layers;
+    args.kv_heads = kKvHeads;
+    args.tokens = tokens;
+    args.allocation = allocation;
+    args.high = high;
+    args.kept = kept;
+    args.scratch = scratch.data();
+    args.chunk_tokens = 16;
+    args.tiers = tiers.data();
+    args.counts = counts.data();
+    SelectTiers(*stream_, args);
+    const std::vector<uint8_t> found = tiers.Read();
+    std::vector<int32_t> counted(static_cast<size_t>(layers * kKvHeads * chunks * 3));
+    for (size_t i = 0; i < found.size(); ++i) {
+      const size_t row = i / static_cast<size_t>(tokens);
+      const size_t chunk = i % static_cast<size_t>(tokens) / 16;
+      ++counted[(row * static_cast<size_t>(chunks) + chunk) * 3 + found[i]];
+    }
+    EXPECT_EQ(counts.Read(), counted);
+    return found;
+  }
+
+  // What KeepBest marks, without the absent ones.
+  static std::vector<uint8_t> Kept(absl::Span<const float> ranks, int64_t count) {
+    std::vector<uint8_t> kept(ranks.size());
+    KeepBest(ranks, count, absl::MakeSpan(kept));
+    for (size_t i = 0; i < ranks.size(); ++i) {
+      if (ranks[i] == -std::numeric_limits<float>::infinity()) kept[i] = 0;
+    }
+    return kept;
+  }
+
+  const std::unique_ptr<Device> device_ = CreateTestDevice(2);
+  const std::unique_ptr<Stream> stream_ = device_->NewStream();
+};
+
+TEST_F(RankingTest, EveryHeadKeepsItsBest) {
+  for (const int32_t tokens : {1, 2, 15, 16, 17, 100}) {
+    const std::vector<float> ranks = Ranks(int64_t{kKvHeads} * tokens, static_cast<uint64_t>(tokens));
+    for (const int64_t budget : {0, 1, 7, 50, 99, 100, 1000}) {
+      for (const Allocation allocation :
+           {Allocation::kTop, Allocation::kPyramid, Allocation::kLayerShares, Allocation::kSinksAndRecent}) {
+        const std::vector<uint8_t> tiers = Tiers(allocation, 1, tokens, ranks, budget, budget);
+        for (int32_t head = 0; head < kKvHeads; ++head) {
+          const auto first = static_cast<size_t>(head * tokens);
+          const auto kept = Kept(absl::MakeConstSpan(ranks).subspan(first, static_cast<size_t>(tokens)), budget);
+          for (size_t t = 0; t < kept.size(); ++t) {
+            ASSERT_EQ(tiers[first + t], kept[t] == 1 ? 0 : 2) << tokens << " tokens, budget " << budget << ", " << t;
+          }
+        }
+      }
+    }
+  }
+}
+
+TEST_F(RankingTest, WithALowTierNothingButTheAbsentIsPruned) {
+  const std::vector<float> ranks = Ranks(int64_t{kKvHeads} * 90, 3);
+  const std::vector<uint8_t> tiers = Tiers(Allocation::kTop, 1, 90, ranks, 30, kAllTokens);
+  for (int32_t head = 0; head < kKvHeads; ++head) {
+    const auto high = Kept(absl::MakeConstSpan(ranks).subspan(static_cast<size_t>(head) * 90, 90), 30);
+    for (size_t t = 0; t < 90; ++t) {
+      const size_t i = static_cast<size_t>(head) * 90 + t;
+      const bool absent = ranks[i] == -std::numeric_limits<float>::infinity();
+      ASSERT_EQ(tiers[i], absent ? 2 : high[t] == 1 ? 0 : 1);
+    }
+  }
+}
+
+TEST_F(RankingTest, OneThresholdOverAllLayersIsExact) {
+  constexpr int32_t kLayers = 5;
+  constexpr int32_t kTokens = 41;
+  const std::vector<float> ranks = Ranks(int64_t{kLayers} * kKvHeads * kTokens, 11);
+  const auto all = static_cast<int64_t>(ranks.size());
+  for (const int64_t budget : {int64_t{0}, int64_t{1}, all / 3, all / 2, all}) {
+    const std::vector<uint8_t> tiers = Tiers(Allocation::kGlobal, kLayers, kTokens, ranks, budget, budget);
+    const std::vector<uint8_t> kept = Kept(ranks, budget);
+    for (size_t i = 0; i < ranks.size(); ++i) ASSERT_EQ(tiers[i], kept[i] == 1 ? 0 : 2) << budget << " at " << i;
+  }
+  // A head may end up with nothing.
+  std::vector<float> lopsided(ranks.size(), 1.0f);
+  std::fill(lopsided.begin(), lopsided.begin() + kTokens, 0.0f);
+  const auto budget = static_cast<int64_t>(lopsided.size()) - kTokens;
+  const std::vector<uint8_t> tiers = Tiers(Allocation::kGlobal, kLayers, kTokens, lopsided, budget, budget);
+  EXPECT_EQ(std::count(tiers.begin(), tiers.begin() + kTokens, 2), kTokens);
+  EXPECT_EQ(std::count(tiers.begin(), tiers.end(), 0), budget);
+}
+
+TEST_F(RankingTest, OneRankingCutTwice) {
+  constexpr int32_t kLayers = 3;
+  const std::vector<float> ranks = Ranks(int64_t{kLayers} * kKvHeads * 70, 17);
+  for (const int64_t high : {0, 1, 60, 150, 200}) {
+    const std::vector<uint8_t> tiers = Tiers(Allocation::kGlobalTiers, kLayers, 70, ranks, high, 200);
+    const std::vector<uint8_t> best = Kept(ranks, high);
+    const std::vector<uint8_t> kept = Kept(ranks, 200);
+    for (size_t i = 0; i < ranks.size(); ++i) {
+      ASSERT_EQ(tiers[i], best[i] == 1 ? 0 : kept[i] == 1 ? 1 : 2) << high << " at " << i;
     }
   }
 }

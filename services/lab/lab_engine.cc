@@ -1,0 +1,213 @@
+// Sequences of all points and texts step together in one batch (a wave); a wave runs when the pages or places are full
+// and at the end. A text's full-precision sequence is never in a later wave than the others, so that its
+// log-probabilities are there to compare with.
+#include "services/lab/lab_engine.h"
+
+#include <algorithm>
+#include <map>
+#include <utility>
+
+#include "absl/cleanup/cleanup.h"
+#include "absl/strings/str_cat.h"
+#include "common/base/status_macros.h"
+#include "gpu/engine/decode_batch.h"
+#include "services/lab/shared_prefill.h"
+
+namespace decant {
+namespace {
+
+constexpr int64_t kPageBytes = int64_t{1} << 30;
+constexpr int32_t kMostSequences = 192;
+// Frames of one prompt that are kept at once; a prompt of more points is prefilled again for the rest.
+constexpr int64_t kFrameBytes = int64_t{1} << 30;
+
+// One running copy of a prompt.
+struct Lane {
+  SequenceId sequence = 0;
+  size_t place = 0;  // of its point among the chosen ones
+  size_t text = 0;   // counted over all jobs
+  const LabJob* job = nullptr;
+  const FedText* fed = nullptr;
+  size_t step = 0;
+  int64_t moved_before = 0;
+};
+
+class LabEngineOnBatch final : public LabEngine {
+ public:
+  LabEngineOnBatch(const LoadedModel& model, std::vector<LabPoint> points)
+      : model_(model), points_(std::move(points)), stream_(model.device->NewStream()) {}
+
+  absl::Status TakePages() {
+    DecodeOptions options;
+    options.kv_budget_bytes = kPageBytes;
+    options.max_sequences = kMostSequences;
+    options.model = model_.folder.fingerprint;
+    options.formats = FormatsOf(points_);
+    DECANT_ASSIGN_OR_RETURN(batch_, DecodeBatch::Create(*model_.weights, *stream_, options));
+    return absl::OkStatus();
+  }
+
+  const std::vector<LabPoint>& points() const override { return points_; }
+
+  using LabEngine::Measure;
+  absl::StatusOr<std::vector<PointResult>> Measure(const std::vector<LabJob>& jobs,
+                                                   const std::vector<size_t>& chosen) override {
+    chosen_ = chosen;
+    for (size_t point = 0; chosen.empty() && point < points_.size(); ++point) chosen_.push_back(point);
+    if (chosen_[0] != 0 || chosen_.back() >= points_.size()) {
+      return absl::InvalidArgumentError(absl::StrCat("points ", chosen_[0], " to ", chosen_.back(), " of ",
+                                                     points_.size(), "; the first must be 0, full precision"));
+    }
+    results_.assign(chosen_.size(), PointResult());
+    full_.clear();
+    const auto leave = absl::MakeCleanup([this] { RemoveLanes(); });
+    size_t text = 0;
+    for (const LabJob& job : jobs) {
+      for (PointResult& result : results_) result.scores.resize(text + job.texts.size());
+      DECANT_RETURN_IF_ERROR(StartJob(job, text));
+      text += job.texts.size();
+    }
+    DECANT_RETURN_IF_ERROR(RunWave());
+    return std::move(results_);
+  }
+
+ private:
+  absl::Status StartJob(const LabJob& job, size_t first_text) {
+    const int64_t most = static_cast<int64_t>(job.prompt.size()) *
+                         model_.weights->config().geometry().full_bytes_per_token() *
+                         (model_.weights->run_type() == RunType::kF32 ? 2 : 1);
+    const auto at_once = static_cast<size_t>(std::max<int64_t>(1, kFrameBytes / std::max<int64_t>(1, most)));
+    for (size_t first = 0; first < chosen_.size(); first += at_once) {
+      const size_t last = std::min(chosen_.size(), first + at_once);
+      std::vector<Recipe> recipes;
+      for (size_t place = first; place < last; ++place) recipes.push_back(points_[chosen_[place]].recipe);
+      DECANT_ASSIGN_OR_RETURN(std::vector<PromptFrames> frames, PrefillShared(model_, *stream_, job.prompt, recipes));
+      for (size_t place = first; place < last; ++place) {
+        DECANT_RETURN_IF_ERROR(StartPoint(job, first_text, place, frames[place - first]));
+        frames[place - first] = PromptFrames();
+      }
+    }
+    return absl::OkStatus();
+  }
+
+  absl::Status StartPoint(const LabJob& job, size_t first_text, size_t place, const PromptFrames& frames) {
+    PointResult& result = results_[place];
+    result.frame_bytes += frames.frame_bytes;
+    result.encode_seconds += frames.encode_seconds;
+    for (size_t i = 0; i < job.texts.size(); ++i) {
+      Lane lane;
+      lane.place = place;
+      lane.text = first_text + i;
+      lane.job = &job;
+      lane.fed = &job.texts[i];
+      DECANT_ASSIGN_OR_RETURN(lane.sequence, Reserve(job, *lane.fed, points_[chosen_[place]].recipe));
+      lanes_.push_back(lane);
+      for (const std::vector<uint8_t>& layer : frames.layers) {
+        DECANT_RETURN_IF_ERROR(batch_->Import(lane.sequence, layer));
+      }
+      DECANT_RETURN_IF_ERROR(batch_->Join(lane.sequence, lane.fed->feed[0]));
+      DECANT_ASSIGN_OR_RETURN(const SequenceUse use, batch_->Use(lane.sequence));
+      lanes_.back().moved_before = use.tokens.demoted + use.tokens.dropped;
+      if (i > 0) continue;
+      result.prompt_tokens += static_cast<int64_t>(job.prompt.size());
+      result.resident_bytes += use.resident_bytes;
+    }
+    return absl::OkStatus();
+  }
+
+  // When the pages are full, what waits in them runs first.
+  absl::StatusOr<SequenceId> Reserve(const LabJob& job, const FedText& fed, const Recipe& recipe) {
+    SequenceOptions options;
+    options.prompt_tokens = static_cast<int32_t>(job.prompt.size());
+    options.max_tokens = static_cast<int32_t>(fed.feed.size()) + 1;
+    options.recipe = recipe;
+    options.forced.assign(fed.feed.begin() + 1, fed.feed.end());
+    absl::StatusOr<SequenceId> id = batch_->Reserve(options);
+    if (absl::IsResourceExhausted(id.status()) && !lanes_.empty()) {
+      DECANT_RETURN_IF_ERROR(RunWave());
+      id = batch_->Reserve(options);
+    }
+    return id;
+  }
+
+  absl::Status RunWave() {
+    std::map<SequenceId, Lane*> by_sequence;
+    for (Lane& lane : lanes_) by_sequence[lane.sequence] = &lane;
+    while (batch_->running() > 0) {
+      DECANT_ASSIGN_OR_RETURN(const auto tokens, batch_->Step());
+      std::vector<Lane*> rows;
+      bool answers = false;
+      for (const StepToken& token : tokens) {
+        rows.push_back(by_sequence.at(token.sequence));
+        answers = answers || AnswerStep(*rows.back()) >= 0;
+      }
+      if (answers) DECANT_RETURN_IF_ERROR(ScoreStep(rows));
+      for (Lane* lane : rows) ++lane->step;
+    }
+    for (const Lane& lane : lanes_) {
+      DECANT_ASSIGN_OR_RETURN(const SequenceUse use, batch_->Use(lane.sequence));
+      results_[lane.place].online_events += use.tokens.demoted + use.tokens.dropped - lane.moved_before;
+    }
+    RemoveLanes();
+    return absl::OkStatus();
+  }
+
+  // Which token of the answer the lane's last step was asked for; negative while the question is fed.
+  static int64_t AnswerStep(const Lane& lane) {
+    return static_cast<int64_t>(lane.step) - static_cast<int64_t>(lane.fed->feed.size() - lane.fed->answer.size());
+  }
+
+  absl::Status ScoreStep(const std::vector<Lane*>& rows) {
+    const auto vocabulary = static_cast<size_t>(model_.weights->config().vocabulary);
+    logits_.resize(rows.size() * vocabulary);
+    DECANT_RETURN_IF_ERROR(batch_->CopyLogits(absl::MakeSpan(logits_)));
+    // Full precision first: the others are compared with it.
+    for (const bool full : {true, false}) {
+      for (size_t row = 0; row < rows.size(); ++row) {
+        const Lane& lane = *rows[row];
+        const int64_t step = AnswerStep(lane);
+        if (step < 0 || (lane.place == 0) != full) continue;
+        const absl::Span<float> mine = absl::MakeSpan(logits_).subspan(row * vocabulary, vocabulary);
+        LogSoftmax(mine);
+        std::vector<float>& reference = full_[lane.text];
+        if (full) reference.insert(reference.end(), mine.begin(), mine.end());
+        const auto at = static_cast<size_t>(step);
+        const absl::Span<const float> theirs =
+            full ? mine : absl::MakeConstSpan(reference).subspan(at * vocabulary, vocabulary);
+        const size_t span = lane.job->span_tokens > 0 ? at / static_cast<size_t>(lane.job->span_tokens) : 0;
+        std::vector<AnswerScore>& scores = results_[lane.place].scores[lane.text];
+        scores.resize(std::max(scores.size(), span + 1));
+        AddToken(lane.fed->answer[at], mine, theirs, scores[span]);
+      }
+    }
+    return absl::OkStatus();
+  }
+
+  void RemoveLanes() {
+    for (const Lane& lane : lanes_) batch_->Remove(lane.sequence);
+    lanes_.clear();
+  }
+
+  const LoadedModel& model_;
+  const std::vector<LabPoint> points_;
+  const std::unique_ptr<Stream> stream_;
+  std::unique_ptr<DecodeBatch> batch_;
+  std::vector<size_t> chosen_;  // points
+  std::vector<Lane> lanes_;
+  std::vector<PointResult> results_;
+  std::map<size_t, std::vector<float>> full_;  // by text: log-probabilities [answer tokens so far, vocabulary]
+  std::vector<float> logits_;
+};
+
+}  // namespace
+
+absl::StatusOr<std::unique_ptr<LabEngine>> LabEngine::Create(const LoadedModel& model, std::vector<LabPoint> points) {
+  if (points.empty() || !points[0].recipe.exact()) {
+    return absl::InvalidArgumentError("the first point must be full precision: the others are compared with it");
+  }
+  auto engine = std::make_unique<LabEngineOnBatch>(model, std::move(points));
+  DECANT_RETURN_IF_ERROR(engine->TakePages());
+  return engine;
+}
+
+}  // namespace decant

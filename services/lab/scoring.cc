@@ -1,0 +1,30 @@
+#include "services/lab/scoring.h"
+
+#include <algorithm>
+#include <cmath>
+
+namespace decant {
+
+void LogSoftmax(absl::Span<float> row) {
+  const float top = *std::max_element(row.begin(), row.end());
+  double sum = 0;
+  for (const float x : row) sum += std::exp(x - top);
+  const auto log_sum = static_cast<float>(top + std::log(sum));
+  for (float& x : row) x -= log_sum;
+}
+
+double Divergence(absl::Span<const float> log_p, absl::Span<const float> log_q) {
+  double divergence = 0;
+  for (size_t i = 0; i < log_p.size(); ++i) divergence += std::exp(log_p[i]) * (log_p[i] - log_q[i]);
+  return std::max(0.0, divergence);
+}
+
+void AddToken(int32_t token, absl::Span<const float> row, absl::Span<const float> full, AnswerScore& score) {
+  const auto best = std::max_element(row.begin(), row.end()) - row.begin();
+  ++score.tokens;
+  score.right += best == token ? 1 : 0;
+  score.surprise -= row[static_cast<size_t>(token)];
+  score.divergence += row.data() == full.data() ? 0 : Divergence(full, row);
+}
+
+}  // namespace decant

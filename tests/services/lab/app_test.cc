@@ -1,0 +1,142 @@
+#include "services/lab/app.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <filesystem>
+#include <fstream>
+#include <iterator>
+
+#include "common/policy/profile_table.h"
+
+namespace decant {
+namespace {
+
+using testing::HasSubstr;
+
+std::string Read(const std::string& path) {
+  std::ifstream file(path, std::ios::binary);
+  return std::string(std::istreambuf_iterator<char>(file), {});
+}
+
+LabOptions Small(const std::string& name) {
+  LabOptions options;
+  options.model = std::string(DECANT_SOURCE_DIR) + "/deploy/models/decant-tiny";
+  options.profiles = "k8v4,diffkv";
+  options.budgets = "0.3";
+  options.tasks = "recall,labels";
+  options.lengths = "128";
+  options.samples = 3;
+  options.quick = true;
+  options.threads = 2;
+  options.out = testing::TempDir() + "/decant_lab_" + name;
+  std::filesystem::remove_all(options.out);
+  return options;
+}
+
+TEST(LabTest, WritesTablesPlotsAndTheQualityTable) {
+  const LabOptions options = Small("writes");
+  const absl::Status status = RunLab(options);
+  ASSERT_TRUE(status.ok()) << status;
+  const std::string csv = Read(options.out + "/table.csv");
+  EXPECT_THAT(csv, HasSubstr("k8v4,,recall,128,query-agnostic,3,"));
+  EXPECT_THAT(csv, HasSubstr("diffkv,0.3,labels,128,query-aware,3,"));
+  EXPECT_THAT(Read(options.out + "/table.md"), HasSubstr("## all tasks, query-aware, 6 questions"));
+  EXPECT_THAT(Read(options.out + "/recall_query-agnostic.svg"), HasSubstr("</svg>"));
+  EXPECT_THAT(Read(options.out + "/all_query-aware.svg"), HasSubstr("</svg>"));
+  const absl::StatusOr<ProfileTable> table = ParseProfileTable(Read(options.out + "/quality.json"));
+  ASSERT_TRUE(table.ok()) << table.status();
+  EXPECT_EQ(table->profiles.size(), 3u);
+}
+
+TEST(LabTest, TheSameCommandTakesFromTheJournalAndAnotherIsRefused) {
+  LabOptions options = Small("resumes");
+  options.profiles = "k8v4";
+  ASSERT_TRUE(RunLab(options).ok());
+  const std::string journal = Read(options.out + "/journal.jsonl"), csv = Read(options.out + "/table.csv");
+  ASSERT_TRUE(RunLab(options).ok());
+  EXPECT_EQ(Read(options.out + "/journal.jsonl"), journal);
+  EXPECT_EQ(Read(options.out + "/table.csv"), csv);
+
+  // Cut the last unit: it alone is measured again, with the same result but for the time it took.
+  const size_t last = journal.rfind('\n', journal.size() - 2) + 1;
+  std::filesystem::resize_file(options.out + "/journal.jsonl", last + 20);
+  ASSERT_TRUE(RunLab(options).ok());
+  EXPECT_EQ(Read(options.out + "/journal.jsonl").substr(0, last), journal.substr(0, last));
+  EXPECT_EQ(Read(options.out + "/table.csv"), csv);
+
+  // Another point is measured beside what is there.
+  options.profiles = "k8v4,snapkv";
+  ASSERT_TRUE(RunLab(options).ok());
+  EXPECT_EQ(Read(options.out + "/journal.jsonl").substr(0, last), journal.substr(0, last));
+  EXPECT_THAT(Read(options.out + "/table.csv"), HasSubstr("snapkv,0.3,labels,128,query-aware,3,"));
+
+  options.samples = 4;
+  const absl::Status status = RunLab(options);
+  EXPECT_EQ(status.code(), absl::StatusCode::kFailedPrecondition);
+  EXPECT_THAT(status.ToString(), HasSubstr("samples 3, this one has 4"));
+}
+
+TEST(LabTest, AUsersOwnFileIsMeasured) {
+  LabOptions options = Small("own");
+  std::filesystem::create_directories(options.out);
+  options.tasks = options.out + "/mine.jsonl";
+  std::ofstream(options.tasks) << R"({"context": "The code of Alice is 12345.", "questions": [)"
+                               << R"({"ask": " Question: what is the code of Alice? Answer:", "answer": " 12345."}]})";
+  const absl::Status status = RunLab(options);
+  ASSERT_TRUE(status.ok()) << status;
+  EXPECT_THAT(Read(options.out + "/table.csv"), HasSubstr("full,,mine,"));
+  EXPECT_THAT(Read(options.out + "/table.md"), HasSubstr("No long output"));
+}
+
+TEST(LabTest, AUsersOwnProfileAndTextAreMeasured) {
+  LabOptions options = Small("mine");
+  std::filesystem::create_directories(options.out);
+  std::ofstream(options.out + "/mine.json")
+      << R"({"name": "mine", "version": 1, "high": "full", "score": "position", "allocate": "sinks_and_recent",)"
+      << R"( "budget": 0.5, "sinks": 4, "window": 1, "shareable": "full"})";
+  options.profiles = "k8v4," + options.out + "/mine.json";
+  std::ofstream text(options.out + "/prose.txt");
+  for (int i = 0; i < 3000; ++i) text << " river " << i % 10;
+  text.close();
+  options.tasks = "text:" + options.out + "/prose.txt";
+  options.lengths = "1400";
+  options.samples = 1;
+  const absl::Status status = RunLab(options);
+  ASSERT_TRUE(status.ok()) << status;
+  EXPECT_THAT(Read(options.out + "/table.csv"), HasSubstr("mine,0.3,prose,1400,query-agnostic,1,"));
+
+  std::ofstream(options.out + "/mine.json") << R"({"name": "mine", "hihg": "full"})";
+  const std::string error = RunLab(options).ToString();
+  EXPECT_THAT(error, HasSubstr("profile file " + options.out + "/mine.json"));
+  EXPECT_THAT(error, HasSubstr("hihg"));
+}
+
+TEST(LabTest, BadOptionsAreNamedBeforeAnythingIsLoaded) {
+  const auto error = [](auto change) {
+    LabOptions options = Small("bad");
+    options.model = "/nowhere";
+    change(options);
+    return RunLab(options).ToString();
+  };
+  EXPECT_THAT(error([](LabOptions& o) { o.budgets = "1.5"; }), HasSubstr("budget 1.5 would keep more than everything"));
+  EXPECT_THAT(error([](LabOptions& o) { o.profiles = "zip"; }), HasSubstr("profile 'zip' is unknown"));
+  EXPECT_THAT(error([](LabOptions& o) { o.mode = "aware"; }), HasSubstr("mode 'aware' is unknown"));
+  EXPECT_THAT(error([](LabOptions& o) { o.lengths = "512,x"; }), HasSubstr("length 'x' is no number"));
+  EXPECT_THAT(error([](LabOptions& o) { o.tasks = "/nowhere/t.jsonl"; }), HasSubstr("cannot read the task file"));
+  EXPECT_THAT(error([](LabOptions& o) { o.samples = -1; }), HasSubstr("-1 samples"));
+  EXPECT_THAT(error([](LabOptions& o) { o.out = ""; }), HasSubstr("--out"));
+  EXPECT_THAT(error([](LabOptions&) {}), HasSubstr("/nowhere"));
+}
+
+TEST(LabTest, UnknownTasksAndTooLongContextsAreNamed) {
+  LabOptions options = Small("unknown");
+  options.tasks = "recal";
+  EXPECT_THAT(RunLab(options).ToString(), HasSubstr("task 'recal' is unknown; for this model there are recall, "));
+  options = Small("unknown");
+  options.lengths = "4000";
+  EXPECT_THAT(RunLab(options).ToString(), HasSubstr("exceed the model's 4096 positions"));
+}
+
+}  // namespace
+}  // namespace decant
