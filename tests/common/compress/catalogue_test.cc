@@ -219,6 +219,16 @@ TEST(CatalogueFileTest, AnUnknownNameIsToldTheNearest) {
   EXPECT_THAT(std::string(Shipped().Find("zebra").status().message()), testing::Not(HasSubstr("did you mean")));
 }
 
+TEST(CatalogueFileTest, CanonicalBytesAreAFileOfTheSameProfile) {
+  for (const std::string& name : Shipped().Names()) {
+    const Profile profile = *Shipped().Find(name);
+    const auto again = ParseProfile(CanonicalJson(profile));
+    ASSERT_TRUE(again.ok()) << name << ": " << again.status();
+    EXPECT_EQ(again->digest, profile.digest) << name;
+  }
+  EXPECT_FALSE(ParseProfile(R"({"name": "x", "high": ""})").ok());
+}
+
 TEST(CatalogueFileTest, AProfileOfOneNameIsNotAnother) {
   const Digest known = Shipped().Find("snapkv")->digest;
   EXPECT_TRUE(Shipped().FindSame("snapkv", Digest(), known).ok());
