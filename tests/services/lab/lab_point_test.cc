@@ -35,7 +35,7 @@ TEST(LabPointTest, FullIsAlwaysMeasuredAndFirst) {
 
 TEST(LabPointTest, UnknownAndRepeatedProfilesAreNamed) {
   const Catalogue catalogue = Catalogue::BuiltIn().value();
-  EXPECT_THAT(ParseProfiles("k8v5", catalogue).status().ToString(), HasSubstr("'k8v5' is unknown; there are"));
+  EXPECT_THAT(ParseProfiles("k8v5", catalogue).status().ToString(), HasSubstr("'k8v5' is unknown; did you mean 'k8v4'?"));
   EXPECT_THAT(ParseProfiles("k8v4,k8v4", catalogue).status().ToString(), HasSubstr("k8v4 stands there twice"));
   EXPECT_THAT(ParseProfiles("full,full", catalogue).status().ToString(), HasSubstr("full stands there twice"));
 }
