@@ -123,7 +123,6 @@ absl::StatusOr<Recipe> Compile(const Profile& profile, const Geometry& geometry,
   DECANT_RETURN_IF_ERROR(CheckStages(profile, recipe, geometry));
   DECANT_RETURN_IF_ERROR(CheckNumbers(profile, recipe, geometry));
   // The basis is of keys before rope; expanding a frame rotates them, so rows hold them after it.
-  if (recipe.low_rank.group_layers > 0) recipe.key_form.rope = 1;
   return recipe;
 }
 

@@ -245,7 +245,7 @@ TEST(RouterFaultsTest, TriesElsewhereWhenAReservationIsNotAnswered) {
   rig.Pass(absl::Seconds(2));
   ASSERT_EQ(rig.world.reserves.size(), 2u);
   EXPECT_EQ(rig.world.Count("cancel reserve"), 1);
-  rig.router.Reserved(rig.now, rig.world.reserves[0].attempt, "d1", ReserveAnswer{55, 1});
+  rig.router.Reserved(rig.now, rig.world.reserves[0].attempt, "d1", ReserveAnswer{55, 1, Digest()});
   EXPECT_THAT(rig.world.said, Contains("release ticket d1 55"));
 }
 
