@@ -51,6 +51,7 @@ TEST(LabTest, WritesTablesPlotsAndTheQualityTable) {
 
 TEST(LabTest, TheSameCommandTakesFromTheJournalAndAnotherModelIsRefused) {
   LabOptions options = Small("resumes");
+  options.dtype = "bf16";
   options.profiles = "k8v4";
   ASSERT_TRUE(RunLab(options).ok());
   const std::string journal = Read(options.out + "/journal.jsonl"), csv = Read(options.out + "/table.csv");
