@@ -33,7 +33,9 @@ absl::Status WriteFile(const std::string& path, const std::string& text) {
 std::vector<size_t> MissingPoints(const LabSetup& setup, const LabUnit& unit, const Journal& journal) {
   std::vector<size_t> missing;
   for (size_t point = 0; point < setup.points.size(); ++point) {
-    if (journal.Find(unit.Key(setup.tasks), PointKey(setup.points[point])) == nullptr) missing.push_back(point);
+    const PointResult* found = journal.Find(unit.Key(setup.tasks), PointKey(setup.points[point]));
+    // The last context of another number of samples was asked other questions.
+    if (found == nullptr || found->scores.size() != unit.questions) missing.push_back(point);
   }
   if (!missing.empty() && missing[0] != 0) missing.insert(missing.begin(), 0);
   return missing;

@@ -1,6 +1,6 @@
 // Sequences of all points and texts step together in one batch (a wave); a wave runs when the pages or places are full
-// and at the end. A text's full-precision sequence is never in a later wave than the others, so that its
-// log-probabilities are there to compare with.
+// and at the end. A text's full-precision sequence is never in a later wave than the others, and in the first of the
+// batches, so that its log-probabilities are there to compare with.
 #include "services/lab/lab_engine.h"
 
 #include <algorithm>
@@ -10,19 +10,21 @@
 #include "absl/cleanup/cleanup.h"
 #include "absl/strings/str_cat.h"
 #include "common/base/status_macros.h"
+#include "common/kv/page.h"
 #include "gpu/engine/decode_batch.h"
 #include "services/lab/shared_prefill.h"
 
 namespace decant {
 namespace {
 
-constexpr int64_t kPageBytes = int64_t{1} << 30;
+constexpr int64_t kPageBytes = int64_t{768} << 20;
 constexpr int32_t kMostSequences = 192;
 // Frames of one prompt that are kept at once; a prompt of more points is prefilled again for the rest.
 constexpr int64_t kFrameBytes = int64_t{1} << 30;
 
 // One running copy of a prompt.
 struct Lane {
+  DecodeBatch* batch = nullptr;
   SequenceId sequence = 0;
   size_t place = 0;  // of its point among the chosen ones
   size_t text = 0;   // counted over all jobs
@@ -37,13 +39,22 @@ class LabEngineOnBatch final : public LabEngine {
   LabEngineOnBatch(const LoadedModel& model, std::vector<LabPoint> points)
       : model_(model), points_(std::move(points)), stream_(model.device->NewStream()) {}
 
+  // Pages as a worker has them that serves the common formats, and larger ones for points with formats that do not fit
+  // those: what a token of one point takes does not depend on the others.
   absl::Status TakePages() {
     DecodeOptions options;
     options.kv_budget_bytes = kPageBytes;
     options.max_sequences = kMostSequences;
     options.model = model_.folder.fingerprint;
-    options.formats = FormatsOf(points_);
-    DECANT_ASSIGN_OR_RETURN(batch_, DecodeBatch::Create(*model_.weights, *stream_, options));
+    DECANT_ASSIGN_OR_RETURN(batches_[0], DecodeBatch::Create(*model_.weights, *stream_, options));
+    for (const LabPoint& point : points_) {
+      batch_of_.push_back(Fits(point, batches_[0]->page_bytes()) ? 0 : 1);
+      if (batch_of_.back() == 0) continue;
+      const std::vector<FormatId> formats = FormatsOf({point});
+      options.formats.insert(options.formats.end(), formats.begin(), formats.end());
+    }
+    if (options.formats.empty()) return absl::OkStatus();
+    DECANT_ASSIGN_OR_RETURN(batches_[1], DecodeBatch::Create(*model_.weights, *stream_, options));
     return absl::OkStatus();
   }
 
@@ -72,6 +83,13 @@ class LabEngineOnBatch final : public LabEngine {
   }
 
  private:
+  bool Fits(const LabPoint& point, int64_t page_bytes) const {
+    const std::vector<FormatId> formats = FormatsOf({point});
+    return std::all_of(formats.begin(), formats.end(), [&](FormatId format) {
+      return FitLayout(format, model_.weights->config().head_dim, page_bytes).tokens > 0;
+    });
+  }
+
   absl::Status StartJob(const LabJob& job, size_t first_text) {
     const int64_t most = static_cast<int64_t>(job.prompt.size()) *
                          model_.weights->config().geometry().full_bytes_per_token() *
@@ -97,16 +115,17 @@ class LabEngineOnBatch final : public LabEngine {
     for (size_t i = 0; i < job.texts.size(); ++i) {
       Lane lane;
       lane.place = place;
+      lane.batch = batches_[batch_of_[chosen_[place]]].get();
       lane.text = first_text + i;
       lane.job = &job;
       lane.fed = &job.texts[i];
-      DECANT_ASSIGN_OR_RETURN(lane.sequence, Reserve(job, *lane.fed, points_[chosen_[place]].recipe));
+      DECANT_ASSIGN_OR_RETURN(lane.sequence, Reserve(*lane.batch, job, *lane.fed, points_[chosen_[place]].recipe));
       lanes_.push_back(lane);
       for (const std::vector<uint8_t>& layer : frames.layers) {
-        DECANT_RETURN_IF_ERROR(batch_->Import(lane.sequence, layer));
+        DECANT_RETURN_IF_ERROR(lane.batch->Import(lane.sequence, layer));
       }
-      DECANT_RETURN_IF_ERROR(batch_->Join(lane.sequence, lane.fed->feed[0]));
-      DECANT_ASSIGN_OR_RETURN(const SequenceUse use, batch_->Use(lane.sequence));
+      DECANT_RETURN_IF_ERROR(lane.batch->Join(lane.sequence, lane.fed->feed[0]));
+      DECANT_ASSIGN_OR_RETURN(const SequenceUse use, lane.batch->Use(lane.sequence));
       lanes_.back().moved_before = use.tokens.demoted + use.tokens.dropped;
       if (i > 0) continue;
       result.prompt_tokens += static_cast<int64_t>(job.prompt.size());
@@ -116,39 +135,48 @@ class LabEngineOnBatch final : public LabEngine {
   }
 
   // When the pages are full, what waits in them runs first.
-  absl::StatusOr<SequenceId> Reserve(const LabJob& job, const FedText& fed, const Recipe& recipe) {
+  absl::StatusOr<SequenceId> Reserve(DecodeBatch& batch, const LabJob& job, const FedText& fed, const Recipe& recipe) {
     SequenceOptions options;
     options.prompt_tokens = static_cast<int32_t>(job.prompt.size());
     options.max_tokens = static_cast<int32_t>(fed.feed.size()) + 1;
     options.recipe = recipe;
     options.forced.assign(fed.feed.begin() + 1, fed.feed.end());
-    absl::StatusOr<SequenceId> id = batch_->Reserve(options);
+    absl::StatusOr<SequenceId> id = batch.Reserve(options);
     if (absl::IsResourceExhausted(id.status()) && !lanes_.empty()) {
       DECANT_RETURN_IF_ERROR(RunWave());
-      id = batch_->Reserve(options);
+      id = batch.Reserve(options);
     }
     return id;
   }
 
   absl::Status RunWave() {
+    for (const auto& batch : batches_) {
+      if (batch != nullptr) DECANT_RETURN_IF_ERROR(RunBatch(*batch));
+    }
+    for (const Lane& lane : lanes_) {
+      DECANT_ASSIGN_OR_RETURN(const SequenceUse use, lane.batch->Use(lane.sequence));
+      results_[lane.place].online_events += use.tokens.demoted + use.tokens.dropped - lane.moved_before;
+    }
+    RemoveLanes();
+    return absl::OkStatus();
+  }
+
+  absl::Status RunBatch(DecodeBatch& batch) {
     std::map<SequenceId, Lane*> by_sequence;
-    for (Lane& lane : lanes_) by_sequence[lane.sequence] = &lane;
-    while (batch_->running() > 0) {
-      DECANT_ASSIGN_OR_RETURN(const auto tokens, batch_->Step());
+    for (Lane& lane : lanes_) {
+      if (lane.batch == &batch) by_sequence[lane.sequence] = &lane;
+    }
+    while (batch.running() > 0) {
+      DECANT_ASSIGN_OR_RETURN(const auto tokens, batch.Step());
       std::vector<Lane*> rows;
       bool answers = false;
       for (const StepToken& token : tokens) {
         rows.push_back(by_sequence.at(token.sequence));
         answers = answers || AnswerStep(*rows.back()) >= 0;
       }
-      if (answers) DECANT_RETURN_IF_ERROR(ScoreStep(rows));
+      if (answers) DECANT_RETURN_IF_ERROR(ScoreStep(batch, rows));
       for (Lane* lane : rows) ++lane->step;
     }
-    for (const Lane& lane : lanes_) {
-      DECANT_ASSIGN_OR_RETURN(const SequenceUse use, batch_->Use(lane.sequence));
-      results_[lane.place].online_events += use.tokens.demoted + use.tokens.dropped - lane.moved_before;
-    }
-    RemoveLanes();
     return absl::OkStatus();
   }
 
@@ -157,10 +185,10 @@ class LabEngineOnBatch final : public LabEngine {
     return static_cast<int64_t>(lane.step) - static_cast<int64_t>(lane.fed->feed.size() - lane.fed->answer.size());
   }
 
-  absl::Status ScoreStep(const std::vector<Lane*>& rows) {
+  absl::Status ScoreStep(DecodeBatch& batch, const std::vector<Lane*>& rows) {
     const auto vocabulary = static_cast<size_t>(model_.weights->config().vocabulary);
     logits_.resize(rows.size() * vocabulary);
-    DECANT_RETURN_IF_ERROR(batch_->CopyLogits(absl::MakeSpan(logits_)));
+    DECANT_RETURN_IF_ERROR(batch.CopyLogits(absl::MakeSpan(logits_)));
     // Full precision first: the others are compared with it.
     for (const bool full : {true, false}) {
       for (size_t row = 0; row < rows.size(); ++row) {
@@ -184,15 +212,16 @@ class LabEngineOnBatch final : public LabEngine {
   }
 
   void RemoveLanes() {
-    for (const Lane& lane : lanes_) batch_->Remove(lane.sequence);
+    for (const Lane& lane : lanes_) lane.batch->Remove(lane.sequence);
     lanes_.clear();
   }
 
   const LoadedModel& model_;
   const std::vector<LabPoint> points_;
   const std::unique_ptr<Stream> stream_;
-  std::unique_ptr<DecodeBatch> batch_;
-  std::vector<size_t> chosen_;  // points
+  std::unique_ptr<DecodeBatch> batches_[2];  // the second may be null
+  std::vector<size_t> batch_of_;             // by point
+  std::vector<size_t> chosen_;               // points
   std::vector<Lane> lanes_;
   std::vector<PointResult> results_;
   std::map<size_t, std::vector<float>> full_;  // by text: log-probabilities [answer tokens so far, vocabulary]

@@ -281,23 +281,19 @@ LabParameters ParametersOf(const LabSetup& setup, const LoadedModel& model) {
   LabParameters parameters;
   parameters["model"] = model.folder.fingerprint.Hex();
   parameters["run type"] = model.weights->run_type() == RunType::kF32 ? "f32" : "bf16";
-  std::vector<std::string> tasks, modes;
   for (const LabTask& task : setup.tasks) {
     std::string texts;
     for (const LabText& text : task.texts) {
-      absl::StrAppend(&texts, text.context, absl::StrJoin(text.ids, " "), "\n");
+      absl::StrAppend(&texts, text.context, "\n");
       for (const LabQuestion& question : text.questions)
         absl::StrAppend(&texts, question.ask, "\n", question.answer, "\n");
     }
-    tasks.push_back(texts.empty() ? task.name : absl::StrCat(task.name, " ", Sha256(texts).Hex().substr(0, 12)));
+    // Any number of windows of a text is cut from the same tokens.
+    if (!texts.empty() && !task.continues) parameters["texts of " + task.name] = Sha256(texts).Hex().substr(0, 12);
+    if (task.continues) {
+      parameters["texts of " + task.name] = Sha256(absl::StrJoin(task.texts[0].ids, " ")).Hex().substr(0, 12);
+    }
   }
-  for (const LabMode mode : setup.grid.modes) modes.push_back(ModeName(mode));
-  parameters["tasks"] = absl::StrJoin(tasks, ", ");
-  parameters["modes"] = absl::StrJoin(modes, ", ");
-  parameters["lengths"] = absl::StrJoin(setup.grid.lengths, ", ");
-  parameters["seeds"] = absl::StrCat(setup.grid.seeds);
-  parameters["samples"] = absl::StrCat(setup.grid.samples);
-  parameters["long contexts"] = absl::StrCat(setup.grid.long_contexts);
   return parameters;
 }
 

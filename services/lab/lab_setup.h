@@ -28,7 +28,7 @@ absl::Status CheckOptions(const LabOptions& options);
 // REQUIRES: CheckOptions. Sets thresholds for budgets, which computes some prompts.
 absl::StatusOr<LabSetup> SetUp(const LabOptions& options, const LoadedModel& model);
 
-// Everything that decides what the run measures.
+// What a unit's name in the journal leaves open: the model and the texts of files.
 LabParameters ParametersOf(const LabSetup& setup, const LoadedModel& model);
 
 }  // namespace decant

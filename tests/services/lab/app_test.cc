@@ -49,8 +49,9 @@ TEST(LabTest, WritesTablesPlotsAndTheQualityTable) {
   EXPECT_EQ(table->profiles.size(), 3u);
 }
 
-TEST(LabTest, TheSameCommandTakesFromTheJournalAndAnotherIsRefused) {
+TEST(LabTest, TheSameCommandTakesFromTheJournalAndAnotherModelIsRefused) {
   LabOptions options = Small("resumes");
+  options.dtype = "bf16";
   options.profiles = "k8v4";
   ASSERT_TRUE(RunLab(options).ok());
   const std::string journal = Read(options.out + "/journal.jsonl"), csv = Read(options.out + "/table.csv");
@@ -71,10 +72,16 @@ TEST(LabTest, TheSameCommandTakesFromTheJournalAndAnotherIsRefused) {
   EXPECT_EQ(Read(options.out + "/journal.jsonl").substr(0, last), journal.substr(0, last));
   EXPECT_THAT(Read(options.out + "/table.csv"), HasSubstr("snapkv,0.3,labels,128,query-aware,3,"));
 
-  options.samples = 4;
+  // So are more samples; of the units that are there, those stay that were asked the same questions.
+  options.samples = 5;
+  ASSERT_TRUE(RunLab(options).ok());
+  EXPECT_EQ(Read(options.out + "/journal.jsonl").substr(0, last), journal.substr(0, last));
+  EXPECT_THAT(Read(options.out + "/table.csv"), HasSubstr("k8v4,,recall,128,query-agnostic,5,"));
+
+  options.dtype = "f32";
   const absl::Status status = RunLab(options);
   EXPECT_EQ(status.code(), absl::StatusCode::kFailedPrecondition);
-  EXPECT_THAT(status.ToString(), HasSubstr("samples 3, this one has 4"));
+  EXPECT_THAT(status.ToString(), HasSubstr("run type bf16, this one has f32"));
 }
 
 TEST(LabTest, AUsersOwnFileIsMeasured) {
