@@ -211,6 +211,12 @@ TEST(CatalogueFileTest, AShareableFormMustBeThereAndFitToBeStored) {
     EXPECT_THAT(std::string(status.message()), AllOf(HasSubstr("'mine'"), HasSubstr(message)));
   }
   EXPECT_TRUE(Shipped().CheckShareable().ok());
+  // Its own shareable form, but no plain keys.
+  Catalogue rotated = Shipped();
+  Profile mine = *rotated.Find("saw-int4");
+  mine.name = mine.shareable = "mine";
+  ASSERT_TRUE(rotated.Add(mine).ok());
+  EXPECT_THAT(std::string(rotated.CheckShareable().message()), HasSubstr("plain keys"));
 }
 
 TEST(CatalogueFileTest, AnUnknownNameIsToldTheNearest) {
