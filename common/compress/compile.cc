@@ -122,7 +122,6 @@ absl::StatusOr<Recipe> Compile(const Profile& profile, const Geometry& geometry,
   SetNumbers(profile, geometry, recipe);
   DECANT_RETURN_IF_ERROR(CheckStages(profile, recipe, geometry));
   DECANT_RETURN_IF_ERROR(CheckNumbers(profile, recipe, geometry));
-  // The basis is of keys before rope; expanding a frame rotates them, so rows hold them after it.
   return recipe;
 }
 

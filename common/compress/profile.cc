@@ -140,7 +140,9 @@ struct FieldReader {
   }
   template <typename T, size_t kCount>
   void Stage(absl::string_view name, std::string& out, const StageName<T> (&names)[kCount]) {
-    if (Knows(name)) status = ReadStage(value, field, names, out);
+    if (!Knows(name)) return;
+    if (out.empty() && value == "") return;  // as canonical bytes spell what is not there
+    status = ReadStage(value, field, names, out);
   }
 
  private:

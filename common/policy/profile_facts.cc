@@ -20,7 +20,8 @@ absl::StatusOr<ProfileFacts> FactsOf(const Profile& profile, const Geometry& geo
   facts.resident_ratio = facts.wire_ratio;
   facts.encode_bytes_per_s = kPriorEncodeBytesPerS;
   const ProfileCost* cost = table == nullptr ? nullptr : table->Find(profile.name);
-  if (facts.exact) facts.quality = 1;
+  // What coding saves is not known before it was measured, and until then nothing speaks for it.
+  if (facts.exact && (recipe.code == WireCode::kRaw || cost != nullptr)) facts.quality = 1;
   if (cost == nullptr) return facts;
   facts.encode_bytes_per_s = cost->encode_bytes_per_s;
   if (facts.exact && recipe.code == WireCode::kRaw) return facts;

@@ -37,8 +37,7 @@ struct ProfileFacts {
 
 // From the measured table where it knows the profile. Without it the ratios follow from the format of the profile's
 // high tier, which is what a profile with thresholds reaches at least. Those of `full` always follow from the run type;
-// the quality of profiles that lose nothing is 1 by definition, and of a coded one only what the wire saves is
-// measured. `table` may be null.
+// the quality of profiles that lose nothing is 1 by definition, of a coded one once what the wire saves is measured. `table` may be null.
 absl::StatusOr<ProfileFacts> FactsOf(const Profile& profile, const Geometry& geometry, RunType run_type,
                                      const Digest& model, const ProfileTable* table);
 

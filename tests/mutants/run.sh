@@ -69,7 +69,8 @@ run_test() {
   local binary
   binary=$(find "$tree/build/cpu/tests" -type f -perm -u+x -name "$1" | head -1)
   [ -n "$binary" ] || fail "no executable $1 under $tree/build/cpu/tests"
-  (cd "$tree" && timeout "$test_limit" "$binary" "--gtest_filter=$2" --gtest_brief=1) >"$tree.log" 2>&1
+  # The last command keeps the shell: it is the one that says how a test crashed, into the log.
+  (cd "$tree" && timeout "$test_limit" "$binary" "--gtest_filter=$2" --gtest_brief=1; exit $?) >"$tree.log" 2>&1
 }
 
 # Reports one mutant; 1 when it lives.

@@ -174,7 +174,7 @@ void RouterSim::TryGrant(AttemptId attempt, const std::string& decode, const Res
     if (it->second.reader != 0) BreakReader(decode, it->second.reader);
     same.tickets.erase(id);
   });
-  answer(ReserveAnswer{id, 1});
+  answer(ReserveAnswer{id, 1, Digest()});
 }
 
 void RouterSim::SendPrefill(AttemptId attempt, const std::string& prefill, const PrefillOrder& order,

@@ -108,6 +108,13 @@ TEST(AffineTest, TinyRangeAroundALargeValueStaysFinite) {
 }
 
 // D11: the released code's (q - 9) / 17 + 1 and (q - 3) / 5 + 1 are off by one at q = 9 and q = 3.
+TEST(AffineTest, AMinimumBelowItsRoundedZeroHasCodeZero) {
+  // fp16 has steps of 1/16 at 100: 100.04 rounds up by more than half of a code.
+  const Stored stored = Quantise({100.04f, 100.2f, 100.5f}, 4);
+  EXPECT_GT(ToFloat(stored.pair.zero), 100.04f);
+  EXPECT_EQ(stored.codes[0], 0u);
+}
+
 TEST(AffineTest, D11RequantisationIsExactForEveryCode) {
   for (uint32_t q = 0; q < 256; ++q) {
     EXPECT_EQ(Requantise8To4(q), static_cast<uint32_t>(std::lround(q * 15.0 / 255.0))) << q;

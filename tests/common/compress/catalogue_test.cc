@@ -30,6 +30,8 @@ struct Expected {
 // Bits: compression-methods.md section 1. Tracked formats hold 64 bits more per token, 0.25 per element.
 constexpr Expected kExpected[] = {
     {"atom-kv4", "c5fac1db6ab70825", 4.25, false},
+    {"decant", "5e19682f86441a3c", 0, false},
+    {"decant-share", "83ccdec97a5283c1", 0, false},
     {"diffkv", "89ceff3260954f5a", 0, false},
     {"diffkv-release", "a5b9ee5b0411f44e", 0, false},
     {"diffkv-static", "0a7854d2520e5ebe", 0.3 * 6.5 + 0.7 * 3.5, false},
@@ -211,12 +213,28 @@ TEST(CatalogueFileTest, AShareableFormMustBeThereAndFitToBeStored) {
     EXPECT_THAT(std::string(status.message()), AllOf(HasSubstr("'mine'"), HasSubstr(message)));
   }
   EXPECT_TRUE(Shipped().CheckShareable().ok());
+  // Its own shareable form, but no plain keys.
+  Catalogue rotated = Shipped();
+  Profile mine = *rotated.Find("saw-int4");
+  mine.name = mine.shareable = "mine";
+  ASSERT_TRUE(rotated.Add(mine).ok());
+  EXPECT_THAT(std::string(rotated.CheckShareable().message()), HasSubstr("plain keys"));
 }
 
 TEST(CatalogueFileTest, AnUnknownNameIsToldTheNearest) {
   EXPECT_THAT(std::string(Shipped().Find("snapvk").status().message()),
-              AllOf(HasSubstr("did you mean 'snapkv'?"), HasSubstr("there are atom-kv4, diffkv")));
+              AllOf(HasSubstr("did you mean 'snapkv'?"), HasSubstr("there are atom-kv4, decant")));
   EXPECT_THAT(std::string(Shipped().Find("zebra").status().message()), testing::Not(HasSubstr("did you mean")));
+}
+
+TEST(CatalogueFileTest, CanonicalBytesAreAFileOfTheSameProfile) {
+  for (const std::string& name : Shipped().Names()) {
+    const Profile profile = *Shipped().Find(name);
+    const auto again = ParseProfile(CanonicalJson(profile));
+    ASSERT_TRUE(again.ok()) << name << ": " << again.status();
+    EXPECT_EQ(again->digest, profile.digest) << name;
+  }
+  EXPECT_FALSE(ParseProfile(R"({"name": "x", "high": ""})").ok());
 }
 
 TEST(CatalogueFileTest, AProfileOfOneNameIsNotAnother) {

@@ -207,6 +207,15 @@ TEST(OnlineStepTest, WindowLongerThanTheScoresProtectsThePrompt) {
   EXPECT_EQ(scan.high.slot, 7);
 }
 
+TEST(OnlineStepTest, OfEqualVictimsTheFirstSlotGoes) {
+  for (const auto& [first, second] : {std::pair{3, 8}, {8, 3}}) {
+    Weakest weakest;
+    Consider(weakest, 0.5f, first);
+    Consider(weakest, 0.5f, second);
+    EXPECT_EQ(weakest.slot, 3);
+  }
+}
+
 TEST(OnlineStepTest, ScanDoesNotDependOnOrder) {
   const StepHead head = Head(OnlinePolicy::kDiffKvPaper, 100, 50, 20, 10);
   StepScan forward;

@@ -19,6 +19,12 @@ TEST(PageTest, BytesOfATokenAreThoseOfTheReference) {
 }
 
 // D12: the released code disagreed with itself about where positions start.
+TEST(PageTest, ARaggedLastGroupHasAPairOfItsOwn) {
+  EXPECT_EQ(MetaBytes(Element::kGroup4, 32), 4);
+  EXPECT_EQ(MetaBytes(Element::kGroup4, 40), 8);
+  EXPECT_EQ(MetaBytes(Element::kGroup2, 8), 4);
+}
+
 TEST(PageTest, D12SegmentsAreAlignedAndDoNotOverlap) {
   for (const FormatId id : kAll) {
     for (int32_t head_dim = 8; head_dim <= 256; head_dim += 8) {

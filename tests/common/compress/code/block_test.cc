@@ -287,6 +287,12 @@ TEST(BlockTest, GapsBeyondAPositionAreDataLoss) {
   EXPECT_EQ(DecodeBlock(Bytes{7, 0x80, 0x80, 0x80, 0}, absl::MakeSpan(out)).code(), absl::StatusCode::kDataLoss);
 }
 
+TEST(BlockTest, BytesBehindTheLastGapAreDataLoss) {
+  Bytes out(4);
+  EXPECT_TRUE(DecodeBlock(Bytes{7, 1, 2}, absl::MakeSpan(out)).ok());
+  EXPECT_EQ(DecodeBlock(Bytes{7, 1, 2, 3}, absl::MakeSpan(out)).code(), absl::StatusCode::kDataLoss);
+}
+
 TEST(BlockTest, WrongWordIsNoticedAtTheEnd) {
   const Bytes in = BellBytes(2, 3000, 20);
   Bytes block = Encoded(Coder::kRans8, in);

@@ -167,7 +167,8 @@ TEST(SawTest, ConstantVectorsStayConstant) {
   RotateHadamard(rotated.data(), 64, 64);
   std::vector<float> back = ScalarRoundTrip(rotated.data(), 64, Element::kAffine4);
   RotateHadamard(back.data(), 64, 64);
-  for (size_t i = 0; i < x.size(); ++i) EXPECT_NEAR(back[i], x[i], 1e-5f);
+  // All of it stands in one element, whose code is exact but for the scale's rounding to fp16.
+  for (size_t i = 0; i < x.size(); ++i) EXPECT_NEAR(back[i], x[i], x[i] / 2048);
 }
 
 }  // namespace
