@@ -236,7 +236,9 @@ void AddCalibrate(CLI::App& parser, CommandRun& run) {
   command->add_option("--dtype", options->dtype, "run type")
       ->check(CLI::IsMember({"auto", "bf16", "f32"}))
       ->capture_default_str();
-  command->add_option("--threads", options->threads, "threads that compute; 0 for one per core")->capture_default_str();
+  command->add_option("--threads", options->threads, "threads that compute; 0 for one per core")
+      ->check(CLI::Range(0, 1024))
+      ->capture_default_str();
   command->callback([options, &run] { run = [options] { return Calibrate(*options); }; });
 }
 

@@ -1,6 +1,7 @@
 #include <unistd.h>
 
 #include <cstdio>
+#include <filesystem>
 #include <fstream>
 #include <iterator>
 #include <memory>
@@ -30,7 +31,10 @@ struct GenerateOptions {
 absl::StatusOr<std::string> Prompt(const GenerateOptions& options) {
   if (options.prompt_file.empty()) return options.text;
   std::ifstream file(options.prompt_file, std::ios::binary);
-  if (!file) return absl::NotFoundError(absl::StrCat("cannot read the prompt file ", options.prompt_file));
+  if (!file || std::filesystem::is_directory(options.prompt_file)) {
+    return absl::NotFoundError(
+        absl::StrCat("cannot read the prompt file ", options.prompt_file, "; name a file that holds text"));
+  }
   return std::string(std::istreambuf_iterator<char>(file), {});
 }
 
@@ -118,7 +122,8 @@ void AddGenerate(CLI::App& parser, CommandRun& run) {
       ->type_name("NAME");
   command->add_option("--floor", wishes->floor, "least fidelity in [0, 1]: 0 accepts anything, 1 is full precision")
       ->capture_default_str();
-  command->add_option("--max-tokens", wishes->max_tokens, "tokens to generate at most")->capture_default_str();
+  command->add_option("--max-tokens", wishes->max_tokens, "tokens to generate at most; 0 for 256")
+      ->capture_default_str();
   command->add_option("--temperature", wishes->temperature, "0 is greedy")->capture_default_str();
   command->add_option("--top-k", wishes->top_k, "sample from the k likeliest tokens; 0 from all")
       ->capture_default_str();
@@ -145,8 +150,10 @@ void AddGenerate(CLI::App& parser, CommandRun& run) {
   AddTablesFlag(*command, options->stack.tables);
   AddProfilesFlag(*command, options->stack.profiles_dir);
   command->add_option("--threads", options->stack.threads, "threads that compute, with --model; 0 for one per core")
+      ->check(CLI::Range(0, 1024))
       ->capture_default_str();
   command->add_option("--timeout", options->timeout_s, "seconds after which the request is given up")
+      ->check(CLI::PositiveNumber)
       ->capture_default_str();
   command->add_flag("--json", options->json, "print one JSON object on the last line");
   command->callback([options, wishes, &run] {

@@ -36,7 +36,9 @@ void AddLab(CLI::App& parser, CommandRun& run) {
   command->add_option("--dtype", options->dtype, "run type")
       ->check(CLI::IsMember({"auto", "bf16", "f32"}))
       ->capture_default_str();
-  command->add_option("--threads", options->threads, "threads that compute; 0 for one per core")->capture_default_str();
+  command->add_option("--threads", options->threads, "threads that compute; 0 for one per core")
+      ->check(CLI::Range(0, 1024))
+      ->capture_default_str();
   command->add_option("--commit", options->commit, "what quality.json says it was measured with")
       ->capture_default_str();
   command->callback([options, &run] { run = [options] { return RunLab(*options); }; });

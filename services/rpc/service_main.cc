@@ -51,7 +51,9 @@ void AddWorkerFlags(CLI::App& cli, WorkerOptions& options, ModelFlags& model) {
   cli.add_option("--dtype", model.dtype, "run type; auto is bf16 where the processor multiplies it")
       ->check(CLI::IsMember({"auto", "bf16", "f32"}))
       ->capture_default_str();
-  cli.add_option("--threads", model.threads, "threads that compute; 0 for one per core")->capture_default_str();
+  cli.add_option("--threads", model.threads, "threads that compute; 0 for one per core")
+      ->check(CLI::Range(0, 1024))
+      ->capture_default_str();
   cli.add_option("--router", options.router, "router to register with")->type_name("HOST:PORT");
   AddTablesFlag(cli, options.tables);
   AddProfilesFlag(cli, options.profiles_dir);

@@ -59,6 +59,29 @@ void ExpectGenerateFields(const nlohmann::json& json) {
   EXPECT_TRUE(json.contains("tokens") && json["tokens"].is_array());
 }
 
+// What `generate` with these arguments prints on both streams, and its exit status.
+std::pair<std::string, int> GenerateWith(const std::string& arguments) {
+  const std::string decant =
+      absl::StrCat(Binary("cli", "decant"), " generate --model ", TinyModel(), " ", arguments, " 2>&1");
+  auto process = Process::Start({"/bin/sh", "-c", decant});
+  if (!process.ok()) return {process.status().ToString(), -1};
+  const auto output = (*process)->ReadAll(absl::Now() + kPatience);
+  return {output.value_or("no end"), (*process)->WaitExit(absl::Now() + kPatience).value_or(-1)};
+}
+
+TEST(CliTest, GenerateRefusesWhatCannotBeInsteadOfCrashing) {
+  const auto [folder, folder_exit] = GenerateWith("--prompt-file " + ::testing::TempDir());
+  EXPECT_THAT(folder, HasSubstr("cannot read the prompt file"));
+  EXPECT_EQ(folder_exit, 1);
+  const auto [threads, threads_exit] = GenerateWith("--threads 100000 hi");
+  EXPECT_THAT(threads, HasSubstr("--threads"));
+  EXPECT_GT(threads_exit, 0);
+  EXPECT_LT(threads_exit, 128);
+  const auto [timeout, timeout_exit] = GenerateWith("--timeout -1 hi");
+  EXPECT_THAT(timeout, HasSubstr("--timeout"));
+  EXPECT_GT(timeout_exit, 0);
+}
+
 TEST(CliTest, GenerateRefusesAPromptFileThatIsNotUtf8) {
   const std::string file = ::testing::TempDir() + "/not_utf8.txt";
   std::ofstream(file, std::ios::binary) << "The old lamp \xff\xfe stood";
