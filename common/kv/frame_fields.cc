@@ -18,6 +18,10 @@ constexpr uint32_t kKnownFlags = kKnownFlagsV1 | kBalanced;
 constexpr uint8_t kLastFormatV1 = 4;
 constexpr uint8_t kMostHadamard = 8;  // blocks of 256
 
+bool IsSum(double value) { return std::isfinite(value) && value >= 0; }
+
+}  // namespace
+
 void PutDigest(const Digest& digest, ByteWriter& writer) {
   writer.PutBytes({reinterpret_cast<const char*>(digest.bytes.data()), digest.bytes.size()});
 }
@@ -29,11 +33,7 @@ Digest GetDigest(ByteReader& reader) {
   return digest;
 }
 
-bool IsSum(double value) { return std::isfinite(value) && value >= 0; }
-
 bool IsErrorSum(const StoredError& error) { return IsSum(error.squared_difference) && IsSum(error.squared_norm); }
-
-}  // namespace
 
 std::vector<int32_t> GetCounts(uint16_t version, int64_t layers, int64_t heads, absl::string_view bytes) {
   const int32_t tiers = FrameTiers(version);

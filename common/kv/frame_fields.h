@@ -8,6 +8,8 @@
 
 #include "absl/strings/string_view.h"
 #include "absl/types/span.h"
+#include "common/base/bytes.h"
+#include "common/base/digest.h"
 #include "common/kv/envelope.h"
 #include "common/kv/frame.h"
 
@@ -26,6 +28,11 @@ inline int64_t DirectoryBytes(uint16_t version, int64_t layers, int64_t heads) {
 }
 // Reads them as [layers, heads, kFrameTiers] from the beginning of `bytes`; nothing when they end early.
 std::vector<int32_t> GetCounts(uint16_t version, int64_t layers, int64_t heads, absl::string_view bytes);
+
+// What every header that names profiles, contexts and errors is made of.
+void PutDigest(const Digest& digest, ByteWriter& writer);
+Digest GetDigest(ByteReader& reader);  // zero once the reader has run out
+bool IsErrorSum(const StoredError& error);
 
 // Bytes 16..159.
 void PutFrameFields(const FrameHeader& header, std::string& out);

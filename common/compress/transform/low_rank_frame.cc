@@ -11,6 +11,7 @@
 #include "common/base/half.h"
 #include "common/base/status_macros.h"
 #include "common/kv/envelope.h"
+#include "common/kv/frame_fields.h"
 #include "common/kv/reject_reason.h"
 #include "common/kv/rows.h"
 
@@ -20,17 +21,6 @@ namespace {
 constexpr int64_t kHeaderBytes = 160;
 constexpr uint32_t kKNormApplied = 2;  // the flag of a frame
 constexpr int64_t kLargest = 0x7fffffff;
-
-void PutDigest(const Digest& digest, ByteWriter& writer) {
-  writer.PutBytes({reinterpret_cast<const char*>(digest.bytes.data()), digest.bytes.size()});
-}
-
-Digest GetDigest(ByteReader& reader) {
-  Digest digest;
-  const absl::string_view bytes = reader.GetBytes(digest.bytes.size());
-  if (reader.ok()) std::memcpy(digest.bytes.data(), bytes.data(), bytes.size());
-  return digest;
-}
 
 void PutHeader(const LowRankHeader& header, std::string& out) {
   ByteWriter writer(out);
@@ -54,11 +44,6 @@ void PutHeader(const LowRankHeader& header, std::string& out) {
   writer.Put(static_cast<uint32_t>(header.key_rank));
   writer.Put(static_cast<uint32_t>(header.value_rank));
   writer.Put(uint32_t{0});
-}
-
-bool IsErrorSum(const StoredError& error) {
-  return std::isfinite(error.squared_difference) && std::isfinite(error.squared_norm) &&
-         error.squared_difference >= 0 && error.squared_norm >= 0;
 }
 
 // Numbers that no writer sets, or nothing.
