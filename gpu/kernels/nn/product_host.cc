@@ -2,6 +2,7 @@
 
 #include <omp.h>
 
+#include <cstring>
 #include <dnnl.hpp>
 #include <map>
 #include <memory>
@@ -120,12 +121,45 @@ bool TakesBf16Dot(const Product& product) {
          HasBf16Dot();
 }
 
+// With fewer rows oneDNN leaves the tiles for vectors, which add in another order.
+constexpr int32_t kLeastTileRows = 8;
+
+bool NeedsMoreRows(const Product& product) {
+  return product.rows < kLeastTileRows && OfferFor(product.type) == Offer::kTiles;
+}
+
 bool TakesPortable(const Product& product) {
   const Offer offer = OfferFor(product.type);
   return offer == Offer::kNothing || (product.rows == 1 && product.type == RunType::kF32);
 }
 
+// The product among rows of zeros.
+void RunAmongZeros(const Product& product, Kernels& kernels) {
+  thread_local std::vector<char> rows;
+  thread_local std::vector<float> sums;
+  const auto columns = static_cast<size_t>(product.columns);
+  const size_t row_bytes = static_cast<size_t>(product.depth) * static_cast<size_t>(RunTypeBytes(product.type));
+  const size_t filled = static_cast<size_t>(product.rows) * row_bytes;
+  rows.resize(static_cast<size_t>(kLeastTileRows) * row_bytes);
+  std::memcpy(rows.data(), product.a, filled);
+  std::memset(rows.data() + filled, 0, rows.size() - filled);
+  sums.resize(static_cast<size_t>(kLeastTileRows) * columns);
+  const size_t sum_bytes = static_cast<size_t>(product.rows) * columns * sizeof(float);
+  if (product.accumulate) std::memcpy(sums.data(), product.c, sum_bytes);
+  Product whole = product;
+  whole.rows = kLeastTileRows;
+  whole.a = rows.data();
+  whole.c = sums.data();
+  kernels.Run(whole);
+  std::memcpy(product.c, sums.data(), sum_bytes);
+}
+
 }  // namespace
+
+bool ProductAllocates(RunType type, int32_t rows) {
+  const Product product{type, rows};
+  return !TakesBf16Dot(product) && !TakesPortable(product);
+}
 
 bool HasFastProduct(RunType type) { return OfferFor(type) != Offer::kNothing; }
 
@@ -138,7 +172,11 @@ void RunProduct(const Product& product) {
     RunSmallProduct(product);
   } else {
     thread_local Kernels kernels;
-    kernels.Run(product);
+    if (NeedsMoreRows(product)) {
+      RunAmongZeros(product, kernels);
+    } else {
+      kernels.Run(product);
+    }
   }
 }
 

@@ -23,6 +23,9 @@ struct Product {
 // alone; keeps what it compiled for a shape on this thread, so use few shapes.
 void RunProduct(const Product& product);
 
+// True where oneDNN computes a product of so many rows: it allocates inside its own call.
+bool ProductAllocates(RunType type, int32_t rows);
+
 // The same in portable vectors: for one row, where memory decides and it prefetches, and for processors for which
 // oneDNN has no kernel of this layout.
 void RunSmallProduct(const Product& product);

@@ -9,6 +9,7 @@
 #include <utility>
 #include <vector>
 
+#include "absl/base/call_once.h"
 #include "absl/synchronization/mutex.h"
 #include "absl/synchronization/notification.h"
 #include "absl/time/clock.h"
@@ -42,7 +43,11 @@ struct Script {
   absl::Mutex mutex;
   std::vector<std::string> received;
   int ended = 0;
-  absl::Notification destroyed;
+  absl::Notification destroyed;  // the first of them
+  absl::once_flag first_destroyed;
+  void NoteDestroyed() {
+    absl::call_once(first_destroyed, [this] { destroyed.Notify(); });
+  }
   std::function<absl::Status(const FrameIn&)> on_message;
   std::string fetch_request;
   std::vector<FrameOut> to_fetch;
@@ -53,7 +58,7 @@ struct Script {
 class ScriptReceiver final : public FrameStreamReceiver {
  public:
   explicit ScriptReceiver(Script& script) : script_(script) {}
-  ~ScriptReceiver() override { script_.destroyed.Notify(); }
+  ~ScriptReceiver() override { script_.NoteDestroyed(); }
   absl::Status OnMessage(const FrameIn& message) override {
     if (script_.on_message) {
       if (absl::Status status = script_.on_message(message); !status.ok()) return status;
@@ -77,7 +82,7 @@ class ScriptReceiver final : public FrameStreamReceiver {
 class ScriptSource final : public FrameStreamSource {
  public:
   explicit ScriptSource(Script& script) : script_(script) {}
-  ~ScriptSource() override { script_.destroyed.Notify(); }
+  ~ScriptSource() override { script_.NoteDestroyed(); }
   absl::StatusOr<std::optional<FrameOut>> Next() override {
     if (next_ < script_.to_fetch.size()) {
       ++script_.fetched;
