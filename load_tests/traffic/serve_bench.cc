@@ -34,7 +34,7 @@ constexpr double kTpotMs = 60;
 constexpr absl::Duration kLimit = absl::Seconds(60);
 // Plain words of the bundled model's vocabulary.
 constexpr int32_t kFirstWord = 300;
-constexpr int32_t kWords = 1500;
+constexpr int32_t kWords = 1200;
 
 // Row by row the tokens of its blocks: the same block, the same tokens.
 v1::GenerateRequest RequestOf(const TraceRow& row, uint64_t seed) {
