@@ -1,8 +1,9 @@
 #!/usr/bin/env bash
 # Every load test, or those named: each figure is one line `name value unit (baseline value, ratio)`.
 #
-#   bash load_tests/run.sh [NAME ...] [--quick] [--json FILE]      NAME: link coder attention engine modes budget router
+#   bash load_tests/run.sh [NAME ...] [--quick] [--json FILE]      NAME: link coder attention engine modes budget router serve
 #
+# `serve` replays public traces from the folder that DECANT_TRACES names, else `traces` beside or above the checkout.
 # `engine` compares with PyTorch when DECANT_TORCH_PYTHON names a Python that has torch and transformers.
 set -euo pipefail
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
@@ -15,8 +16,9 @@ declare -A binary=(
   [budget]=load_tests/engine/budget_bench
   [coder]=load_tests/codec/coder_bench
   [router]=load_tests/traffic/router_bench
+  [serve]=load_tests/traffic/serve_bench
 )
-order=(link coder attention engine modes budget router)
+order=(link coder attention engine modes budget router serve)
 
 names=()
 quick=()
@@ -25,7 +27,7 @@ while [ $# -gt 0 ]; do
   case "$1" in
     --quick) quick=(--quick) ;;
     --json) json=${2:?--json needs a file}; shift ;;
-    -h|--help) sed -n '2,6s/^# \{0,1\}//p' "${BASH_SOURCE[0]}"; exit 0 ;;
+    -h|--help) sed -n '2,7s/^# \{0,1\}//p' "${BASH_SOURCE[0]}"; exit 0 ;;
     *) [ -n "${binary[$1]:-}" ] || { echo "load_tests: no test '$1'; there are: ${order[*]}" >&2; exit 2; }; names+=("$1") ;;
   esac
   shift

@@ -94,6 +94,7 @@ struct Request {
   absl::Time deadline;
   absl::Time wake = absl::InfiniteFuture();  // in Router::wakes_
   absl::Time queued_at;
+  absl::Time taken_at;  // from the queue
   absl::Time first_token_at = absl::InfinitePast();
   absl::Time last_token_at = absl::InfinitePast();
 

@@ -57,6 +57,10 @@ void Router::Generate(absl::Time now, RequestNumber number, PreparedRequest prep
   request.AddHop("tokenise", arrived, now);
   request.deadline = arrived + limits_.request;
   request.queued_at = now;
+  if (const absl::Status in_time = CheckInTime(now, request, QueuedTokens()); !in_time.ok()) {
+    EndWithError(request, in_time, "refused");
+    return;
+  }
   queue_.push_back(number);
   SetStepDeadline(request, absl::InfiniteFuture());
   Dispatch(now);
@@ -208,8 +212,35 @@ void Router::Dispatch(absl::Time now) {
     // Without any place the request is not left to wait: StartPlan tells it which worker is missing.
     if (places > 0 && places_taken_ >= places) return;
     queue_.pop_front();
+    if (const absl::Status in_time = CheckInTime(now, *request, 0); !in_time.ok()) {
+      EndWithError(*request, in_time, "refused");
+      continue;
+    }
     StartPlan(now, *request);
   }
+}
+
+int64_t Router::QueuedTokens() const {
+  int64_t tokens = 0;
+  for (const RequestNumber number : queue_) {
+    const auto it = requests_.find(number);
+    if (it != requests_.end() && it->second->stage == Stage::kQueued) tokens += it->second->prompt_tokens;
+  }
+  return tokens;
+}
+
+absl::Status Router::CheckInTime(absl::Time now, const Request& request, int64_t queued_tokens) const {
+  const double wanted = request.terms.slo.ttft_ms;
+  if (wanted <= 0 || request.answered() > 0) return absl::OkStatus();
+  const QueueAhead ahead{queued_tokens, tokens_taken_, registry_.prefill_places()};
+  const bool waits = places_taken_ >= ahead.places;
+  const double own = admission_.ServiceMs(request.prompt_tokens);
+  const double before = absl::ToDoubleMilliseconds(now - request.arrived) + (waits ? admission_.WaitMs(ahead) : 0);
+  if (before + own <= wanted || own > wanted) return absl::OkStatus();
+  return absl::ResourceExhaustedError(absl::StrFormat(
+      "the first token would come about %.0f ms after the request, which allows %.0f ms: %d prompt tokens "
+      "wait before it. Ask again later, or with more time",
+      before + own, wanted, queued_tokens));
 }
 
 void Router::EndWithError(Request& request, const absl::Status& status, absl::string_view outcome) {
@@ -256,11 +287,15 @@ void Router::SetStepDeadline(Request& request, absl::Time at) {
 }
 
 void Router::Hold(Request& request) {
-  if (!std::exchange(request.holds_place, true)) ++places_taken_;
+  if (std::exchange(request.holds_place, true)) return;
+  ++places_taken_;
+  tokens_taken_ += request.attempt.prompt_tokens;
 }
 
 void Router::LetGo(Request& request) {
-  if (std::exchange(request.holds_place, false)) --places_taken_;
+  if (!std::exchange(request.holds_place, false)) return;
+  --places_taken_;
+  tokens_taken_ -= request.attempt.prompt_tokens;
 }
 
 std::string Router::MakeRequestId() { return absl::StrFormat("%016x", MixBits(limits_.id_seed, ++ids_made_)); }

@@ -21,6 +21,7 @@
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
 #include "absl/time/time.h"
+#include "common/policy/admission.h"
 #include "services/router/explain_ledger.h"
 #include "services/router/messages.h"
 #include "services/router/request.h"
@@ -94,6 +95,10 @@ class Router {
   // ---- router.cc: clients, workers, time. A method that takes a Request may end it; nobody touches it afterwards.
   // Starts queued requests while prefill workers have room; runs at the end of every event.
   void Dispatch(absl::Time now);
+  // RESOURCE_EXHAUSTED when the load makes the request, with `queued_tokens` before it, miss its time to first token.
+  // One that would miss it on an idle machine, too, is served as well as may be.
+  absl::Status CheckInTime(absl::Time now, const Request& request, int64_t queued_tokens) const;
+  int64_t QueuedTokens() const;
   void Expire(absl::Time now, Request& request);
   void LoseWorkerOf(absl::Time now, Request& request, const std::string& address, const absl::Status& why);
   void Refuse(RequestNumber number, const absl::Status& status);
@@ -134,6 +139,8 @@ class Router {
   AttemptId last_attempt_ = 0;
   uint64_t ids_made_ = 0;
   int32_t places_taken_ = 0;  // requests that plan, reserve or pour
+  int64_t tokens_taken_ = 0;  // their prompts
+  Admission admission_;
   absl::flat_hash_map<RequestNumber, std::unique_ptr<Request>> requests_;
   absl::flat_hash_map<std::string, RequestNumber> by_id_;
   absl::flat_hash_map<AttemptId, RequestNumber> attempts_;

@@ -60,6 +60,7 @@ absl::Status GaveUp(const Request& request, const absl::Status& last) {
 void Router::StartPlan(absl::Time now, Request& request) {
   Attempt& attempt = request.attempt;
   attempt = Attempt{};
+  request.taken_at = now;
   request.AddHop("queue", request.queued_at, now);
   attempt.prompt_tokens = static_cast<int32_t>(request.tokens.size());
   attempt.candidates =
@@ -332,7 +333,10 @@ void Router::Prefilled(absl::Time now, AttemptId id, absl::StatusOr<PrefillAnswe
   attempt.prefill_open = false;
   request->AddHop("prefill", attempt.step_began, now);
   ClosePrefill(*request);
-  if (answer.ok()) request->TakeNumbers(*answer);
+  if (answer.ok()) {
+    request->TakeNumbers(*answer);
+    admission_.Served(attempt.prompt_tokens, absl::ToDoubleMilliseconds(now - request->taken_at));
+  }
   if (request->stage == Stage::kClosing) {
     if (request->client_waits) EmitFinish(*request);
     End(*request);

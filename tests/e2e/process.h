@@ -27,6 +27,7 @@ class Process {
   // Everything until the output ends.
   absl::StatusOr<std::string> ReadAll(absl::Time deadline);
   void Signal(int signal);
+  pid_t pid() const { return pid_; }
   // The exit status, or 128 + signal.
   absl::StatusOr<int> WaitExit(absl::Time deadline);
 
