@@ -16,6 +16,7 @@
 #include "services/cli/command.h"
 #include "services/cli/held_out_text.h"
 #include "services/cli/measure_profiles.h"
+#include "services/rpc/flag_range.h"
 
 namespace decant {
 namespace {
@@ -220,9 +221,15 @@ void AddCalibrate(CLI::App& parser, CommandRun& run) {
       ->type_name("FILE");
   command->add_option("--commit", options->commit, "what the table says it was measured with")->capture_default_str();
   command->add_option("--profile", options->profiles, "profiles to calibrate")->capture_default_str();
-  command->add_option("--loss", options->loss, "nats per token that may be lost beside k8v4")->capture_default_str();
-  command->add_option("--alpha-high", options->highs, "values of alpha_h to try")->capture_default_str();
-  command->add_option("--alpha-low", options->lows, "values of alpha_l to try")->capture_default_str();
+  command->add_option("--loss", options->loss, "nats per token that may be lost beside k8v4")
+      ->check(InRange(0, 1000))
+      ->capture_default_str();
+  command->add_option("--alpha-high", options->highs, "values of alpha_h to try")
+      ->check(InRange(0, kMostCount))
+      ->capture_default_str();
+  command->add_option("--alpha-low", options->lows, "values of alpha_l to try")
+      ->check(InRange(0, kMostCount))
+      ->capture_default_str();
   command->add_option("--prompts", options->prompts, "prompts to measure on")
       ->check(CLI::Range(1, 10'000))
       ->capture_default_str();
@@ -232,7 +239,9 @@ void AddCalibrate(CLI::App& parser, CommandRun& run) {
   command->add_option("--answer-tokens", options->answer_tokens, "tokens to generate after each")
       ->check(CLI::Range(1, 10'000))
       ->capture_default_str();
-  command->add_option("--seed", options->seed, "of the text that is made")->capture_default_str();
+  command->add_option("--seed", options->seed, "of the text that is made")
+      ->check(InRange(0, kMostSeed))
+      ->capture_default_str();
   command->add_option("--dtype", options->dtype, "run type")
       ->check(CLI::IsMember({"auto", "bf16", "f32"}))
       ->capture_default_str();
