@@ -137,6 +137,12 @@ absl::Status WriteTable(const CalibrateOptions& options, const LoadedModel& mode
     std::printf("%-16s quality %.3f, wire 1/%.2f, resident 1/%.2f, encodes %.2f GB/s, time per token %.2f of full\n",
                 profile.name.c_str(), profile.quality, profile.wire_ratio, profile.resident_ratio,
                 profile.encode_bytes_per_s / 1e9, profile.tpot_ratio);
+    if (!profile.hit.has_value()) continue;
+    table["profiles"].back()["hit"] = {{"quality", profile.hit->quality},
+                                       {"wire_ratio", profile.hit->wire_ratio},
+                                       {"resident_ratio", profile.hit->resident_ratio}};
+    std::printf("%-16s   behind a reused prefix: quality %.3f, wire 1/%.2f, resident 1/%.2f\n", "",
+                profile.hit->quality, profile.hit->wire_ratio, profile.hit->resident_ratio);
   }
   return WriteFile(options.table, table.dump(2));
 }

@@ -60,6 +60,36 @@ TEST(WeightsTest, HoldOneCopyAndCountIt) {
   }
 }
 
+// Counts how often the memory of the files is given back.
+class CountedTensors final : public Safetensors {
+ public:
+  CountedTensors(std::unique_ptr<Safetensors> tensors, int& releases)
+      : tensors_(std::move(tensors)), releases_(releases) {}
+  absl::StatusOr<TensorView> Find(absl::string_view name, absl::Span<const int64_t> shape) const override {
+    return tensors_->Find(name, shape);
+  }
+  bool Contains(absl::string_view name) const override { return tensors_->Contains(name); }
+  std::vector<std::string> Names() const override { return tensors_->Names(); }
+  int64_t total_bytes() const override { return tensors_->total_bytes(); }
+  void ReleaseMemory() const override { ++releases_; }
+  Digest fingerprint() const override { return tensors_->fingerprint(); }
+
+ private:
+  const std::unique_ptr<Safetensors> tensors_;
+  int& releases_;
+};
+
+// Else a worker needs twice its weights while it loads.
+TEST(WeightsTest, TheFileIsGivenBackMatrixByMatrix) {
+  const auto device = CreateTestDevice(1);
+  ModelFolder folder = OpenModelFolder(std::string(DECANT_SOURCE_DIR) + "/tests/golden/models/llama").value();
+  int releases = 0;
+  folder.tensors = std::make_unique<CountedTensors>(std::move(folder.tensors), releases);
+  ASSERT_TRUE(Weights::Load(*device, folder, RunType::kF32).ok());
+  // Embedding, head and four packed matrices of each layer; then the vectors.
+  EXPECT_EQ(releases, 2 + 4 * folder.config.layers + 1);
+}
+
 TEST(WeightsTest, ADeviceWithoutRoomIsAnError) {
   const auto device = CreateTestDevice(1, 64 << 10);
   const auto folder = OpenModelFolder(std::string(DECANT_SOURCE_DIR) + "/tests/golden/models/llama").value();
