@@ -120,6 +120,16 @@ struct Recipe {
     return allocation <= Allocation::kThresholdByLength && key_form == KeyForm{} && low_rank.group_layers == 0 &&
            propagation.layer < 0 && read.tokens == 0;
   }
+  // Tokens at the end of a prompt that are computed whatever is stored of it: the one that predicts, and the queries
+  // that choose among the tokens before them, without which a reused prefix would not be chosen from at all.
+  int32_t least_computed() const {
+    int32_t least = 1;
+    const bool by_threshold =
+        allocation == Allocation::kThresholdByPosition || allocation == Allocation::kThresholdByLength;
+    if (by_threshold && window > least) least = window;
+    if (score == ScoreSource::kLastWindow && score_queries > least) least = score_queries;
+    return least;
+  }
   // Tokens of the prompt alone decide what becomes of them, so that a chunk of it can be stored and used again.
   bool token_wise() const {
     return allocation == Allocation::kAllHigh && key_form.balanced == 0 && low_rank.group_layers == 0 &&

@@ -99,7 +99,8 @@ PrefixMatch ChunkIndex::MatchPrefix(absl::Span<const Digest> keys, const PrefixW
   PrefixMatch match;
   std::vector<LoadedChunk> loaded;
   bool behind_exact = false;
-  const auto limit = static_cast<size_t>(ReusableChunks(want.prompt_tokens, want.chunk_tokens));
+  const auto limit =
+      static_cast<size_t>(ReusableChunks(want.prompt_tokens - want.least_computed + 1, want.chunk_tokens));
   for (size_t i = 0; i < std::min(keys.size(), limit); ++i) {
     const int64_t first_token = static_cast<int64_t>(i) * want.chunk_tokens;
     const absl::Span<const Variant> variants = Find(keys[i]);
@@ -130,6 +131,10 @@ PrefixMatch ChunkIndex::MatchPrefix(absl::Span<const Digest> keys, const PrefixW
     loaded.push_back(LoadedChunk{best->key, VariantDigest(best->profile, best->context), best->exact()});
     behind_exact = behind_exact || IsTakenAsExact(want.form, *best);
     match.chunks.push_back(*best);
+  }
+  if (match.chunks.size() == limit && limit < keys.size() && want.least_computed > 1) {
+    match.miss_reason =
+        absl::StrCat("the last ", want.least_computed, " tokens are computed: the profile chooses by them");
   }
   return match;
 }

@@ -22,7 +22,8 @@ struct PrefixWant {
   Digest model;
   int64_t prompt_tokens = 0;
   int32_t chunk_tokens = 0;
-  double floor = 0;  // least quality; 1 and above: exact only
+  int32_t least_computed = 1;  // tokens at the end of the prompt that have to be computed
+  double floor = 0;            // least quality; 1 and above: exact only
   // What the profile in question can take besides exact chunks: chunks of its shareable form. Zeros: nothing besides.
   Digest form;
 };
@@ -43,9 +44,9 @@ class ChunkIndex {
   absl::Span<const Variant> Find(const Digest& key) const;
   const Variant* Find(const Digest& key, const Digest& variant) const;
 
-  // The longest usable prefix of the chunks `keys`, leaving at least one token of the prompt to compute. A variant is
-  // usable when it is of the wanted model, stands at its place, is not tainted, has the wanted quality, and is exact or
-  // of the wanted form. Exact chunks taken in another form's stead are encoded anew by prefill, and then so is all
+  // The longest usable prefix of the chunks `keys`, leaving least_computed tokens of the prompt to compute. A variant
+  // is usable when it is of the wanted model, stands at its place, is not tainted, has the wanted quality, and is exact
+  // or of the wanted form. Exact chunks taken in another form's stead are encoded anew by prefill, and then so is all
   // behind them: no chunk of a lossy form is usable behind an exact one. Of several variants the first that holds
   // decides: it is of the wanted form; its quality is higher; its context fits the chunks chosen before it; it is
   // smaller.

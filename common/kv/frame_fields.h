@@ -18,6 +18,7 @@ namespace decant {
 inline constexpr int64_t kFrameHeaderBytes = 160;
 inline constexpr int64_t kFrameHeaderBytesV1 = 144;
 inline constexpr int32_t kFrameTiersV1 = 2;
+inline constexpr int64_t kOverlayHeaderBytes = 48;
 
 inline int64_t FrameHeaderBytes(uint16_t version) { return version == 1 ? kFrameHeaderBytesV1 : kFrameHeaderBytes; }
 inline int32_t FrameTiers(uint16_t version) { return version == 1 ? kFrameTiersV1 : kFrameTiers; }

@@ -16,8 +16,6 @@
 namespace decant {
 namespace {
 
-constexpr int64_t kOverlayHeaderBytes = 48;
-
 void PutOverlayFields(const OverlayHeader& header, std::string& out) {
   ByteWriter writer(out);
   writer.Put(static_cast<uint16_t>(header.first_layer));

@@ -116,7 +116,7 @@ class MappedTensors : public Safetensors {
                                                      ShapeText(tensor.shape), " but config.json asks for ",
                                                      ShapeText(shape), "; take both from the same model"));
     }
-    TensorView view{StoredType::kF32, tensor.shape, bytes, tensor.elements};
+    TensorView view{StoredType::kF32, tensor.shape, bytes, tensor.elements, path};
     if (tensor.type == "F16") {
       view.type = StoredType::kF16;
     } else if (tensor.type == "BF16") {

@@ -23,6 +23,7 @@ struct TensorView {
   std::vector<int64_t> shape;
   const void* bytes = nullptr;  // row-major; may be unaligned
   int64_t elements = 0;
+  std::string path;  // of the file, for messages
 };
 
 // Immutable after Open; thread-safe.

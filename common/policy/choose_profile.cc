@@ -26,6 +26,7 @@ struct Priced {
   double ttft_ms = 0;
   double queue_ms = 0;  // of it
   double quality = 0;
+  double wire_bytes = 0;
   double pages = 0;    // worst case; 0 when the page size is unknown
   double tpot_ms = 0;  // 0 when unknown
   bool has_room = true;
@@ -33,8 +34,13 @@ struct Priced {
   std::string refusal;  // not empty: not safe
 };
 
+// Of a hit over the chunks that are offered; none when it was never measured.
+std::optional<double> HitQuality(const ProfileFacts& facts) {
+  return facts.offer.exact && facts.exact_hit_is_cold ? facts.quality : facts.hit_quality;
+}
+
 // Empty when the profile may be used.
-std::string WhyUnsafe(const ProfileQuestion& question, const ProfileFacts& facts, double quality) {
+std::string WhyUnsafe(const ProfileQuestion& question, const ProfileFacts& facts, double quality, bool reuse) {
   if (!question.named.empty() && facts.name != question.named) {
     return absl::StrCat("not asked for: the request names ", question.named);
   }
@@ -47,6 +53,10 @@ std::string WhyUnsafe(const ProfileQuestion& question, const ProfileFacts& facts
                                     "can be asked for by name"
                                   : "";
   }
+  if (reuse && question.floor > 0 && !HitQuality(facts).has_value()) {
+    return absl::StrCat("its quality behind a reused prefix was not measured on this model, floor ", question.floor,
+                        " needs it");
+  }
   if (quality < question.floor) return absl::StrCat("quality ", quality, " below floor ", question.floor);
   return "";
 }
@@ -56,30 +66,62 @@ double PrefillRate(const PairCandidate& pair, const Observations& seen) {
   return std::isfinite(rate) && rate > 0 ? rate : kPriorPrefillTokensPerS;
 }
 
+// Bytes to decode: forwarded frames with fresh overlays, and what is encoded. The newest tokens stay high: behind a
+// long prefix they are most of what is computed, and the ratio of a whole prompt says nothing of them.
+double WireBytesOf(const ProfileQuestion& question, const ProfileFacts& facts, bool reuse, const Observations& seen) {
+  const PrefixOffer offer = reuse ? facts.offer : PrefixOffer{};
+  const int64_t computed = std::max<int64_t>(1, question.prompt_tokens - offer.tokens);
+  const int64_t encoded = computed + offer.encoded_tokens;
+  const auto full_per_token = static_cast<double>(question.geometry.full_bytes_per_token());
+  const auto high = [&](int64_t tokens) {
+    return static_cast<double>(HighWireBytes(facts, question.geometry, question.chunk_tokens, tokens));
+  };
+  double bytes = static_cast<double>(offer.forwarded_bytes);
+  if (offer.forwarded_bytes > 0) {
+    const int64_t forwarded = offer.chunks - offer.encoded_tokens / question.chunk_tokens;
+    bytes += static_cast<double>(OverlayWireBytes(facts, question.geometry, question.chunk_tokens, forwarded));
+  }
+  if (facts.all_high) return bytes + high(encoded);
+  const double ratio = seen.WireRatio(facts.name, facts.wire_ratio);
+  if (!reuse || facts.high == FormatId::kNone) return bytes + static_cast<double>(encoded) * full_per_token / ratio;
+  const int64_t newest = std::min<int64_t>(computed, facts.window);
+  const double prefix_ratio = offer.exact && facts.exact_hit_is_cold ? ratio : facts.hit_wire_ratio;
+  return bytes + high(newest) + static_cast<double>(computed - newest) * full_per_token / ratio +
+         static_cast<double>(offer.encoded_tokens) * full_per_token / prefix_ratio;
+}
+
 LatencyTerms TermsOf(const ProfileQuestion& question, const ProfileFacts& facts, const PairCandidate& pair, bool reuse,
-                     const Observations& seen) {
+                     double wire_bytes, const Observations& seen) {
   const double full_per_token = static_cast<double>(question.geometry.full_bytes_per_token());
   const PrefixOffer offer = reuse ? facts.offer : PrefixOffer{};
   const auto computed = static_cast<double>(std::max<int64_t>(1, question.prompt_tokens - offer.tokens));
-  const double encoded = (computed + static_cast<double>(offer.encoded_tokens)) * full_per_token;
+  const auto reused = static_cast<double>(offer.tokens);
   const double tokens_per_s = PrefillRate(pair, seen);
+  const double doubling = kContextPerWidth * question.geometry.q_heads * question.geometry.head_dim;
   PairCandidate link = pair;
   link.link_bits_per_s = seen.LinkBitsPerS(facts.name, pair.prefill, pair.decode, pair.link_bits_per_s);
 
   LatencyTerms terms;
   terms.layers = question.geometry.layers;
   terms.queue_s = static_cast<double>(std::max<int64_t>(0, pair.prefill_queued_tokens)) / tokens_per_s;
-  terms.compute_s = computed / tokens_per_s;
+  terms.compute_s = computed / tokens_per_s * (reuse ? ContextFactor(reused, computed, doubling) : 1);
   terms.fetch_bytes = static_cast<double>(offer.bytes);
   terms.fetch_rate = question.fetch_bits_per_s / 8;
-  terms.encode_bytes = encoded;
+  terms.expand_s = reused * full_per_token / kExpandBytesPerS;
+  terms.encode_bytes = (computed + static_cast<double>(offer.encoded_tokens)) * full_per_token;
   terms.encode_rate = seen.EncodeBytesPerS(facts.name, facts.encode_bytes_per_s);
-  terms.wire_bytes =
-      static_cast<double>(offer.forwarded_bytes) + encoded / seen.WireRatio(facts.name, facts.wire_ratio);
+  terms.wire_bytes = wire_bytes;
   terms.link_rate = LinkRateOrPrior(link) / 8;
   terms.link_fixed_s = kLinkFixedMs / 1000;
   terms.import_rate = kImportBytesPerS;
+  const double settled = reused - static_cast<double>(offer.encoded_tokens);
+  terms.settle_s = facts.settles ? settled * full_per_token / kSettleBytesPerS : 0;
   return terms;
+}
+
+double ResidentRatio(const ProfileFacts& facts, bool reuse) {
+  if (!reuse || (facts.offer.exact && facts.exact_hit_is_cold)) return facts.resident_ratio;
+  return std::min(facts.resident_ratio, facts.hit_resident_ratio);
 }
 
 Priced Price(const ProfileQuestion& question, const ProfileFacts& facts, const PairCandidate& pair, bool reuse,
@@ -87,13 +129,16 @@ Priced Price(const ProfileQuestion& question, const ProfileFacts& facts, const P
   Priced priced;
   priced.facts = &facts;
   priced.reuse = reuse;
-  priced.quality = std::min(facts.quality.value_or(0), reuse ? facts.offer.quality : 1.0);
-  priced.refusal = WhyUnsafe(question, facts, priced.quality);
-  const LatencyTerms terms = TermsOf(question, facts, pair, reuse, seen);
+  // Not better than cold: what the pool holds may be gone when prefill asks for it.
+  priced.quality = facts.quality.value_or(0);
+  if (reuse) priced.quality = std::min({priced.quality, HitQuality(facts).value_or(0), facts.offer.quality});
+  priced.refusal = WhyUnsafe(question, facts, priced.quality, reuse);
+  priced.wire_bytes = WireBytesOf(question, facts, reuse, seen);
+  const LatencyTerms terms = TermsOf(question, facts, pair, reuse, priced.wire_bytes, seen);
   priced.ttft_ms = 1000 * PredictTtft(terms);
   priced.queue_ms = 1000 * terms.queue_s;
   const double resident = static_cast<double>(question.prompt_tokens + question.max_tokens) *
-                          static_cast<double>(question.geometry.full_bytes_per_token()) / facts.resident_ratio;
+                          static_cast<double>(question.geometry.full_bytes_per_token()) / ResidentRatio(facts, reuse);
   if (pair.decode_page_bytes > 0) priced.pages = std::ceil(resident / static_cast<double>(pair.decode_page_bytes));
   if (pair.decode_load.total_pages > 0)
     priced.has_room = priced.pages <= static_cast<double>(pair.decode_load.free_pages);
@@ -155,6 +200,7 @@ std::string ReasonFor(const Priced& winner, const std::vector<Priced>& finalists
   absl::StrAppend(&reason, absl::StrFormat(": about %.0f ms", winner.ttft_ms));
   if (full != finalists.end() && !winner.facts->exact)
     absl::StrAppend(&reason, absl::StrFormat(", full %.0f ms", full->ttft_ms));
+  absl::StrAppend(&reason, absl::StrFormat(", %.0f bytes to decode", winner.wire_bytes));
   if (winner.reuse) absl::StrAppend(&reason, ", ", winner.facts->offer.tokens, " tokens from the pool");
   if (!winner.facts->measured_on.empty())
     absl::StrAppend(&reason, "; quality as measured on ", winner.facts->measured_on);
@@ -225,7 +271,7 @@ absl::Status CheckFloor(const ProfileQuestion& question, absl::Span<const Profil
     if (facts.quality.has_value()) measured.push_back(absl::StrCat(facts.name, " ", *facts.quality));
     if (facts.name != question.named) continue;
     named = true;
-    const std::string why = WhyUnsafe(question, facts, facts.quality.value_or(0));
+    const std::string why = WhyUnsafe(question, facts, facts.quality.value_or(0), false);
     if (!why.empty()) {
       return absl::InvalidArgumentError(absl::StrCat("profile ", facts.name, " cannot be used: ", why,
                                                      "; lower the floor or leave the profile to the pool"));
@@ -235,7 +281,7 @@ absl::Status CheckFloor(const ProfileQuestion& question, absl::Span<const Profil
     return absl::InvalidArgumentError(absl::StrCat("profile ", question.named, " is unknown"));
   }
   const bool any = std::any_of(profiles.begin(), profiles.end(), [&](const ProfileFacts& facts) {
-    return WhyUnsafe(question, facts, facts.quality.value_or(0)).empty();
+    return WhyUnsafe(question, facts, facts.quality.value_or(0), false).empty();
   });
   if (any) return absl::OkStatus();
   return absl::FailedPreconditionError(
@@ -261,6 +307,7 @@ absl::StatusOr<ProfileChoice> ChooseProfile(const ProfileQuestion& question, abs
   choice.predicted_ttft_ms = winner.ttft_ms;
   choice.queue_ms = winner.queue_ms;
   choice.quality = winner.quality;
+  choice.wire_bytes = static_cast<int64_t>(std::llround(winner.wire_bytes));
   choice.reused_tokens = winner.reuse ? winner.facts->offer.tokens : 0;
   choice.has_room = winner.has_room;
   choice.keeps_pace = winner.keeps_pace;

@@ -1,7 +1,8 @@
 // Which profile one request should use on one pair of workers, and what every alternative would have cost.
 //
 // The rule, in order:
-//  1. Safe: only profiles whose measured quality meets the floor. Floor 0 accepts what was measured, and anything that
+//  1. Safe: only profiles whose measured quality meets the floor; with a prefix from the pool, that of a hit as well.
+//  Floor 0 accepts what was measured, and anything that
 //     is asked for by name; floor 1 means full precision. A named profile is the only one considered.
 //  2. Reuse: for each profile the pool's prefix is taken unless recomputing is faster by more than the tolerance.
 //  3. Room: a profile whose worst case fits into decode's free pages beats one that would have to wait.
@@ -36,13 +37,14 @@ struct ProfileQuestion {
   double ttft_ms = 0;  // stated; 0 = none
   double tpot_ms = 0;
   double fetch_bits_per_s = 0;  // from the pool to prefill workers
+  int32_t chunk_tokens = 64;
 };
 
 struct PricedAlternative {
   std::string profile;
   bool reuse = false;
   double predicted_ttft_ms = 0;
-  double quality = 0;   // least of the profile's and the prefix's; 0 when not measured
+  double quality = 0;   // least of the profile's, cold and on a hit, and the prefix's; 0 when not measured
   std::string verdict;  // "chosen" or why not
 };
 
@@ -53,6 +55,7 @@ struct ProfileChoice {
   double predicted_ttft_ms = 0;
   double queue_ms = 0;  // of it, behind other requests
   double quality = 0;
+  int64_t wire_bytes = 0;                       // predicted
   int64_t reused_tokens = 0;                    // 0 = recompute
   bool has_room = true;                         // rule 3
   bool keeps_pace = true;                       // rule 4

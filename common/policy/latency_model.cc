@@ -4,10 +4,15 @@
 
 namespace decant {
 
+double ContextFactor(double reused, double computed, double doubling) {
+  return (1 + (reused + computed / 2) / doubling) / (1 + (reused + computed) / 2 / doubling);
+}
+
 double PredictTtft(const LatencyTerms& terms) {
   const double layers = terms.layers;
   const double fetch = terms.fetch_bytes / terms.fetch_rate / layers;
-  const double compute = terms.compute_s / layers;
+  const double compute = (terms.expand_s + terms.compute_s) / layers;
+  const double all_fetched = terms.fetch_bytes / terms.fetch_rate;
   const double encode = terms.encode_bytes / terms.encode_rate / layers;
   const double wire = terms.link_fixed_s + terms.wire_bytes / terms.link_rate / layers;
   const double copy = terms.wire_bytes / terms.import_rate / layers;
@@ -15,10 +20,10 @@ double PredictTtft(const LatencyTerms& terms) {
   for (int32_t layer = 0; layer < terms.layers; ++layer) {
     fetched += fetch;
     encoded = std::max(encoded, fetched) + compute + encode;
-    sent = std::max(sent, encoded) + wire;
+    sent = std::max({sent, encoded, all_fetched}) + wire;
     imported = std::max(imported, sent) + copy;
   }
-  return imported;
+  return imported + terms.settle_s;
 }
 
 }  // namespace decant

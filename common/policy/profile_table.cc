@@ -50,10 +50,21 @@ absl::Status CheckFields(const json& object, const std::vector<std::string>& kno
   return absl::OkStatus();
 }
 
+absl::StatusOr<HitCost> ParseHit(const json& object) {
+  if (!object.is_object()) return absl::InvalidArgumentError("field hit must be an object");
+  DECANT_RETURN_IF_ERROR(CheckFields(object, {"quality", "wire_ratio", "resident_ratio"}));
+  constexpr double kMost = std::numeric_limits<double>::max();
+  HitCost hit;
+  DECANT_ASSIGN_OR_RETURN(hit.quality, Number(object, "quality", 0, 1, false));
+  DECANT_ASSIGN_OR_RETURN(hit.wire_ratio, Number(object, "wire_ratio", 0, kMost, true));
+  DECANT_ASSIGN_OR_RETURN(hit.resident_ratio, Number(object, "resident_ratio", 0, kMost, true));
+  return hit;
+}
+
 absl::StatusOr<ProfileCost> ParseCost(const json& object) {
   if (!object.is_object()) return absl::InvalidArgumentError("every entry of profiles must be an object");
-  DECANT_RETURN_IF_ERROR(
-      CheckFields(object, {"name", "quality", "wire_ratio", "resident_ratio", "encode_bytes_per_s", "tpot_ratio"}));
+  DECANT_RETURN_IF_ERROR(CheckFields(
+      object, {"name", "quality", "wire_ratio", "resident_ratio", "encode_bytes_per_s", "tpot_ratio", "hit"}));
   constexpr double kMost = std::numeric_limits<double>::max();
   ProfileCost cost;
   DECANT_ASSIGN_OR_RETURN(cost.name, Text(object, "name"));
@@ -62,6 +73,9 @@ absl::StatusOr<ProfileCost> ParseCost(const json& object) {
   DECANT_ASSIGN_OR_RETURN(cost.resident_ratio, Number(object, "resident_ratio", 0, kMost, true));
   DECANT_ASSIGN_OR_RETURN(cost.encode_bytes_per_s, Number(object, "encode_bytes_per_s", 0, kMost, true));
   DECANT_ASSIGN_OR_RETURN(cost.tpot_ratio, Number(object, "tpot_ratio", 0, kMost, true));
+  if (const auto hit = object.find("hit"); hit != object.end()) {
+    DECANT_ASSIGN_OR_RETURN(cost.hit, ParseHit(*hit));
+  }
   return cost;
 }
 

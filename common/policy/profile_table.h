@@ -11,7 +11,11 @@
 //       "wire_ratio": 3.1,                      kv_bytes_full / kv_bytes_wire of a cold long prompt
 //       "resident_ratio": 2.9,                  kv_bytes_full / kv_bytes_resident
 //       "encode_bytes_per_s": 1.2e9,            full-precision bytes that prefill selects and encodes per second
-//       "tpot_ratio": 0.9},                     time per output token over that of `full`
+//       "tpot_ratio": 0.9,                      time per output token over that of `full`
+//       "hit": {                                may be missing: not measured. All but the least that has to be computed
+//         "quality": 0.97,                      comes from the pool: the less of two, over exact chunks and over chunks
+//         "wire_ratio": 2.3,                    of the shareable form; the ratio of the wire over exact ones, which are
+//         "resident_ratio": 2.8}},              encoded
 //      ...]}
 // `full` must be among them, with quality 1. A table serves the model of its fingerprint, whatever that is called:
 // other weights under the same name are another model. The table in generic.json serves every model that has none of
@@ -19,6 +23,7 @@
 #ifndef DECANT_COMMON_POLICY_PROFILE_TABLE_H_
 #define DECANT_COMMON_POLICY_PROFILE_TABLE_H_
 
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -29,6 +34,12 @@
 
 namespace decant {
 
+struct HitCost {
+  double quality = 0;
+  double wire_ratio = 1;
+  double resident_ratio = 1;
+};
+
 struct ProfileCost {
   std::string name;
   double quality = 0;
@@ -36,6 +47,7 @@ struct ProfileCost {
   double resident_ratio = 1;
   double encode_bytes_per_s = 0;
   double tpot_ratio = 1;
+  std::optional<HitCost> hit;
 };
 
 struct ProfileTable {

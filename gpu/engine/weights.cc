@@ -1,10 +1,17 @@
 #include "gpu/engine/weights.h"
 
 #include <algorithm>
+#include <atomic>
+#include <cmath>
+#include <cstring>
+#include <deque>
 #include <string>
 #include <utility>
 #include <vector>
 
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
+#include "absl/types/span.h"
 #include "common/base/check.h"
 #include "common/base/status_macros.h"
 #include "common/model/tensor_names.h"
@@ -16,6 +23,40 @@ namespace {
 
 int64_t StoredBytes(StoredType type) { return type == StoredType::kF32 ? 4 : 2; }
 
+// Without a branch, so that it costs little beside the copy that brings the values here.
+bool AllFinite(const float* values, int64_t count) {
+  constexpr uint32_t kExponent = 0x7f800000;
+  uint32_t bad = 0;
+  for (int64_t i = 0; i < count; ++i) {
+    uint32_t bits;
+    std::memcpy(&bits, values + i, sizeof(bits));
+    bad |= (bits & kExponent) == kExponent ? 1u : 0u;
+  }
+  return bad == 0;
+}
+
+// What NaN does to a model shows only far from where it is: as garbage, or as an error of whoever met it first.
+absl::Status NotFinite(const TensorView& view, absl::string_view name) {
+  std::vector<float> row(static_cast<size_t>(view.shape.empty() ? 1 : view.shape.back()));
+  const auto width = static_cast<int64_t>(row.size());
+  int64_t element = 0;
+  float value = 0;
+  for (int64_t first = 0; first < view.elements && std::isfinite(value); first += width) {
+    TensorView part;
+    part.type = view.type;
+    part.elements = width;
+    part.bytes = static_cast<const char*>(view.bytes) + first * StoredBytes(view.type);
+    CopyAsFloat(part, row.data());
+    const auto bad = std::find_if(row.begin(), row.end(), [](float x) { return !std::isfinite(x); });
+    if (bad == row.end()) continue;
+    value = *bad;
+    element = first + (bad - row.begin());
+  }
+  return absl::InvalidArgumentError(absl::StrCat(view.path, ": tensor ", name, " holds ", value, " at element ",
+                                                 element, " of [", absl::StrJoin(view.shape, ", "),
+                                                 "]; a model needs finite weights, fetch or export the file again"));
+}
+
 // Matrices of one width on top of each other, read as one.
 class StackedRows {
  public:
@@ -23,7 +64,7 @@ class StackedRows {
 
   absl::Status Add(const Safetensors& tensors, const std::string& name, int32_t rows) {
     DECANT_ASSIGN_OR_RETURN(TensorView view, tensors.Find(name, {rows, width_}));
-    parts_.push_back(Part{std::move(view), total_, rows});
+    parts_.emplace_back(std::move(view), total_, rows, name);
     total_ += rows;
     return absl::OkStatus();
   }
@@ -39,19 +80,33 @@ class StackedRows {
       slice.elements = int64_t{end - begin} * width_;
       slice.bytes =
           static_cast<const char*>(part.view.bytes) + int64_t{begin - part.first} * width_ * StoredBytes(slice.type);
-      CopyAsFloat(slice, out + int64_t{begin - first} * width_);
+      float* const to = out + int64_t{begin - first} * width_;
+      CopyAsFloat(slice, to);
+      if (!AllFinite(to, slice.elements)) part.finite = false;
     }
+  }
+
+  // Of all that was read.
+  absl::Status CheckFinite() const {
+    for (const Part& part : parts_) {
+      if (!part.finite) return NotFinite(part.view, part.name);
+    }
+    return absl::OkStatus();
   }
 
  private:
   struct Part {
+    Part(TensorView part_view, int32_t first_row, int32_t row_count, std::string part_name)
+        : view(std::move(part_view)), first(first_row), rows(row_count), name(std::move(part_name)) {}
     TensorView view;
     int32_t first = 0;
     int32_t rows = 0;
+    std::string name;
+    mutable std::atomic<bool> finite = true;  // several threads read
   };
   int32_t width_;
   int32_t total_ = 0;
-  std::vector<Part> parts_;
+  std::deque<Part> parts_;
 };
 
 // Gathers all vectors on the host and gives each its place in one buffer of the device.
@@ -61,8 +116,9 @@ class VectorStore {
     DECANT_ASSIGN_OR_RETURN(const TensorView view, tensors.Find(name, {elements}));
     places_.push_back({place, values_.size()});
     values_.resize(values_.size() + static_cast<size_t>(elements));
-    CopyAsFloat(view, values_.data() + values_.size() - elements);
-    return absl::OkStatus();
+    float* const to = values_.data() + values_.size() - elements;
+    CopyAsFloat(view, to);
+    return AllFinite(to, elements) ? absl::OkStatus() : NotFinite(view, name);
   }
   void Add(const std::vector<float>& vector, const float** place) {
     places_.push_back({place, values_.size()});
@@ -114,7 +170,7 @@ class PackedWeights final : public Weights {
     bytes_ += tensors_.vectors.bytes();
     vectors_ = VectorStore();
     stream_ = nullptr;
-    stored.ReleaseMemory();
+    stored.ReleaseMemory();  // of the vectors
     return absl::OkStatus();
   }
 
@@ -127,6 +183,9 @@ class PackedWeights final : public Weights {
     DECANT_ASSIGN_OR_RETURN(
         matrix, PackMatrix(*stream_, run_type_, rows.rows(), width,
                            [&](int32_t first, int32_t count, float* out) { rows.Read(first, count, out); }));
+    DECANT_RETURN_IF_ERROR(rows.CheckFinite());
+    // What is packed is not held twice, so that loading never takes much more memory than serving.
+    stored.ReleaseMemory();
     bytes_ += matrix.memory.bytes();
     return absl::OkStatus();
   }

@@ -16,6 +16,7 @@
 #include "services/cli/command.h"
 #include "services/cli/held_out_text.h"
 #include "services/cli/measure_profiles.h"
+#include "services/rpc/flag_range.h"
 
 namespace decant {
 namespace {
@@ -136,6 +137,12 @@ absl::Status WriteTable(const CalibrateOptions& options, const LoadedModel& mode
     std::printf("%-16s quality %.3f, wire 1/%.2f, resident 1/%.2f, encodes %.2f GB/s, time per token %.2f of full\n",
                 profile.name.c_str(), profile.quality, profile.wire_ratio, profile.resident_ratio,
                 profile.encode_bytes_per_s / 1e9, profile.tpot_ratio);
+    if (!profile.hit.has_value()) continue;
+    table["profiles"].back()["hit"] = {{"quality", profile.hit->quality},
+                                       {"wire_ratio", profile.hit->wire_ratio},
+                                       {"resident_ratio", profile.hit->resident_ratio}};
+    std::printf("%-16s   behind a reused prefix: quality %.3f, wire 1/%.2f, resident 1/%.2f\n", "",
+                profile.hit->quality, profile.hit->wire_ratio, profile.hit->resident_ratio);
   }
   return WriteFile(options.table, table.dump(2));
 }
@@ -220,9 +227,15 @@ void AddCalibrate(CLI::App& parser, CommandRun& run) {
       ->type_name("FILE");
   command->add_option("--commit", options->commit, "what the table says it was measured with")->capture_default_str();
   command->add_option("--profile", options->profiles, "profiles to calibrate")->capture_default_str();
-  command->add_option("--loss", options->loss, "nats per token that may be lost beside k8v4")->capture_default_str();
-  command->add_option("--alpha-high", options->highs, "values of alpha_h to try")->capture_default_str();
-  command->add_option("--alpha-low", options->lows, "values of alpha_l to try")->capture_default_str();
+  command->add_option("--loss", options->loss, "nats per token that may be lost beside k8v4")
+      ->check(InRange(0, 1000))
+      ->capture_default_str();
+  command->add_option("--alpha-high", options->highs, "values of alpha_h to try")
+      ->check(InRange(0, kMostCount))
+      ->capture_default_str();
+  command->add_option("--alpha-low", options->lows, "values of alpha_l to try")
+      ->check(InRange(0, kMostCount))
+      ->capture_default_str();
   command->add_option("--prompts", options->prompts, "prompts to measure on")
       ->check(CLI::Range(1, 10'000))
       ->capture_default_str();
@@ -232,7 +245,9 @@ void AddCalibrate(CLI::App& parser, CommandRun& run) {
   command->add_option("--answer-tokens", options->answer_tokens, "tokens to generate after each")
       ->check(CLI::Range(1, 10'000))
       ->capture_default_str();
-  command->add_option("--seed", options->seed, "of the text that is made")->capture_default_str();
+  command->add_option("--seed", options->seed, "of the text that is made")
+      ->check(InRange(0, kMostSeed))
+      ->capture_default_str();
   command->add_option("--dtype", options->dtype, "run type")
       ->check(CLI::IsMember({"auto", "bf16", "f32"}))
       ->capture_default_str();

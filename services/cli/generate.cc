@@ -13,6 +13,7 @@
 #include "services/cli/client.h"
 #include "services/cli/command.h"
 #include "services/cli/stack.h"
+#include "services/rpc/flag_range.h"
 #include "services/rpc/service_main.h"
 
 namespace decant {
@@ -120,23 +121,33 @@ void AddGenerate(CLI::App& parser, CommandRun& run) {
   prompt->require_option(1);
   command->add_option("--profile", wishes->profile, "full, k8v4, k4v2, diffkv, ...; left out, the pool chooses")
       ->type_name("NAME");
-  command->add_option("--floor", wishes->floor, "least fidelity in [0, 1]: 0 accepts anything, 1 is full precision")
+  command->add_option("--floor", wishes->floor, "least fidelity: 0 accepts anything, 1 is full precision")
+      ->check(InRange(0, 1))
       ->capture_default_str();
   command->add_option("--max-tokens", wishes->max_tokens, "tokens to generate at most; 0 for 256")
+      ->check(InRange(0, kMostTokens))
       ->capture_default_str();
-  command->add_option("--temperature", wishes->temperature, "0 is greedy")->capture_default_str();
+  command->add_option("--temperature", wishes->temperature, "0 is greedy")
+      ->check(InRange(0, 100))
+      ->capture_default_str();
   command->add_option("--top-k", wishes->top_k, "sample from the k likeliest tokens; 0 from all")
+      ->check(InRange(0, kMostTokens))
       ->capture_default_str();
   command->add_option("--top-p", wishes->top_p, "sample from the likeliest tokens of this mass; 0 from all")
+      ->check(InRange(0, 1))
       ->capture_default_str();
-  command->add_option("--seed", wishes->seed, "of sampling")->capture_default_str();
+  command->add_option("--seed", wishes->seed, "of sampling")->check(InRange(0, kMostSeed))->capture_default_str();
   command->add_option("--stop", wishes->stop, "text that ends the answer; may be repeated")->type_name("TEXT");
   command->add_option("--ttft-ms", wishes->ttft_ms, "wanted time to the first token; 0 for none")
+      ->check(InRange(0, 1000 * kMostSeconds))
       ->capture_default_str();
-  command->add_option("--tpot-ms", wishes->tpot_ms, "wanted time per further token; 0 for none")->capture_default_str();
+  command->add_option("--tpot-ms", wishes->tpot_ms, "wanted time per further token; 0 for none")
+      ->check(InRange(0, 1000 * kMostSeconds))
+      ->capture_default_str();
   command
       ->add_option("--link-bps", wishes->link_bps,
                    "bits/s of the link from prefill to decode; 0 for what the workers say")
+      ->check(InRange(0, kMostBitsPerS))
       ->capture_default_str();
   command->add_flag("--no-publish", wishes->no_publish, "keep this prompt's KV out of the pool");
   command->add_option("--request-id", wishes->request_id, "name of the request, for explain; made up when left out");
@@ -145,6 +156,7 @@ void AddGenerate(CLI::App& parser, CommandRun& run) {
       ->capture_default_str();
   command->add_option("--kv-budget", options->stack.kv_budget_bytes, "KV pages of decode, with --model")
       ->transform(CLI::AsSizeValue(false))
+      ->check(InRange(1, kMostBytes))
       ->type_name("BYTES")
       ->default_str("256MB");
   AddTablesFlag(*command, options->stack.tables);
@@ -153,7 +165,7 @@ void AddGenerate(CLI::App& parser, CommandRun& run) {
       ->check(CLI::Range(0, 1024))
       ->capture_default_str();
   command->add_option("--timeout", options->timeout_s, "seconds after which the request is given up")
-      ->check(CLI::PositiveNumber)
+      ->check(InRange(0.001, kMostSeconds))
       ->capture_default_str();
   command->add_flag("--json", options->json, "print one JSON object on the last line");
   command->callback([options, wishes, &run] {

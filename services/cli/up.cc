@@ -5,6 +5,7 @@
 #include "common/base/status_macros.h"
 #include "services/cli/command.h"
 #include "services/cli/stack.h"
+#include "services/rpc/flag_range.h"
 #include "services/rpc/service_main.h"
 #include "services/rpc/stop_signal.h"
 
@@ -43,10 +44,12 @@ void AddUp(CLI::App& parser, CommandRun& run) {
       ->capture_default_str();
   command->add_option("--kv-budget", options->kv_budget_bytes, "KV pages of every decode worker, taken at start")
       ->transform(CLI::AsSizeValue(false))
+      ->check(InRange(1, kMostBytes))
       ->type_name("BYTES")
       ->default_str("256MB");
   command->add_option("--pool-bytes", options->pool_bytes, "host memory for stored chunks")
       ->transform(CLI::AsSizeValue(false))
+      ->check(InRange(1, kMostBytes))
       ->type_name("BYTES")
       ->default_str("256MB");
   AddTablesFlag(*command, options->tables);

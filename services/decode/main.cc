@@ -2,6 +2,7 @@
 
 #include "common/base/status_macros.h"
 #include "services/decode/app.h"
+#include "services/rpc/flag_range.h"
 #include "services/rpc/service_main.h"
 
 int main(int argc, char** argv) {
@@ -15,10 +16,14 @@ int main(int argc, char** argv) {
   decant::AddWorkerFlags(cli, options, model);
   cli.add_option("--kv-budget", options.kv_budget_bytes, "KV pages, taken at start; units as in 512MB or 4GiB")
       ->transform(CLI::AsSizeValue(false))
+      ->check(decant::InRange(1, decant::kMostBytes))
       ->type_name("BYTES")
       ->default_str("256MiB");
-  cli.add_option("--max-sequences", options.max_sequences, "sequences that run at once")->capture_default_str();
+  cli.add_option("--max-sequences", options.max_sequences, "sequences that run at once")
+      ->check(decant::InRange(1, decant::kMostCount))
+      ->capture_default_str();
   cli.add_option("--waiting-limit", options.waiting_limit, "reservations that may queue for pages")
+      ->check(decant::InRange(0, decant::kMostCount))
       ->capture_default_str();
   decant::AddSecondsFlag(cli, "--open-limit", options.open_limit, "how long a reservation waits for its transfer");
   return decant::RunService(

@@ -1,6 +1,7 @@
 #include <CLI/CLI.hpp>
 
 #include "services/pool/app.h"
+#include "services/rpc/flag_range.h"
 #include "services/rpc/service_main.h"
 
 int main(int argc, char** argv) {
@@ -15,6 +16,7 @@ int main(int argc, char** argv) {
   cli.add_option("--pool-bytes", options.pool_bytes,
                  "memory for stored chunks, their index included; units as in 512MB or 4GiB (both of 1024)")
       ->transform(CLI::AsSizeValue(false))
+      ->check(decant::InRange(1, decant::kMostBytes))
       ->type_name("BYTES")
       ->capture_default_str();
   decant::AddSecondsFlag(cli, "--lease-seconds", options.lease,
@@ -22,6 +24,7 @@ int main(int argc, char** argv) {
   decant::AddSecondsFlag(cli, "--publish-idle-seconds", options.publish_idle,
                          "a publish that brings no frame for so long is dropped");
   cli.add_option("--fetch-bits-per-s", options.fetch_bits_per_s, "what to expect of the network to prefill workers")
+      ->check(decant::InRange(1, decant::kMostBitsPerS))
       ->capture_default_str();
   return decant::RunService(cli, argc, argv, "pool", options, [&] { return decant::CreatePoolApp(options); });
 }

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <map>
 #include <optional>
+#include <tuple>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -47,6 +48,8 @@ absl::StatusOr<Lineup> LineUp(const PoolModel& model, const Catalogue& catalogue
 
 PrefixOffer OfferOf(absl::Span<const Variant> prefix, const ProfileFacts& facts) {
   PrefixOffer offer;
+  offer.exact = std::all_of(prefix.begin(), prefix.end(), [](const Variant& variant) { return variant.exact(); });
+  offer.chunks = static_cast<int64_t>(prefix.size());
   for (const Variant& variant : prefix) {
     offer.tokens += variant.tokens;
     offer.bytes += variant.bytes;
@@ -88,6 +91,10 @@ absl::Status Pool::CheckDemand(const PlanDemand& demand) const {
     return absl::InvalidArgumentError(absl::StrCat("a prompt of ", demand.prompt_tokens, " tokens in chunks of ",
                                                    demand.chunk_tokens, " with ", demand.max_tokens, " to generate"));
   }
+  if (demand.chunk_tokens > kMaxFrameSpan) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("chunks of ", demand.chunk_tokens, " tokens; a frame holds at most ", kMaxFrameSpan));
+  }
   if (static_cast<int64_t>(demand.chunk_keys.size()) > demand.prompt_tokens / demand.chunk_tokens) {
     return absl::InvalidArgumentError(absl::StrCat(demand.chunk_keys.size(), " keys for ", demand.prompt_tokens,
                                                    " tokens in chunks of ", demand.chunk_tokens));
@@ -108,7 +115,8 @@ absl::Status Pool::CheckDemand(const PlanDemand& demand) const {
 
 absl::StatusOr<PlanOffer> Pool::PriceAndChoose(const PlanDemand& demand) {
   DECANT_ASSIGN_OR_RETURN(Lineup lineup, LineUp(demand.model, catalogue_, tables_.For(demand.model.fingerprint)));
-  std::map<std::pair<Digest, bool>, PrefixMatch> matches;  // by form, and whether only exact chunks will do
+  // By form, whether only exact chunks will do, and the tokens that are computed anyway.
+  std::map<std::tuple<Digest, bool, int32_t>, PrefixMatch> matches;
   std::vector<const PrefixMatch*> match_of;
   PrefixMatch nothing;
   nothing.miss_reason = "the profile leaves tokens behind in prefill, which therefore computes all of them";
@@ -118,7 +126,7 @@ absl::StatusOr<PlanOffer> Pool::PriceAndChoose(const PlanDemand& demand) {
       match_of.push_back(&nothing);
       continue;
     }
-    const auto [match, is_new] = matches.try_emplace({lineup.forms[i], facts.exact});
+    const auto [match, is_new] = matches.try_emplace({lineup.forms[i], facts.exact, facts.least_computed});
     if (is_new && leases_.held() >= limits_.leases) {
       match->second.miss_reason = absl::StrCat("all ", limits_.leases, " leases are taken");
     } else if (is_new) {
@@ -126,6 +134,7 @@ absl::StatusOr<PlanOffer> Pool::PriceAndChoose(const PlanDemand& demand) {
       want.model = demand.model.fingerprint;
       want.prompt_tokens = demand.prompt_tokens;
       want.chunk_tokens = demand.chunk_tokens;
+      want.least_computed = facts.least_computed;
       want.floor = facts.exact ? 1 : demand.floor;  // full precision is a promise about the prefix too
       want.form = lineup.forms[i];
       match->second = index_.MatchPrefix(demand.chunk_keys, want);
@@ -143,6 +152,7 @@ absl::StatusOr<PlanOffer> Pool::PriceAndChoose(const PlanDemand& demand) {
   question.ttft_ms = demand.ttft_ms;
   question.tpot_ms = demand.tpot_ms;
   question.fetch_bits_per_s = limits_.fetch_bits_per_s;
+  question.chunk_tokens = demand.chunk_tokens;
   DECANT_RETURN_IF_ERROR(CheckFloor(question, lineup.facts));
   PlanOffer offer;
   for (size_t i = 0; i < demand.candidates.size(); ++i) {

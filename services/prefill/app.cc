@@ -29,6 +29,7 @@ class PrefillRole final : public WorkerRole {
     core.catalogue = std::move(measurements.catalogue);
     core.tokenizer = model_->folder.tokenizer.get();
     core.waiting_limit = options.waiting_limit;
+    core.publish_bytes = options.publish_bytes;
     core.gate = options.gate;
     core.metrics = PrefillMetrics::In(metrics_, link_.kind());
     core_ = std::make_unique<decant::Prefill>(*model_->weights, link_, pool_, pool_, std::move(core));

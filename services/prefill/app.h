@@ -14,8 +14,9 @@ namespace decant {
 class LayerGate;
 
 struct PrefillAppOptions : WorkerOptions {
-  int32_t waiting_limit = 16;  // prompts that may queue
-  LayerGate* gate = nullptr;   // for tests
+  int32_t waiting_limit = 16;                 // prompts that may queue
+  int64_t publish_bytes = int64_t{64} << 20;  // computed chunks on their way to the pool; what exceeds it is not stored
+  LayerGate* gate = nullptr;                  // for tests
 };
 
 absl::StatusOr<std::unique_ptr<WorkerApp>> CreatePrefillApp(std::shared_ptr<const LoadedModel> model,

@@ -1,10 +1,16 @@
 #include "services/prefill/prefill.h"
 
+#include <algorithm>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
 
 namespace decant {
+namespace {
+
+constexpr size_t kUnpublishedKept = 256;
+
+}  // namespace
 
 Prefill::Prefill(const Weights& weights, FrameLink& link, ChunkSource& source, ChunkSink& sink,
                  PrefillCoreOptions options)
@@ -184,7 +190,11 @@ void Prefill::Finish(Active& active, const TransferEnd& end) {
       outcome.chunks_without_room += std::exchange(outcome.chunks_to_publish, 0);
     }
   }
+  if (outcome.miss_reason.empty()) {
+    outcome.miss_reason = WhyNotStored(active.job, outcome.tokens_reused / active.job.chunk_tokens);
+  }
   if (outcome.chunks_without_room > 0) {
+    NoteUnpublished(active.job, outcome);
     options_.metrics.unpublished_room.Increment(outcome.chunks_without_room);
     publish_log_.Log(
         options_.now(), LogLevel::kInfo,
@@ -196,6 +206,25 @@ void Prefill::Finish(Active& active, const TransferEnd& end) {
   } else {
     Answer(active, end.status);
   }
+}
+
+void Prefill::NoteUnpublished(const PrefillJob& job, const PrefillOutcome& outcome) {
+  const auto first = static_cast<size_t>(outcome.tokens_reused / job.chunk_tokens + outcome.chunks_to_publish);
+  if (first >= job.chunk_keys.size()) return;
+  absl::MutexLock lock(&mutex_);
+  unpublished_.push_back(job.chunk_keys[first]);
+  if (unpublished_.size() > kUnpublishedKept) unpublished_.pop_front();
+}
+
+// A prefix that ends where this worker once had no room to publish on, or nothing.
+std::string Prefill::WhyNotStored(const PrefillJob& job, int32_t chunk) const {
+  if (static_cast<size_t>(chunk) >= job.chunk_keys.size()) return "";
+  absl::MutexLock lock(&mutex_);
+  const Digest& key = job.chunk_keys[static_cast<size_t>(chunk)];
+  if (std::find(unpublished_.begin(), unpublished_.end(), key) == unpublished_.end()) return "";
+  return absl::StrCat("chunk ", chunk, " (from token ", chunk * job.chunk_tokens,
+                      "): it was computed before, but publications may hold ", options_.publish_bytes,
+                      " bytes and had no room for it; --publish-bytes of prefill says how many");
 }
 
 void Prefill::NoteAborted(const PrefillJob& job, const absl::Status& why) {
@@ -248,6 +277,8 @@ void Prefill::Measure(const PrefillOutcome& outcome) {
       rejected != metrics.chunks_rejected.end()) {
     rejected->second.Increment(outcome.chunks_missed);
   }
+  // Behind a reused prefix a token takes longer, and is not all that full_bytes counts.
+  if (outcome.tokens_reused > 0) return;
   absl::MutexLock lock(&mutex_);
   // The mean of the newest and of what was known before: follows a change of load within a few prompts.
   const auto blend = [](double& known, double amount, double seconds) {

@@ -95,6 +95,8 @@ class Prefill {
   void Measure(const PrefillOutcome& outcome);
   PublisherOptions Publishing();
   void NoteAborted(const PrefillJob& job, const absl::Status& why);
+  void NoteUnpublished(const PrefillJob& job, const PrefillOutcome& outcome);
+  std::string WhyNotStored(const PrefillJob& job, int32_t chunk) const;
 
   const Weights& weights_;
   FrameLink& link_;
@@ -111,6 +113,8 @@ class Prefill {
   PrefillLoad load_ ABSL_GUARDED_BY(mutex_);
   uint64_t issued_ ABSL_GUARDED_BY(mutex_) = 0;
   bool stopping_ ABSL_GUARDED_BY(mutex_) = false;
+  // The first chunks that were left out of publications, the newest behind.
+  std::deque<Digest> unpublished_ ABSL_GUARDED_BY(mutex_);
   std::thread thread_;
 };
 

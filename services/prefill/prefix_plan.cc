@@ -17,13 +17,6 @@ FormatId StoredFormat(const std::string& name, const Catalogue& catalogue, const
 
 bool IsExact(FormatId format) { return format == FormatId::kFullF32 || format == FormatId::kFullBf16; }
 
-// Tokens at the end of a prompt that have to be computed: the one that predicts, and the queries of a window by which
-// tokens are chosen, so that a hit chooses what a cold run chooses.
-int64_t ComputedAnyway(const Recipe& recipe) {
-  const bool windowed = !recipe.forwards_prefix() && recipe.score == ScoreSource::kLastWindow;
-  return windowed ? std::max(recipe.score_queries, 1) : 1;
-}
-
 }  // namespace
 
 PrefixPlan PlanPrefix(const PrefillJob& job, const Recipe& recipe, const Catalogue& catalogue,
@@ -33,7 +26,7 @@ PrefixPlan PlanPrefix(const PrefillJob& job, const Recipe& recipe, const Catalog
     plan.miss_reason = absl::StrCat(recipe.profile, " leaves tokens behind in prefill, for which all are computed");
     return plan;
   }
-  const int64_t most = static_cast<int64_t>(job.tokens.size()) - ComputedAnyway(recipe);
+  const int64_t most = static_cast<int64_t>(job.tokens.size()) - recipe.least_computed();
   int64_t next_token = 0;
   for (const StoredChunk& chunk : job.prefix) {
     const std::string name = absl::StrCat("chunk at token ", chunk.first_token);
@@ -46,7 +39,7 @@ PrefixPlan PlanPrefix(const PrefillJob& job, const Recipe& recipe, const Catalog
       plan.miss_reason = most == static_cast<int64_t>(job.tokens.size()) - 1
                              ? absl::StrCat(name, " would leave no token to compute")
                              : absl::StrCat(name, " would leave fewer tokens to compute than the ",
-                                            recipe.score_queries, " that ", recipe.profile, " scores by");
+                                            recipe.least_computed(), " that ", recipe.profile, " chooses by");
       return plan;
     }
     const FormatId format = StoredFormat(chunk.profile, catalogue, geometry, job.run_type);

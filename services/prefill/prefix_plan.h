@@ -25,8 +25,9 @@ struct PrefixPlan {
 };
 
 // The longest leading run of `job.prefix` that fits `recipe`: whole chunks without a gap, at least one token of the
-// prompt left to compute, in formats that decode has room for. A recipe that does not forward a prefix takes only exact
-// chunks, and leaves the queries that it scores by to compute; one that leaves tokens behind in prefill takes none.
+// prompt left to compute, more where the recipe chooses by them (Recipe::least_computed), in formats that decode has
+// room for. A recipe that does not forward a prefix takes only exact chunks; one that leaves tokens behind in prefill
+// takes none.
 PrefixPlan PlanPrefix(const PrefillJob& job, const Recipe& recipe, const Catalogue& catalogue,
                       const Geometry& geometry);
 

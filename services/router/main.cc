@@ -1,6 +1,7 @@
 #include <CLI/CLI.hpp>
 
 #include "services/router/app.h"
+#include "services/rpc/flag_range.h"
 #include "services/rpc/service_main.h"
 
 int main(int argc, char** argv) {
@@ -17,10 +18,13 @@ int main(int argc, char** argv) {
       ->type_name("HOST:PORT");
   decant::AddProfilesFlag(cli, options.profiles_dir);
   cli.add_option("--chunk-tokens", options.chunk_tokens, "tokens of a chunk, the unit of reuse; the same everywhere")
+      ->check(decant::InRange(1, 65535))
       ->capture_default_str();
   cli.add_option("--max-running", options.max_running, "requests at once, waiting ones included; more are refused")
+      ->check(decant::InRange(1, decant::kMostCount))
       ->capture_default_str();
   cli.add_option("--prefills-per-worker", options.prefills_per_worker, "prompts that a prefill worker gets at once")
+      ->check(decant::InRange(1, decant::kMostCount))
       ->capture_default_str();
   decant::AddSecondsFlag(cli, "--request-seconds", options.request_limit, "how long a request may take in all");
   decant::AddSecondsFlag(cli, "--reserve-wait-seconds", options.reserve_wait,

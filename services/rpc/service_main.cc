@@ -8,6 +8,7 @@
 #include "common/model/model_folder.h"
 #include "common/policy/measurements.h"
 #include "services/rpc/exit_limit.h"
+#include "services/rpc/flag_range.h"
 #include "services/rpc/log.h"
 #include "services/rpc/stop_signal.h"
 
@@ -58,6 +59,7 @@ void AddWorkerFlags(CLI::App& cli, WorkerOptions& options, ModelFlags& model) {
   AddTablesFlag(cli, options.tables);
   AddProfilesFlag(cli, options.profiles_dir);
   cli.add_option("--link-bps", options.link_bits_per_s, "bits/s of this machine's network; 0 for unknown")
+      ->check(InRange(0, kMostBitsPerS))
       ->capture_default_str();
   AddServiceFlags(cli, options);
 }
@@ -85,7 +87,7 @@ absl::Status TellMissingMeasurements(const std::string& tables, const ModelFolde
 void AddSecondsFlag(CLI::App& cli, const std::string& flag, absl::Duration& value, const std::string& description) {
   cli.add_option_function<double>(
          flag, [&value](double seconds) { value = absl::Seconds(seconds); }, description)
-      ->check(CLI::NonNegativeNumber)
+      ->check(InRange(0, kMostSeconds))
       ->type_name("SECONDS")
       ->default_str(absl::StrCat(absl::ToDoubleSeconds(value)));
 }

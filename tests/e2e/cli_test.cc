@@ -82,6 +82,38 @@ TEST(CliTest, GenerateRefusesWhatCannotBeInsteadOfCrashing) {
   EXPECT_GT(timeout_exit, 0);
 }
 
+// Refused while parsing, before anything is loaded.
+TEST(CliTest, NumbersThatCannotBeAreRefusedWithWhatIsAllowed) {
+  const std::string service = " --model " + TinyModel();
+  const std::pair<std::string, std::vector<std::string>> commands[] = {
+      {Binary("cli", "decant") + " generate hi" + service,
+       {"--seed -1", "--floor -0.1", "--floor 1.5", "--floor nan", "--max-tokens -1", "--temperature -1",
+        "--temperature inf", "--top-k -2", "--top-p 1.1", "--ttft-ms -1", "--tpot-ms nan", "--link-bps -1",
+        "--kv-budget -5MB", "--kv-budget 0", "--timeout inf", "--timeout nan"}},
+      {Binary("cli", "decant") + " up" + service, {"--port -1", "--prefill 0", "--decode -1", "--pool-bytes -1"}},
+      {Binary("cli", "decant") + " calibrate" + service,
+       {"--seed -1", "--loss -1", "--alpha-high -1", "--alpha-low nan", "--prompts 0", "--prompt-tokens -1"}},
+      {Binary("router", "decant_router") + service,
+       {"--chunk-tokens 0", "--chunk-tokens 70000", "--max-running 0", "--prefills-per-worker -1",
+        "--request-seconds -1", "--reserve-wait-seconds nan", "--drain-seconds inf"}},
+      {Binary("pool", "decant_pool"), {"--pool-bytes -1", "--fetch-bits-per-s 0", "--lease-seconds -1"}},
+      {Binary("prefill", "decant_prefill") + service, {"--waiting-limit -1", "--link-bps nan", "--threads -1"}},
+      {Binary("decode", "decant_decode") + service,
+       {"--kv-budget -1", "--max-sequences 0", "--waiting-limit -1", "--open-limit -1"}},
+  };
+  for (const auto& [command, flags] : commands) {
+    for (const std::string& flag : flags) {
+      auto process = Process::Start({"/bin/sh", "-c", absl::StrCat(command, " ", flag, " 2>&1")});
+      ASSERT_TRUE(process.ok()) << process.status();
+      EXPECT_THAT((*process)->ReadAll(absl::Now() + kPatience).value_or("no end"),
+                  HasSubstr(flag.substr(0, flag.find(' '))));
+      const int exit = (*process)->WaitExit(absl::Now() + kPatience).value_or(-1);
+      EXPECT_GT(exit, 1) << command << " " << flag;  // 1 is what fails later
+      EXPECT_LT(exit, 128) << command << " " << flag;
+    }
+  }
+}
+
 TEST(CliTest, GenerateRefusesAPromptFileThatIsNotUtf8) {
   const std::string file = ::testing::TempDir() + "/not_utf8.txt";
   std::ofstream(file, std::ios::binary) << "The old lamp \xff\xfe stood";
@@ -130,12 +162,20 @@ TEST_F(CalibrateTest, WhatItWritesIsWhatTheServicesTake) {
   ASSERT_TRUE(folder.ok()) << folder.status();
   ASSERT_FALSE(LoadMeasurements("")->catalogue.IsCalibrated(folder->fingerprint));
   const Outcome calibrate = RunDecant(
-      {"calibrate", "--model", model_, "--dtype", "f32", "--prompts", "1", "--prompt-tokens", "40", "--answer-tokens",
+      {"calibrate", "--model", model_, "--dtype", "f32", "--prompts", "1", "--prompt-tokens", "140", "--answer-tokens",
        "2", "--alpha-high", "2", "--alpha-low", "0.1", "--out", tables_ + "/a.json", "--table", tables_ + "/b.json"});
   ASSERT_EQ(calibrate.exit, 0) << calibrate.output;
   const auto measurements = LoadMeasurements(tables_);
   ASSERT_TRUE(measurements.ok()) << measurements.status();
   EXPECT_EQ(MissingMeasurements(*measurements, folder->fingerprint, "any", "any", "any"), "");
+  const ProfileTable* const table = measurements->tables.For(folder->fingerprint);
+  ASSERT_NE(table, nullptr);
+  for (const char* profile : {"diffkv", "diffkv-release", "k4v2", "k8v4"}) {
+    const ProfileCost* const cost = table->Find(profile);
+    ASSERT_TRUE(cost != nullptr && cost->hit.has_value()) << profile;
+    EXPECT_GT(cost->hit->wire_ratio, 2) << profile;
+    EXPECT_LT(cost->hit->wire_ratio, 5) << profile;
+  }
   EXPECT_EQ(RunDecant({"generate", "--model", model_, "--tables", tables_ + "/none", kPrompt}).exit, 1);
   EXPECT_EQ(RunDecant({"generate", "--model", model_, "--tables", tables_, "--dtype", "f32", "--floor", "0.01",
                        "--max-tokens", "2", kPrompt})

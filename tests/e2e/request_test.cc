@@ -4,6 +4,7 @@
 
 #include <thread>
 
+#include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "common/metrics/names.h"
 #include "tests/e2e/cluster.h"
@@ -113,6 +114,40 @@ TEST_F(RequestTest, AHitOnFullChunksGivesTheColdRun) {
   EXPECT_THAT(hit.tokens, ElementsAreArray(cold.tokens));
   EXPECT_EQ(hit.finished.tiers().high(), cold.finished.tiers().high());
   EXPECT_EQ(hit.finished.kv().resident(), cold.finished.kv().resident());
+}
+
+// The plan says how many bytes will go to decode; what went is those and the link's own messages.
+TEST_F(RequestTest, ThePlanForetellsTheBytesOfHitsAndColdRuns) {
+  const auto foretold = [](const Generated& generated) {
+    const std::string& reason = generated.finished.reason();
+    const size_t end = reason.find(" bytes to decode");
+    int64_t bytes = 0;
+    EXPECT_NE(end, std::string::npos) << reason;
+    if (end == std::string::npos) return bytes;
+    const size_t begin = reason.rfind(' ', end - 1) + 1;
+    EXPECT_TRUE(absl::SimpleAtoi(reason.substr(begin, end - begin), &bytes)) << reason;
+    return bytes;
+  };
+  const auto expect_foretold = [&](const Generated& generated, const std::string& what) {
+    const int64_t wire = generated.finished.kv().wire();
+    EXPECT_GE(wire, foretold(generated)) << what;
+    EXPECT_LT(wire, foretold(generated) + 4096) << what;
+  };
+  for (const std::string stored : {"full", "k8v4"}) {
+    // A document of its own for each, which the other has not stored.
+    expect_foretold(Get(Request(absl::StrCat(stored, ": ", Ask("Alice")), stored, 2)), stored);
+    for (const std::string profile : {"full", "k8v4"}) {
+      v1::GenerateRequest request = Request(absl::StrCat(stored, ": ", Ask("Greta")), profile, 2);
+      request.set_no_publish(true);
+      Generated hit;
+      // Publishing is behind the answer.
+      EXPECT_TRUE(WaitUntil([&] {
+                    hit = Get(request);
+                    return hit.finished.prefix_tokens_reused() > 0 || (profile == "full" && stored == "k8v4");
+                  }).ok());
+      expect_foretold(hit, profile + " over " + stored);
+    }
+  }
 }
 
 TEST_F(RequestTest, TheFloorDecidesTheProfile) {

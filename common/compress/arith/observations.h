@@ -24,6 +24,14 @@ DECANT_HOST_DEVICE bool HasSettled(int32_t position, int32_t first_query, int32_
   return now - from >= window;
 }
 
+// Whether a token may be given up for good: a mean over all later queries is believed once at least half of them are in
+// it. Behind a reused prefix, whose own queries left no scores, a short suffix must not judge alone; the newest queries
+// of a window are all that its scores ever mean.
+DECANT_HOST_DEVICE bool MayLeave(int32_t position, int32_t first_query, int32_t now, ScoreSource source) {
+  if (source != ScoreSource::kAllLaterQueries) return true;
+  return 2 * Observations(position, first_query, now, source) >= now - position - 1;
+}
+
 DECANT_HOST_DEVICE float MeanScore(float sum, int32_t observations) {
   return observations > 0 ? sum / static_cast<float>(observations) : 0.0f;
 }

@@ -46,11 +46,12 @@ DECANT_HOST_DEVICE StepHead StepHeadOf(const SequenceRows& rows, const HeadState
 struct Weakest {
   float mean = 3.402823466e+38f;
   int32_t slot = -1;
+  bool may_leave = true;  // MayLeave; else it can only be demoted
 };
 
-DECANT_HOST_DEVICE void Consider(Weakest& weakest, float mean, int32_t slot) {
+DECANT_HOST_DEVICE void Consider(Weakest& weakest, float mean, int32_t slot, bool may_leave = true) {
   if (slot < 0) return;
-  if (mean < weakest.mean || (mean == weakest.mean && slot < weakest.slot)) weakest = Weakest{mean, slot};
+  if (mean < weakest.mean || (mean == weakest.mean && slot < weakest.slot)) weakest = Weakest{mean, slot, may_leave};
 }
 
 struct StepScan {
@@ -69,15 +70,19 @@ DECANT_HOST_DEVICE void ScanToken(const StepHead& head, int32_t tier, int32_t sl
     return;
   }
   if (!HasSettled(position, head.first_query, head.position, head.window)) return;
-  const float mean = MeanScore(sum, Observations(position, head.first_query, head.position, SourceOf(head.policy)));
-  Consider(tier == kHigh ? scan.high : scan.low, mean, slot);
-  if (tier == kHigh && position == head.position - head.window) Consider(scan.candidate, mean, slot);
+  const ScoreSource source = SourceOf(head.policy);
+  const float mean = MeanScore(sum, Observations(position, head.first_query, head.position, source));
+  const bool may_leave = MayLeave(position, head.first_query, head.position, source);
+  // A low token is looked at only to be given up.
+  if (tier == kHigh) Consider(scan.high, mean, slot, may_leave);
+  if (tier == kLow && may_leave) Consider(scan.low, mean, slot);
+  if (tier == kHigh && position == head.position - head.window) Consider(scan.candidate, mean, slot, may_leave);
 }
 
 DECANT_HOST_DEVICE void MergeScan(StepScan& scan, const StepScan& other) {
-  Consider(scan.high, other.high.mean, other.high.slot);
+  Consider(scan.high, other.high.mean, other.high.slot, other.high.may_leave);
   Consider(scan.low, other.low.mean, other.low.slot);
-  Consider(scan.candidate, other.candidate.mean, other.candidate.slot);
+  Consider(scan.candidate, other.candidate.mean, other.candidate.slot, other.candidate.may_leave);
   Consider(scan.victim, other.victim.rank, other.victim.position, other.victim.slot);
 }
 
@@ -118,13 +123,12 @@ DECANT_HOST_DEVICE StepDecision DecidePaperStep(const StepHead& head, const Step
   const float keep_high = head.alpha_high / length;
   const float keep_low = head.alpha_low / length;
   if (scan.candidate.mean >= keep_high) {
-    if (scan.high.mean < keep_low) return Drop(scan.high.slot);
+    if (scan.high.mean < keep_low && scan.high.may_leave) return Drop(scan.high.slot);
     if (scan.high.mean < keep_high && head.has_low) return Demote(head, scan.high.slot, head.tokens[kLow]);
     return Append(head);
   }
-  if (scan.candidate.mean < keep_low) return Drop(scan.candidate.slot);
+  if (scan.candidate.mean < keep_low && scan.candidate.may_leave) return Drop(scan.candidate.slot);
   if (!head.has_low) return Append(head);
-  // The candidate is not below alpha_low / N itself, so it never is the low tier's victim.
   const bool evicts = scan.low.slot >= 0 && scan.low.mean < keep_low;
   return Demote(head, scan.candidate.slot, evicts ? scan.low.slot : head.tokens[kLow]);
 }

@@ -30,7 +30,8 @@ DECANT_HOST_DEVICE PromptTier ChoosePromptTier(const PromptPolicy& policy, int32
   if (!HasSettled(position, policy.first_query, policy.tokens, policy.window)) return PromptTier::kHigh;
   const float mean = MeanScore(sum, Observations(position, policy.first_query, policy.tokens, policy.source));
   const int32_t over = policy.allocation == Allocation::kThresholdByPosition ? position + 1 : policy.tokens;
-  if (mean < policy.alpha_low / static_cast<float>(over)) return PromptTier::kPruned;
+  const bool may_leave = MayLeave(position, policy.first_query, policy.tokens, policy.source);
+  if (mean < policy.alpha_low / static_cast<float>(over) && may_leave) return PromptTier::kPruned;
   if (mean < policy.alpha_high / static_cast<float>(over)) return PromptTier::kLow;
   return PromptTier::kHigh;
 }

@@ -98,7 +98,23 @@ TEST(PromptTierTest, TokensThatTooFewQueriesSawKeepTheirPrecision) {
   policy.first_query = 937;  // a reused prefix, 63 new tokens
   EXPECT_EQ(ChoosePromptTier(policy, 5, 0), PromptTier::kHigh);
   policy.first_query = 936;
-  EXPECT_EQ(ChoosePromptTier(policy, 5, 0), PromptTier::kPruned);
+  EXPECT_EQ(ChoosePromptTier(policy, 5, 0), PromptTier::kLow);
+}
+
+TEST(PromptTierTest, NothingIsPrunedByLessThanHalfOfTheQueriesBehindIt) {
+  PromptPolicy policy = Paper(1000, 3, 3, 64);
+  policy.first_query = 900;                                          // 100 new tokens
+  EXPECT_EQ(ChoosePromptTier(policy, 798, 0), PromptTier::kLow);     // 100 of 201 queries saw it
+  EXPECT_EQ(ChoosePromptTier(policy, 799, 0), PromptTier::kPruned);  // 100 of 200
+  policy.first_query = 501;
+  EXPECT_EQ(ChoosePromptTier(policy, 0, 0), PromptTier::kLow);  // 499 of 999
+  policy.first_query = 500;
+  EXPECT_EQ(ChoosePromptTier(policy, 0, 0), PromptTier::kPruned);
+  // The last window is all that the release ever looks at.
+  policy.allocation = Allocation::kThresholdByLength;
+  policy.source = ScoreSource::kLastWindow;
+  policy.first_query = 936;
+  EXPECT_EQ(ChoosePromptTier(policy, 0, 0), PromptTier::kPruned);
 }
 
 StepHead Head(OnlinePolicy policy, int32_t position, int32_t high, int32_t low, int32_t window) {
@@ -181,6 +197,32 @@ TEST(PaperStepTest, FollowsAlgorithm1) {
   EXPECT_EQ(gone.dropped, 1);
   // No token leaves the window yet.
   EXPECT_EQ(DecideStep(head, Scan({0, 3}, {0, 4})).action.high_slot, 40);
+}
+
+// Behind a reused prefix: what may not be given up yet is demoted instead, and is no victim of the low tier.
+TEST(PaperStepTest, TokensThatFewQueriesJudgedAreOnlyDemoted) {
+  const StepHead head = Head(OnlinePolicy::kDiffKvPaper, 63, 40, 10, 8);
+  const StepDecision high = DecideStep(head, Scan({0, 3, false}, {}, {kQ, 9}));
+  EXPECT_EQ(high.action.demote_to, 10);
+  EXPECT_EQ(high.dropped, 0);
+  const StepDecision candidate = DecideStep(head, Scan({0, 3}, {}, {0, 9, false}));
+  EXPECT_EQ(candidate.action.high_slot, 9);
+  EXPECT_EQ(candidate.action.demote_to, 10);
+  EXPECT_EQ(candidate.dropped, 0);
+
+  StepHead reused = Head(OnlinePolicy::kDiffKvPaper, 100, 50, 20, 10);
+  reused.first_query = 90;  // 10 queries, of 99 behind token 0 and of 20 behind token 79
+  StepScan scan;
+  ScanToken(reused, kHigh, 2, 0, 0, scan);
+  EXPECT_EQ(scan.high.slot, 2);
+  EXPECT_FALSE(scan.high.may_leave);
+  StepScan merged;
+  MergeScan(merged, scan);
+  EXPECT_FALSE(merged.high.may_leave);
+  ScanToken(reused, kLow, 5, 78, 0, scan);
+  EXPECT_EQ(scan.low.slot, -1);
+  ScanToken(reused, kLow, 6, 79, 0, scan);
+  EXPECT_EQ(scan.low.slot, 6);
 }
 
 TEST(OnlineStepTest, ThresholdsAboveOneAndEqualThresholdsAreLegal) {

@@ -83,6 +83,21 @@ TEST(ChunkIndexTest, LeavesOneTokenToCompute) {
   EXPECT_EQ(prompt.index.MatchPrefix(prompt.keys, want).chunks.size(), 0u);
 }
 
+TEST(ChunkIndexTest, LeavesTheTokensThatChooseToCompute) {
+  Prompt prompt(3);
+  for (size_t chunk = 0; chunk < 3; ++chunk) prompt.index.Insert(prompt.At(chunk, "full", 1));
+  PrefixWant want = prompt.Want(0);
+  want.prompt_tokens = 3 * kTokens + 5;
+  want.least_computed = 5;
+  EXPECT_EQ(prompt.index.MatchPrefix(prompt.keys, want).chunks.size(), 3u);
+  EXPECT_EQ(prompt.index.MatchPrefix(prompt.keys, want).miss_reason, "");
+  want.least_computed = 6;
+  EXPECT_EQ(prompt.index.MatchPrefix(prompt.keys, want).chunks.size(), 2u);
+  EXPECT_THAT(prompt.index.MatchPrefix(prompt.keys, want).miss_reason, HasSubstr("the last 6 tokens are computed"));
+  want.least_computed = 4 * kTokens;
+  EXPECT_EQ(prompt.index.MatchPrefix(prompt.keys, want).chunks.size(), 0u);
+}
+
 TEST(ChunkIndexTest, TakesWhatTheFloorAdmits) {
   Prompt prompt(2);
   prompt.index.Insert(prompt.At(0, "k4v2", 0.8));

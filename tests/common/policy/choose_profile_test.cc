@@ -4,6 +4,9 @@
 #include <cmath>
 #include <limits>
 
+#include "absl/strings/str_cat.h"
+#include "common/policy/latency_model.h"
+#include "common/policy/priors.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 
@@ -21,6 +24,8 @@ ProfileFacts Facts(const std::string& name, double quality, double ratio, double
   facts.exact = name == "full";
   facts.quality = quality;
   facts.wire_ratio = facts.resident_ratio = ratio;
+  facts.hit_wire_ratio = facts.hit_resident_ratio = ratio;
+  facts.hit_quality = quality;
   facts.encode_bytes_per_s = encode;
   return facts;
 }
@@ -157,6 +162,104 @@ TEST(ChooseProfileTest, ReuseNeverGoesBelowTheFloor) {
   const ProfileChoice choice = Choose(Question(0.9), Pair(100e9), library);
   EXPECT_EQ(choice.reused_tokens, 0);
   EXPECT_EQ(Verdict(choice, "diffkv", true), "quality 0.8 below floor 0.9");
+}
+
+TEST(ChooseProfileTest, AHitIsJudgedByItsOwnQuality) {
+  std::vector<ProfileFacts> library = Library();
+  for (ProfileFacts& facts : library) {
+    facts.offer = PrefixOffer{1920, 1920 * 10000, 1920 * 10000, 0, 1};
+    facts.hit_quality = facts.exact ? 1 : facts.name == "diffkv" ? 0.6 : 0.99;
+  }
+  const ProfileChoice choice = Choose(Question(0.9), Pair(50e6), library);
+  EXPECT_EQ(Verdict(choice, "diffkv", true), "quality 0.6 below floor 0.9");
+  EXPECT_THAT(Verdict(choice, "diffkv"), testing::Not(HasSubstr("below")));  // cold it may be used
+  // A hit is never believed to be better than the cold run that it becomes when the pool has lost the prefix.
+  for (const PricedAlternative& priced : choice.alternatives) {
+    if (priced.profile == "k8v4") {
+      EXPECT_EQ(priced.quality, 0.98);
+    }
+  }
+  EXPECT_EQ(Choose(Question(0.5), Pair(50e6), library).quality, 0.7);
+}
+
+TEST(ChooseProfileTest, AHitThatNobodyMeasuredMeetsNoFloor) {
+  std::vector<ProfileFacts> library = Library();
+  for (ProfileFacts& facts : library) {
+    facts.offer = PrefixOffer{1920, 1920 * 10000, 1920 * 10000, 0, 1};
+    facts.hit_quality.reset();
+  }
+  const ProfileChoice choice = Choose(Question(0.9), Pair(100e9), library);
+  EXPECT_EQ(choice.reused_tokens, 0);
+  EXPECT_THAT(Verdict(choice, "k8v4", true), HasSubstr("behind a reused prefix was not measured"));
+  EXPECT_EQ(Choose(Question(0), Pair(100e9), library).reused_tokens, 1920);
+  // Exact chunks under a profile that chooses as it does cold need no other number.
+  for (ProfileFacts& facts : library) facts.offer.exact = true;
+  EXPECT_EQ(Choose(Question(0.9), Pair(100e9), library).reused_tokens, 1920);
+  for (ProfileFacts& facts : library) facts.exact_hit_is_cold = false;
+  EXPECT_EQ(Choose(Question(0.9), Pair(100e9), library).reused_tokens, 0);
+}
+
+ProfileQuestion Named(const std::string& profile) {
+  ProfileQuestion question = Question(0);
+  question.prompt_tokens = 1920 + 100;
+  question.named = profile;
+  return question;
+}
+
+// So slow at computing that a prefix is taken whatever the link costs.
+PairCandidate SlowPair() {
+  PairCandidate pair = Pair(1e6);
+  pair.prefill_load.prefill_tokens_per_s = 10;
+  return pair;
+}
+
+// 64 tokens of K8V4: 160 bytes of header, 3 x 4 counts of 2 bytes rounded to 32, 3 heads of 64 x (64 + 4 + 32 + 4)
+// bytes; its overlay 48 + 32 + 3 x 64 x 4; all in 30 layers.
+constexpr int64_t kChunkFrames = 30 * (160 + 32 + 3 * 64 * 104);
+constexpr int64_t kChunkOverlays = 30 * (48 + 32 + 768);
+
+TEST(ChooseProfileTest, BytesOfAForwardedPrefixAreCounted) {
+  ProfileFacts diffkv = Facts("diffkv", 0.95, 4, 1e9);
+  diffkv.high = FormatId::kK8V4;
+  diffkv.overlays = true;
+  diffkv.window = 64;
+  diffkv.offer = PrefixOffer{1920, 30 * kChunkFrames, 30 * kChunkFrames, 0, 0.97, 30, false};
+  const ProfileChoice choice = Choose(Named("diffkv"), SlowPair(), {diffkv, Library()[1]});
+  // 30 stored chunks with fresh overlays; of 100 new tokens the newest 64 are high, the others as in a long prompt.
+  EXPECT_EQ(choice.wire_bytes, 31 * (kChunkFrames + kChunkOverlays) + 36 * 23040 / 4);
+  const double wire_ms = 8.0 * static_cast<double>(choice.wire_bytes) / 1000;  // at 1 Mbit/s
+  EXPECT_GT(choice.predicted_ttft_ms, wire_ms);
+  EXPECT_LT(choice.predicted_ttft_ms, wire_ms + 20000);
+  EXPECT_THAT(choice.reason, HasSubstr(absl::StrCat(choice.wire_bytes, " bytes to decode")));
+}
+
+// A prefix of exact chunks is encoded on the way. It once was priced by the ratio of a cold prompt, of which more is
+// pruned: 81 s were foretold for 197 s of bytes.
+TEST(ChooseProfileTest, AnEncodedPrefixIsPricedByWhatHitsMeasured) {
+  ProfileFacts diffkv = Facts("diffkv", 0.95, 5.6, 1e9);
+  diffkv.high = FormatId::kK8V4;
+  diffkv.overlays = true;
+  diffkv.window = 64;
+  diffkv.hit_wire_ratio = 2.4;
+  diffkv.exact_hit_is_cold = false;
+  diffkv.offer = PrefixOffer{1920, 1920 * 23040, 0, 1920, 1, 30, true};
+  const auto bytes = [&] { return Choose(Named("diffkv"), SlowPair(), {diffkv, Library()[1]}).wire_bytes; };
+  const double computed = static_cast<double>(kChunkFrames + kChunkOverlays) + 36 * 23040 / 5.6;
+  EXPECT_NEAR(static_cast<double>(bytes()), computed + 1920 * 23040 / 2.4, 1);
+  diffkv.exact_hit_is_cold = true;
+  EXPECT_NEAR(static_cast<double>(bytes()), computed + 1920 * 23040 / 5.6, 1);
+}
+
+TEST(ChooseProfileTest, TheTimeOfAHitHasAllItsParts) {
+  ProfileFacts diffkv = Facts("diffkv", 0.95, 4, 1e9);
+  diffkv.offer = PrefixOffer{1920, 30 * kChunkFrames, 30 * kChunkFrames, 0, 0.97, 30, false};
+  const auto ttft = [&] { return Choose(Named("diffkv"), Pair(1e12), {diffkv, Library()[1]}).predicted_ttft_ms; };
+  const double plain = ttft();
+  // 100 tokens at 2000 per second, each of which attends to the prefix; 44 MB are expanded.
+  const double factor = ContextFactor(1920, 100, kContextPerWidth * 576);
+  EXPECT_GT(plain, 50 * factor + 1000.0 * 1920 * 23040 / kExpandBytesPerS);
+  diffkv.settles = true;
+  EXPECT_NEAR(ttft() - plain, 1000.0 * 1920 * 23040 / kSettleBytesPerS, 1e-6);
 }
 
 TEST(ChooseProfileTest, TakesWhatFitsIntoTheFreePages) {

@@ -51,6 +51,33 @@ TEST(LatencyModelTest, IsBoundByASlowPool) {
   EXPECT_NEAR(PredictTtft(terms), 10 + 0.204 + 0.011 + 0.001, 1e-12);
 }
 
+TEST(LatencyModelTest, NothingLeavesBeforeAllStoredFramesAreThere) {
+  LatencyTerms terms = Terms();
+  terms.queue_s = 0;
+  terms.compute_s = 0.1;
+  terms.encode_bytes = 0;
+  terms.fetch_rate = 1e6;  // 0.1 s per layer, 1 s in all
+  terms.link_rate = 2e6;   // 0.501 s of wire per layer
+  // Ten layers on the wire, the first from 1 s on, though it was computed after 0.11 s; then the copy of the last.
+  EXPECT_NEAR(PredictTtft(terms), 1 + 10 * 0.501 + 0.001, 1e-12);
+}
+
+TEST(LatencyModelTest, APrefixIsExpandedInPrefillAndSettledInDecode) {
+  LatencyTerms terms = Terms();
+  const double before = PredictTtft(terms);
+  terms.expand_s = 0.3;
+  EXPECT_NEAR(PredictTtft(terms), before + 0.3, 1e-12);  // prefill is what everything waits for
+  terms.settle_s = 0.7;
+  EXPECT_NEAR(PredictTtft(terms), before + 1.0, 1e-12);
+}
+
+TEST(LatencyModelTest, TokensBehindALongContextTakeLonger) {
+  EXPECT_EQ(ContextFactor(0, 500, 1000), 1);
+  // Means of 950 and 500 tokens before each: (1 + 0.95) / (1 + 0.5).
+  EXPECT_NEAR(ContextFactor(900, 100, 1000), 1.3, 1e-12);
+  EXPECT_NEAR(ContextFactor(1e9, 1, 1000), 2, 1e-5);
+}
+
 TEST(LatencyModelTest, PipelinedCodecPaysAsLongAsItOutrunsTheLink) {
   // 400 MB in full precision; the codec halves it at S = 1e9. Serial B* = (1 - 1/2) * 1e9 = 5e8 bytes/s; over many
   // layers the limit is B = S (service-aware.md 1.3).

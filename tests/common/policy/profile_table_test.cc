@@ -3,6 +3,8 @@
 #include <string>
 
 #include "absl/strings/str_replace.h"
+#include "common/kv/frame.h"
+#include "common/kv/overlay.h"
 #include "common/policy/profile_facts.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
@@ -41,6 +43,77 @@ TEST(ProfileTableTest, ReadsWhatWasMeasured) {
   EXPECT_EQ(table->Find("diffkv")->quality, 0.9);
   EXPECT_EQ(table->Find("diffkv")->resident_ratio, 3);
   EXPECT_EQ(table->Find("k4v2"), nullptr);
+}
+
+TEST(ProfileTableTest, ReadsHitsWhereTheyWereMeasured) {
+  const std::string hit = R"(0.8, "hit": {"quality": 0.7, "wire_ratio": 2.5, "resident_ratio": 2.75}})";
+  const auto table = ParseProfileTable(With("0.8}", hit));
+  ASSERT_TRUE(table.ok()) << table.status();
+  EXPECT_FALSE(table->Find("full")->hit.has_value());
+  ASSERT_TRUE(table->Find("diffkv")->hit.has_value());
+  EXPECT_EQ(table->Find("diffkv")->hit->quality, 0.7);
+  const Profile diffkv = *Catalogue::BuiltIn()->Find("diffkv");
+  const auto facts = *FactsOf(diffkv, Geometry{30, 9, 3, 64}, RunType::kBf16, kMeasured, &*table);
+  EXPECT_EQ(facts.hit_quality, 0.7);
+  EXPECT_EQ(facts.hit_wire_ratio, 2.5);
+  EXPECT_EQ(facts.hit_resident_ratio, 2.75);
+  EXPECT_EQ(facts.least_computed, 64);
+  EXPECT_FALSE(facts.exact_hit_is_cold);
+  EXPECT_TRUE(facts.settles);
+  for (const char* wrong :
+       {R"(0.8, "hit": 1})", R"(0.8, "hit": {"quality": 1.5, "wire_ratio": 1, "resident_ratio": 1}})",
+        R"(0.8, "hit": {"quality": 1}})", R"(0.8, "hit": {"quality": 1, "wire_ratio": 0,
+                            "resident_ratio": 1}})"}) {
+    EXPECT_EQ(ParseProfileTable(With("0.8}", wrong)).status().code(), absl::StatusCode::kInvalidArgument) << wrong;
+  }
+  // Without measurements a hit is as large as the high format and of no known quality.
+  const auto bare = *FactsOf(diffkv, Geometry{30, 9, 3, 64}, RunType::kBf16, kOther, nullptr);
+  EXPECT_FALSE(bare.hit_quality.has_value());
+  EXPECT_NEAR(bare.hit_wire_ratio, 256.0 / 112, 0.2);
+}
+
+// The same bytes as the frames and overlays themselves.
+TEST(ProfileFactsTest, BytesOfHighTokensAreThoseOfTheirFrames) {
+  const Geometry geometry{7, 8, 2, 80};
+  const Catalogue catalogue = *Catalogue::BuiltIn();
+  for (const std::string name : {"full", "k8v4", "k4v2", "diffkv", "int4"}) {
+    for (const RunType type : {RunType::kBf16, RunType::kF32}) {
+      const ProfileFacts facts = *FactsOf(*catalogue.Find(name), geometry, type, kOther, nullptr);
+      ASSERT_NE(facts.high, FormatId::kNone) << name;
+      EXPECT_EQ(facts.all_high, name != "diffkv");
+      const auto chunk = [&](int32_t tokens, int64_t& overlay) {
+        FrameHeader header;
+        header.formats[kHigh] = facts.high;
+        header.provenance = Provenance::kQuantised;
+        header.heads = geometry.kv_heads;
+        header.head_dim = geometry.head_dim;
+        header.span = tokens;
+        const FrameLayout frame = LayOutFrame(header, {tokens, 0, 0, 0, tokens, 0, 0, 0});
+        overlay = facts.overlays ? LayOutOverlay(OverlayHeaderFor(header, 0), frame, 0).bytes * geometry.layers : 0;
+        return frame.bytes * geometry.layers;
+      };
+      for (const int32_t tokens : {0, 1, 63, 64, 65, 200}) {
+        int64_t bytes = 0;
+        int64_t overlays = 0;
+        int64_t whole_overlays = 0;
+        for (int32_t first = 0; first < tokens; first += 64) {
+          int64_t overlay = 0;
+          bytes += chunk(std::min(64, tokens - first), overlay);
+          overlays += overlay;
+          if (tokens - first >= 64) whole_overlays += overlay;
+        }
+        EXPECT_EQ(HighWireBytes(facts, geometry, 64, tokens), bytes + overlays) << name << " " << tokens;
+        EXPECT_EQ(OverlayWireBytes(facts, geometry, 64, tokens / 64), whole_overlays) << name << " " << tokens;
+      }
+    }
+  }
+}
+
+TEST(ProfileFactsTest, NobodysGeometryBreaksThem) {
+  ProfileFacts facts;
+  facts.high = FormatId::kK8V4;
+  facts.overlays = true;
+  EXPECT_GT(HighWireBytes(facts, Geometry{1024, 1 << 20, 1 << 20, 256}, 65535, 65536), int64_t{1} << 40);
 }
 
 TEST(ProfileTableTest, RefusesWhatCannotHaveBeenMeasured) {

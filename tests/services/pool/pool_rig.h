@@ -3,6 +3,7 @@
 #define DECANT_TESTS_SERVICES_POOL_POOL_RIG_H_
 
 #include <map>
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
@@ -34,10 +35,10 @@ inline ProfileTables TestTables() {
   ProfileTable table;
   table.model = "rig";
   table.fingerprint = Model().fingerprint;
-  table.profiles = {{"full", 1, 1, 1, 8e9, 1},
-                    {"k8v4", 0.98, 2, 2, 2e9, 0.9},
-                    {"k4v2", 0.7, 4, 3.5, 2e9, 0.8},
-                    {"diffkv", 0.95, 4, 3, 1e9, 0.8}};
+  table.profiles = {{"full", 1, 1, 1, 8e9, 1, std::nullopt},
+                    {"k8v4", 0.98, 2, 2, 2e9, 0.9, HitCost{0.98, 2, 2}},
+                    {"k4v2", 0.7, 4, 3.5, 2e9, 0.8, HitCost{0.7, 4, 3.5}},
+                    {"diffkv", 0.95, 4, 3, 1e9, 0.8, HitCost{0.94, 3, 3}}};
   (void)tables.Add(std::move(table));
   return tables;
 }

@@ -15,6 +15,7 @@
 #include "common/index/variant.h"
 #include "common/kv/frame.h"
 #include "common/link/loopback_link.h"
+#include "common/policy/choose_profile.h"
 #include "gpu/engine/loaded_model.h"
 #include "services/decode/decode.h"
 #include "tests/services/prefill/stored_frames.h"
@@ -69,6 +70,9 @@ class MapPool final : public ChunkSource, public ChunkSink {
       stored.first_token = chunk.first_token;
       stored.tokens = chunk.tokens;
       stored.profile = publication.profile;
+      for (int32_t layer = 0; layer < layers_; ++layer) {
+        stored.bytes += static_cast<int64_t>(frames_.at({chunk.key, layer}).size());
+      }
       chunks_[chunk.key] = stored;
     }
     context_ = publication.context;
@@ -501,7 +505,7 @@ TEST_P(PrefillTest, AWindowOfQueriesIsComputedEvenWhereItCouldBeLoaded) {
   const Answer hit = Generate("snapkv", Prompt(270), 4);  // 14 behind the last stored chunk, 32 score
   ASSERT_TRUE(hit.prefill.ok()) << hit.prefill.status();
   EXPECT_EQ(hit.prefill->tokens_reused, 192);
-  EXPECT_THAT(hit.prefill->miss_reason, HasSubstr("the 32 that snapkv scores by"));
+  EXPECT_THAT(hit.prefill->miss_reason, HasSubstr("the 32 that snapkv chooses by"));
 }
 
 TEST_P(PrefillTest, TokensLeftBehindInPrefillAreNeitherReusedNorPublished) {
@@ -529,8 +533,9 @@ TEST_P(PrefillTest, CompressedChunksAreForwardedToEveryProfileThatTakesThem) {
   for (const std::string profile : {"k8v4", "diffkv", "k4v2"}) {
     const Answer hit = Generate(profile, tokens, 6);
     ASSERT_TRUE(hit.prefill.ok()) << profile << ": " << hit.prefill.status();
-    EXPECT_EQ(hit.prefill->tokens_reused, 256) << profile << ": " << hit.prefill->miss_reason;
-    EXPECT_EQ(hit.prefill->tokens_computed, 44);
+    const int32_t reused = profile == "diffkv" ? 192 : 256;  // diffkv chooses by the last 64 at least
+    EXPECT_EQ(hit.prefill->tokens_reused, reused) << profile << ": " << hit.prefill->miss_reason;
+    EXPECT_EQ(hit.prefill->tokens_computed, 300 - reused);
     EXPECT_EQ(hit.tokens.size(), 6u);
   }
   const Answer exact = Generate("full", tokens, 1);
@@ -623,12 +628,117 @@ TEST_P(PrefillTest, PublishesTheLeadingChunksThatFit) {
     EXPECT_EQ(cut.prefill->chunks_to_publish, fit);
     EXPECT_EQ(cut.prefill->chunks_without_room, 6 - fit);
     EXPECT_EQ(pool_.Find(keys).size(), static_cast<size_t>(fit));
+    EXPECT_EQ(cut.prefill->miss_reason, "");
     if (fit > 0) {
       EXPECT_EQ(pool_.frame(keys[0], 1), first);
     }
+    // The next request on this prompt is told why its prefix ends where it ends.
+    PrefillJob again = Job("full", prompt, Reserve("full", 400, 1));
+    again.prefix = pool_.Find(keys);
+    again.publish = false;
+    absl::Notification done;
+    absl::StatusOr<PrefillOutcome> outcome;
+    const uint64_t ticket = again.ticket;
+    prefill_->Submit(std::move(again), [&](absl::StatusOr<PrefillOutcome> answer) {
+      outcome = std::move(answer);
+      done.Notify();
+    });
+    done.WaitForNotification();
+    decode_->Release(ticket);
+    ASSERT_TRUE(outcome.ok()) << outcome.status();
+    EXPECT_EQ(outcome->tokens_reused, fit * kChunkTokens);
+    EXPECT_THAT(outcome->miss_reason,
+                HasSubstr(absl::StrCat("chunk ", fit, " (from token ", fit * kChunkTokens,
+                                       "): it was computed before, but publications may hold ", room, " bytes")));
   }
   EXPECT_THAT(metrics_.Render(), HasSubstr("decant_chunks_unpublished_total{reason=\"room\"} 13"));
   EXPECT_THAT(metrics_.Render(), HasSubstr("decant_publications_total{outcome=\"ok\"} 3"));
+}
+
+// What Plan prices: the bytes of a profile that keeps every token as it is follow from its tokens alone, cold and
+// behind a prefix that is forwarded or encoded; with diffkv those of a prefix and of tokens that no policy has touched.
+TEST_P(PrefillTest, BytesOnTheWireAreThoseForetold) {
+  MakePrefill();
+  const Catalogue catalogue = *Catalogue::BuiltIn();
+  const Geometry geometry = Model().weights->config().geometry();
+  const std::vector<int32_t> prompt = Prompt(3 * kChunkTokens + 70);
+  const auto foretold = [&](const std::string& profile, const std::vector<StoredChunk>& prefix) {
+    std::vector<ProfileFacts> facts = {*FactsOf(*catalogue.Find(profile), geometry, RunType::kF32, Digest(), nullptr)};
+    PrefixOffer& offer = facts[0].offer;
+    offer.exact = true;
+    for (const StoredChunk& chunk : prefix) {
+      const bool exact = chunk.profile == "full";
+      offer.exact = offer.exact && exact;
+      offer.tokens += chunk.tokens;
+      offer.bytes += chunk.bytes;
+      ++offer.chunks;
+      if (exact && profile != "full") {
+        offer.encoded_tokens += chunk.tokens;
+      } else {
+        offer.forwarded_bytes += chunk.bytes;
+      }
+    }
+    ProfileQuestion question;
+    question.geometry = geometry;
+    question.prompt_tokens = static_cast<int64_t>(prompt.size());
+    question.named = profile;
+    question.fetch_bits_per_s = 1e12;
+    question.chunk_tokens = kChunkTokens;
+    return ChooseProfile(question, facts, PairCandidate(), Observations())->wire_bytes;
+  };
+  for (const std::string stored : {"full", "k8v4", "k4v2"}) {
+    pool_.Clear();
+    const Answer cold = Generate(stored, prompt, 2);
+    ASSERT_TRUE(cold.prefill.ok()) << cold.prefill.status();
+    EXPECT_EQ(cold.prefill->wire_bytes, foretold(stored, {})) << stored;
+    std::vector<StoredChunk> prefix = pool_.Find(Job(stored, prompt, 1).chunk_keys);
+    prefix.resize(3);
+    for (const std::string profile : {"full", "k8v4", "k4v2", "diffkv"}) {
+      if (profile != stored && stored != "full" && !(stored == "k8v4" && profile != "full")) continue;
+      if (profile == "diffkv" && stored == "full") continue;  // what is encoded is chosen by its scores
+      PrefillJob job = Job(profile, prompt, Reserve(profile, static_cast<int32_t>(prompt.size()), 1));
+      job.prefix = prefix;
+      job.publish = false;
+      absl::Notification done;
+      absl::StatusOr<PrefillOutcome> hit;
+      const uint64_t ticket = job.ticket;
+      prefill_->Submit(std::move(job), [&](absl::StatusOr<PrefillOutcome> answer) {
+        hit = std::move(answer);
+        done.Notify();
+      });
+      done.WaitForNotification();
+      decode_->Release(ticket);
+      ASSERT_TRUE(hit.ok()) << hit.status();
+      EXPECT_EQ(hit->tokens_reused, 3 * kChunkTokens);
+      const int64_t expected = foretold(profile, prefix);
+      if (profile == "diffkv") {
+        EXPECT_NEAR(static_cast<double>(hit->wire_bytes), static_cast<double>(expected),
+                    0.02 * static_cast<double>(expected));
+      } else {
+        EXPECT_EQ(hit->wire_bytes, expected) << profile << " over " << stored;
+      }
+    }
+  }
+}
+
+// A short question behind a stored prefix: enough is computed to choose by, and then only as many tokens of the prefix
+// may be given up as there are queries that judged it.
+TEST_P(PrefillTest, AHitOfDiffKvChoosesByAtLeastAWindow) {
+  MakePrefill();
+  const std::vector<int32_t> prompt = Prompt(6 * kChunkTokens + 10);
+  ASSERT_TRUE(Generate("k8v4", prompt, 2).prefill.ok());
+  for (const std::string profile : {"diffkv", "diffkv-release"}) {
+    const Answer hit = Generate(profile, prompt, 2);
+    ASSERT_TRUE(hit.prefill.ok()) << hit.prefill.status();
+    EXPECT_EQ(hit.prefill->tokens_reused, 5 * kChunkTokens) << profile;
+    EXPECT_THAT(hit.prefill->miss_reason, HasSubstr("fewer tokens to compute than the 64"));
+    const TokenCounts& tiers = hit.last.counts;
+    EXPECT_GT(tiers.low + tiers.demoted, 0) << profile;
+    if (profile == "diffkv") {
+      const Geometry geometry = Model().weights->config().geometry();
+      EXPECT_LE(tiers.pruned + tiers.dropped, int64_t{geometry.layers} * geometry.kv_heads * (74 + 10 + 2));
+    }
+  }
 }
 
 TEST_P(PrefillTest, TimeIsWhatItIsTold) {

@@ -66,6 +66,16 @@ TEST_F(PrefixPlanTest, TheQueriesThatScoreAreComputed) {
   EXPECT_EQ(Plan("snapkv", {"full"}, 40).exact, 0);
 }
 
+TEST_F(PrefixPlanTest, AWindowIsComputedWhereThresholdsChoose) {
+  for (const std::string profile : {"diffkv", "diffkv-release"}) {
+    EXPECT_EQ(Plan(profile, {"k8v4", "k8v4"}, 128 + 64).forwarded, 2) << profile;
+    const PrefixPlan plan = Plan(profile, {"k8v4", "k8v4"}, 128 + 63);
+    EXPECT_EQ(plan.forwarded, 1) << profile;
+    EXPECT_THAT(plan.miss_reason, HasSubstr("fewer tokens to compute than the 64"));
+  }
+  EXPECT_EQ(Plan("k8v4", {"k8v4", "k8v4"}, 128 + 1).forwarded, 2);
+}
+
 TEST_F(PrefixPlanTest, StopsWhereDecodeWouldHaveNoPlaceForTheFrames) {
   EXPECT_EQ(Plan("full", {"full", "k8v4"}).chunks(), 1);
   EXPECT_THAT(Plan("full", {"k8v4"}).miss_reason, HasSubstr("stored as k8v4"));

@@ -136,7 +136,7 @@ Settled SettlePlainly(const RigOptions& options, int32_t length, const std::vect
     const auto over = static_cast<float>(paper ? token.position + 1 : length);
     if (passed < options.window || length - token.position <= options.window || mean >= options.alpha_high / over) {
       settled.high.push_back(token);
-    } else if (mean < options.alpha_low / over) {
+    } else if (mean < options.alpha_low / over && (!paper || 2 * seen >= length - token.position - 1)) {
       ++settled.dropped;
     } else {
       token.k = ScalarRoundTrip(token.k.data(), options.geometry.head_dim, FormatOf(options.low).k);
@@ -229,7 +229,24 @@ TEST(SettleRowsTest, FewerObservationsThanTheWindowMoveNothing) {
 
   options.first_query = 60 - options.window;
   Prompt enough(options, 60);
-  EXPECT_GT(enough.Settle(Allocation::kThresholdByPosition)[1], 0);
+  EXPECT_GT(enough.Settle(Allocation::kThresholdByPosition)[0], 0);
+}
+
+// A short question behind a long reused prefix once pruned most of it: the few queries look elsewhere.
+TEST(SettleRowsTest, AShortSuffixDemotesAReusedPrefixButPrunesLittleOfIt) {
+  RigOptions options = PaperOptions();
+  options.alpha_high = 2e6f;
+  options.alpha_low = 1e6f;  // nothing is good enough
+  for (const int32_t suffix : {options.window, 10, 45}) {
+    options.first_query = 100 - suffix;
+    Prompt prompt(options, 100);
+    prompt.AddScores(5, 1.0f);
+    // One token of the prefix more than there are queries behind it, and of the suffix all but the window.
+    const int32_t pruned = std::min(suffix + 1, 100 - suffix) + suffix - options.window;
+    EXPECT_EQ(prompt.Settle(Allocation::kThresholdByPosition),
+              (std::vector<int64_t>{4 * (100 - options.window - pruned), 4 * pruned}))
+        << suffix;
+  }
 }
 
 TEST(SettleRowsTest, EverythingButTheWindowMayBePruned) {

@@ -53,11 +53,23 @@ class PolicyOracle {
     return queries >= window;
   }
 
+  // Tokens of a reused prefix, whose first queries left no scores, stay until at least half of what came later has
+  // judged them; the paper's mean is over all of it.
+  bool MayBeDropped(int position, int n) const {
+    int later = 0;
+    int seen = 0;
+    for (int t = position + 1; t < n; ++t) {
+      ++later;
+      seen += t >= first_query ? 1 : 0;
+    }
+    return !paper || 2 * seen >= later;
+  }
+
   // The eligible token of a tier with the least mean, or the end.
-  Tier::iterator ArgMin(Tier& tier, int n) const {
+  Tier::iterator ArgMin(Tier& tier, int n, bool to_drop = false) const {
     auto best = tier.end();
     for (auto it = tier.begin(); it != tier.end(); ++it) {
-      if (!SeenByAWindow(it->first, n)) continue;
+      if (!SeenByAWindow(it->first, n) || (to_drop && !MayBeDropped(it->first, n))) continue;
       if (best == tier.end()) {
         best = it;
         continue;
@@ -97,11 +109,12 @@ class PolicyOracle {
     if (s >= alpha_high / length) {
       const auto victim = ArgMin(high, n);
       const float sv = Mean(victim->first, victim->second, n);
-      if (alpha_low / length <= sv && sv < alpha_high / length) {
+      const bool stays = alpha_low / length <= sv || !MayBeDropped(victim->first, n);
+      if (stays && sv < alpha_high / length) {
         branches.insert("keep, demote");
         MoveToLow(victim, static_cast<int>(low.size()));
         PutHigh(n, Remove(high, victim));
-      } else if (sv < alpha_low / length) {
+      } else if (!stays) {
         branches.insert("keep, drop");
         ++dropped;
         PutHigh(n, Remove(high, victim));
@@ -109,8 +122,8 @@ class PolicyOracle {
         branches.insert("keep");
         Append(n);
       }
-    } else if (s >= alpha_low / length) {
-      const auto victim = ArgMin(low, n);
+    } else if (s >= alpha_low / length || !MayBeDropped(candidate->first, n)) {
+      const auto victim = ArgMin(low, n, true);
       int low_slot = static_cast<int>(low.size());
       if (victim != low.end() && Mean(victim->first, victim->second, n) < alpha_low / length) {
         branches.insert("insert low, drop");

@@ -117,7 +117,8 @@ int OracleTier(const Case& test, int32_t kv_head, int32_t i, const std::vector<f
   if (seen < test.window) return 0;
   const float mean = sum / static_cast<float>(test.paper ? later : seen);
   const auto over = static_cast<float>(test.paper ? i : n);
-  if (mean < test.alpha_low / over) return 2;
+  const bool half_of_them = !test.paper || 2 * later >= n - i;
+  if (mean < test.alpha_low / over && half_of_them) return 2;
   return mean < test.alpha_high / over ? 1 : 0;
 }
 
