@@ -1,7 +1,8 @@
 // What every profile of the catalogue costs on the host device beside memcpy of the same K and V in the same round:
 // encode (score, select, encode, code, seal) and decode (check, undo the lossless code, copy into pages), of a prompt
 // that a model computed. Of profiles whose frames can be a prefix of another prompt also expand: back into prefill's K
-// and V. Rates count the bytes of K and V at full precision, whatever the profile makes of them.
+// and V. Rates are per core, in CPU time, and count the bytes of K and V at full precision, whatever the profile makes
+// of them.
 #include <cstdio>
 #include <cstring>
 #include <map>
@@ -65,7 +66,7 @@ class ProfileBench {
   double Copy() {
     const Geometry geometry = model_.folder().config.geometry();
     const int64_t layer = int64_t{sizes_.tokens} * geometry.full_bytes_per_token() / geometry.layers;
-    const double start = WallSeconds();
+    const double start = CpuSeconds();
     uint8_t* to = copy_.data();
     for (const LayerTap& tap : taps_) {
       // A layer behind a selection holds fewer tokens; its memory is of the same size.
@@ -74,20 +75,20 @@ class ProfileBench {
         to += layer / 2;
       }
     }
-    return WallSeconds() - start;
+    return CpuSeconds() - start;
   }
 
   absl::StatusOr<double> Encode() {
     DECANT_ASSIGN_OR_RETURN(const auto encoder, model_.NewEncoder(prompt_.recipe, sizes_.tokens));
-    const double start = WallSeconds();
+    const double start = CpuSeconds();
     DECANT_ASSIGN_OR_RETURN(prompt_.layers, model_.EncodeLayers(*encoder, prompt_.recipe, taps_));
-    return WallSeconds() - start;
+    return CpuSeconds() - start;
   }
 
   absl::StatusOr<double> Decode() {
-    const double start = WallSeconds();
+    const double start = CpuSeconds();
     DECANT_ASSIGN_OR_RETURN(const SequenceId id, model_.Import(batch_, prompt_, kNewTokens));
-    const double seconds = WallSeconds() - start;
+    const double seconds = CpuSeconds() - start;
     batch_.Remove(id);
     return seconds;
   }
@@ -100,7 +101,7 @@ class ProfileBench {
     options.model = model_.folder().fingerprint;
     options.k_norm = model_.folder().config.qk_norm;
     DECANT_ASSIGN_OR_RETURN(const auto loader, PrefixLoader::Create(model_.device(), options));
-    const double start = WallSeconds();
+    const double start = CpuSeconds();
     for (const EncodedLayer& layer : prompt_.layers) {
       std::vector<StoredFrame> frames;
       for (const EncodedChunk& chunk : layer.chunks) {
@@ -111,7 +112,7 @@ class ProfileBench {
       DECANT_RETURN_IF_ERROR(
           loader->Load(model_.stream(), layer.layer, frames, taps_[static_cast<size_t>(layer.layer)]));
     }
-    return WallSeconds() - start;
+    return CpuSeconds() - start;
   }
 
   BenchModel& model_;
@@ -152,7 +153,7 @@ absl::Status Measure(BenchModel& model, const Sizes& sizes, Report& report) {
 
 int Main(int argc, char** argv) {
   const LoadTestFlags flags = ParseLoadTestFlags(argc, argv);
-  const std::string folder = BenchModelFolder();
+  const std::string folder = SmallModelFolder();
   auto model = BenchModel::Load(folder);
   if (!model.ok()) {
     std::fprintf(stderr, "codec_bench: %s\n", model.status().ToString().c_str());

@@ -19,6 +19,11 @@ std::string BenchModelFolder() {
       (cache != nullptr ? std::string(cache) : std::string(home != nullptr ? home : "") + "/.cache") +
       "/decant/smollm2";
   if (std::filesystem::exists(smollm2 + "/config.json")) return smollm2;
+  return SmallModelFolder();
+}
+
+std::string SmallModelFolder() {
+  if (const char* named = std::getenv("DECANT_MODEL")) return named;
   return std::string(DECANT_SOURCE_DIR) + "/deploy/models/decant-tiny";
 }
 

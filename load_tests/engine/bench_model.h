@@ -19,6 +19,8 @@ namespace decant {
 
 // DECANT_MODEL, else the SmolLM2 folder where make_smollm2.sh puts it, else the bundled decant-tiny.
 std::string BenchModelFolder();
+// DECANT_MODEL, else the bundled decant-tiny: for what is measured of every profile, some of them slow.
+std::string SmallModelFolder();
 
 // Everything decode needs of one prompt: encoded once, imported as often as wanted.
 struct BenchPrompt {
