@@ -1,24 +1,27 @@
 #!/usr/bin/env bash
 # Every load test, or those named: each figure is one line `name value unit (baseline value, ratio)`.
 #
-#   bash load_tests/run.sh [NAME ...] [--quick] [--json FILE]      NAME: link coder attention engine modes budget router serve
+#   bash load_tests/run.sh [NAME ...] [--quick] [--json FILE]      NAME: link codec coder attention engine modes budget router serve
 #
+# `codec` is every profile there and back, the coders and the compiler; `coder` the coders alone.
 # `serve` replays public traces from the folder that DECANT_TRACES names, else `traces` beside or above the checkout.
 # `engine` compares with PyTorch when DECANT_TORCH_PYTHON names a Python that has torch and transformers.
 set -euo pipefail
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 
-declare -A binary=(
+# What each runs; several where they belong together.
+declare -A binaries=(
   [link]=load_tests/link/link_bench
   [attention]=load_tests/kernels/attention_bench
   [engine]=load_tests/engine/engine_bench
   [modes]=load_tests/engine/prefill_modes_bench
   [budget]=load_tests/engine/budget_bench
+  [codec]="load_tests/codec/codec_bench load_tests/codec/coder_bench load_tests/codec/compile_bench"
   [coder]=load_tests/codec/coder_bench
   [router]=load_tests/traffic/router_bench
   [serve]=load_tests/traffic/serve_bench
 )
-order=(link coder attention engine modes budget router serve)
+order=(link codec attention engine modes budget router serve)
 
 names=()
 quick=()
@@ -27,8 +30,8 @@ while [ $# -gt 0 ]; do
   case "$1" in
     --quick) quick=(--quick) ;;
     --json) json=${2:?--json needs a file}; shift ;;
-    -h|--help) sed -n '2,7s/^# \{0,1\}//p' "${BASH_SOURCE[0]}"; exit 0 ;;
-    *) [ -n "${binary[$1]:-}" ] || { echo "load_tests: no test '$1'; there are: ${order[*]}" >&2; exit 2; }; names+=("$1") ;;
+    -h|--help) sed -n '2,8s/^# \{0,1\}//p' "${BASH_SOURCE[0]}"; exit 0 ;;
+    *) [ -n "${binaries[$1]:-}" ] || { echo "load_tests: no test '$1'; there are: ${!binaries[*]}" >&2; exit 2; }; names+=("$1") ;;
   esac
   shift
 done
@@ -39,17 +42,20 @@ cd "$root"
 bash deploy/install.sh
 cmake --preset bench >/dev/null
 targets=()
-for name in "${names[@]}"; do targets+=("$(basename "${binary[$name]}")"); done
+runs=()
+for name in "${names[@]}"; do
+  for binary in ${binaries[$name]}; do runs+=("$binary") targets+=("$(basename "$binary")"); done
+done
 cmake --build --preset bench --target "${targets[@]}" >/dev/null
 
 parts=$(mktemp -d)
 trap 'rm -rf "$parts"' EXIT
 echo "machine: $(grep -m1 'model name' /proc/cpuinfo | cut -d: -f2- | xargs), $(nproc) threads; commit $(git rev-parse --short HEAD 2>/dev/null || echo none)"
-for name in "${names[@]}"; do
-  "build/bench/${binary[$name]}" "${quick[@]}" --json "$parts/$name.json"
+for binary in "${runs[@]}"; do
+  "build/bench/$binary" "${quick[@]}" --json "$parts/$(basename "$binary").json"
 done
 if [ -n "$json" ]; then
-  python3 - "$json" "$parts" "${names[@]}" <<'PY'
+  python3 - "$json" "$parts" "${targets[@]}" <<'PY'
 import json, sys
 out, parts, names = sys.argv[1], sys.argv[2], sys.argv[3:]
 figures = [figure for name in names for figure in json.load(open(f"{parts}/{name}.json"))]

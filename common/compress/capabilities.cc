@@ -57,6 +57,10 @@ Caps CapsOf(Allocation allocation, bool has_low) {
       caps.drops = true;
       caps.cross_layer = true;
       break;
+    case Allocation::kTopTiers:
+      caps.needs = kScores | kLowFormat;
+      caps.drops = true;
+      break;
     case Allocation::kSinksAndRecent:
       caps.needs = kScores;
       caps.drops = true;

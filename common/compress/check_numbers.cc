@@ -178,7 +178,7 @@ class Numbers {
         {"pool", p_.pool != "none", ranks() || p_.propagation_depth > 0, "an allocation by budget"},
         {"pool_width", p_.pool_width != 1, p_.pool != "none", "pool average or max"},
         {"budget", p_.budget != 1, HasBudget(p_), "an allocation by budget"},
-        {"high_share", p_.high_share != 0, r_.allocation == Allocation::kGlobalTiers, "allocate global_tiers"},
+        {"high_share", p_.high_share != 0, r_.cuts_twice(), "allocate global_tiers or top_tiers"},
         {"beta", p_.beta != Profile().beta, r_.allocation == Allocation::kPyramid, "allocate pyramid"},
         {"layer_shares", !p_.layer_shares.empty(), r_.allocation == Allocation::kLayerShares, "allocate layer_shares"},
         {"alpha_high", p_.alpha_high != 0, thresholds(), "an allocation or online policy by threshold"},

@@ -128,11 +128,30 @@ absl::Status CheckKeyForm(const Stages& s, const Recipe& recipe) {
       return s.Conflict(*other, "works on keys after rope, not with", s.rope, "set rope to post");
     }
   }
+  // What reads frozen groups and block statistics takes keys as they are.
+  for (const Stage* form : {&s.rope, &s.hadamard, &s.balance}) {
+    if (!form->set) continue;
+    if (recipe.split()) {
+      return s.Conflict(*form, "changes the keys whose channels are frozen in groups by", s.allocate,
+                        "use a format with scales per token, or keep keys as they are");
+    }
+    if (s.read.set) {
+      return s.Conflict(*form, "changes the keys whose bounds are compared with the plain query by", s.read,
+                        "keep keys as they are, or read every token");
+    }
+  }
   // The basis itself is of keys before rope; what it expands into are pages of rotated ones.
   if (s.basis.set && s.rope.caps.rope == RopeNeed::kPre) {
     return s.Conflict(s.basis, "is expanded into rotated keys, not with", s.rope, "set rope to post");
   }
   if ((s.rope.caps.needs & kPositions) == 0) return absl::OkStatus();
+  for (const Stage* format : {&s.high, &s.low}) {
+    const Element keys = format->set ? FormatOf(format == &s.high ? recipe.high : recipe.low).k : Element::kNone;
+    if (IsGrouped(keys) || IsChannel(keys)) {
+      return s.Conflict(s.rope, "rotates whole vectors as it reads them, which have one scale, not several as in",
+                        *format, "use a format with one scale a vector, or set rope to post");
+    }
+  }
   for (const Stage* dropper : {&s.allocate, &s.online, &s.propagation}) {
     if (!dropper->set || !(dropper->caps.drops || s.low.set)) continue;
     for (const Stage* format : {&s.high, &s.low}) {

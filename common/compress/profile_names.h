@@ -36,6 +36,7 @@ inline constexpr StageName<Allocation> kAllocateNames[] = {{"all_high", Allocati
                                                            {"layer_shares", Allocation::kLayerShares},
                                                            {"global", Allocation::kGlobal},
                                                            {"global_tiers", Allocation::kGlobalTiers},
+                                                           {"top_tiers", Allocation::kTopTiers},
                                                            {"sinks_and_recent", Allocation::kSinksAndRecent},
                                                            {"window_split", Allocation::kWindowSplit}};
 inline constexpr StageName<OnlinePolicy> kOnlineNames[] = {{"none", OnlinePolicy::kNone},
@@ -52,6 +53,8 @@ inline constexpr StageName<FormatId> kFormatNames[] = {{"full", FormatId::kFullB
                                                        {"full_indexed", FormatId::kIndexedBf16},
                                                        {"k8v4", FormatId::kK8V4},
                                                        {"k4v2", FormatId::kK4V2},
+                                                       {"k8v4_untracked", FormatId::kPlainK8V4},
+                                                       {"k4v2_untracked", FormatId::kPlainK4V2},
                                                        {"k4v8", FormatId::kK4V8},
                                                        {"k4v1", FormatId::kK4V1},
                                                        {"k4v4", FormatId::kK4V4},

@@ -41,6 +41,7 @@ enum class Allocation : uint8_t {
   kSinksAndRecent = 7,       // StreamingLLM
   kWindowSplit = 8,          // frozen groups and a window: KIVI
   kGlobalTiers = 9,          // one ranking over all layers and heads, cut twice: high, low, pruned
+  kTopTiers = 10,            // the same two cuts in every head by itself: a fixed split
 };
 
 // Coding of frames on the wire and in cold storage; undone on import.
@@ -81,7 +82,7 @@ struct Recipe {
   int32_t window = 64;   // the newest tokens that no policy touches
   int32_t sinks = 0;     // the oldest ones
   float budget = 1;      // see Allocation
-  float high_share = 0;  // kGlobalTiers: the share of the kept tokens that is high
+  float high_share = 0;  // kGlobalTiers, kTopTiers: the share of the kept tokens that is high
   int32_t score_queries = 64;
   GroupReduce reduce = GroupReduce::kMax;
   Pooling pooling = Pooling::kNone;
@@ -109,6 +110,8 @@ struct Recipe {
            allocation == Allocation::kAllHigh && key_form == KeyForm{} && low_rank.group_layers == 0 &&
            read.tokens == 0;
   }
+  // One ranking gives both tiers: the budget is what stays at all.
+  bool cuts_twice() const { return allocation == Allocation::kGlobalTiers || allocation == Allocation::kTopTiers; }
   bool split() const { return allocation == Allocation::kWindowSplit; }
   // All layers have to be computed before the first can be encoded.
   bool needs_all_layers() const { return allocation == Allocation::kGlobal || allocation == Allocation::kGlobalTiers; }

@@ -23,7 +23,8 @@ BytesPerToken OfOneHead(const Recipe& recipe, int32_t head_dim) {
     case Allocation::kThresholdByPosition:
     case Allocation::kThresholdByLength:
       return {recipe.alpha_low > 0 ? 0 : low, high};
-    case Allocation::kGlobalTiers: {
+    case Allocation::kGlobalTiers:
+    case Allocation::kTopTiers: {
       const double kept = budget * (high_share * high + (1 - high_share) * low);
       return {kept, kept};
     }

@@ -60,8 +60,10 @@ enum class FormatId : uint8_t {
   kFullV16 = 20,
   kIndexedF32 = 21,
   kIndexedBf16 = 22,
+  kPlainK8V4 = 23,
+  kPlainK4V2 = 24,
 };
-inline constexpr int kFormatCount = 23;
+inline constexpr int kFormatCount = 25;
 
 struct Format {
   Element k;
@@ -116,6 +118,10 @@ DECANT_HOST_DEVICE constexpr Format FormatOf(FormatId id) {
       return Format{Element::kF32, Element::kF32, false, true};
     case FormatId::kIndexedBf16:
       return Format{Element::kBf16, Element::kBf16, false, true};
+    case FormatId::kPlainK8V4:
+      return Format{Element::kAffine8, Element::kAffine4, false, false};
+    case FormatId::kPlainK4V2:
+      return Format{Element::kAffine4, Element::kAffine2, false, false};
     case FormatId::kNone:
       break;
   }

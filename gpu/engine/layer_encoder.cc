@@ -11,8 +11,8 @@
 #include "common/compress/arith/key_shape.h"
 #include "common/kv/frame.h"
 #include "common/kv/overlay.h"
-#include "gpu/engine/split_layer_encoder.h"
 #include "gpu/engine/low_rank_encoder.h"
+#include "gpu/engine/split_layer_encoder.h"
 #include "gpu/engine/wire_form.h"
 #include "gpu/kernels/codec/encode_frames.h"
 #include "gpu/kernels/codec/frame_runs.h"
@@ -198,14 +198,14 @@ class FrameLayerEncoder final : public LayerEncoder {
     return stream.Synchronize();
   }
 
-  // How many tokens the rankings take. Of kGlobalTiers the budget is what stays at all; else it is what is high, and
-  // the others are low where there is a low format.
+  // How many tokens the rankings take. Of two cuts the budget is what stays at all; else it is what is high, and the
+  // others are low where there is a low format.
   void SetNumbers(int32_t layer, SelectTiersArgs& args) const {
     const Recipe& recipe = options_.recipe;
     args.high = budgets_[static_cast<size_t>(layer)];
     if (recipe.needs_all_layers()) args.high = BudgetTokens(recipe.budget, layers_held_ * slot_tokens());
     args.kept = recipe.low == FormatId::kNone ? args.high : kAllTokens;
-    if (recipe.allocation != Allocation::kGlobalTiers) return;
+    if (!recipe.cuts_twice()) return;
     args.kept = args.high;
     args.high = BudgetTokens(recipe.high_share, args.kept);
   }

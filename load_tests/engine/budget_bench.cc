@@ -28,9 +28,16 @@ struct Outcome {
   double bytes_per_sequence = 0;  // at the end
 };
 
+// Frozen groups of 32 tokens want pages of their own size; the others share those of a worker for the common formats.
+std::vector<FormatId> FormatsOfSplit(const Recipe& recipe) {
+  if (!recipe.split()) return {};
+  return {recipe.high, recipe.low, recipe.window_keys, recipe.window_values};
+}
+
 // Admits sequences until the pages are promised, then runs all to their end.
 absl::StatusOr<Outcome> Run(BenchModel& model, const BenchPrompt& prompt, const Sizes& sizes) {
-  DECANT_ASSIGN_OR_RETURN(const auto batch, model.NewBatch(sizes.budget_bytes, kMostSequences));
+  DECANT_ASSIGN_OR_RETURN(const auto batch,
+                          model.NewBatch(sizes.budget_bytes, kMostSequences, FormatsOfSplit(prompt.recipe)));
   std::vector<SequenceId> ids;
   while (static_cast<int32_t>(ids.size()) < kMostSequences) {
     const absl::StatusOr<SequenceId> id = model.Start(*batch, prompt, sizes.max_tokens);
@@ -56,7 +63,7 @@ absl::StatusOr<Outcome> Run(BenchModel& model, const BenchPrompt& prompt, const 
 }
 
 absl::Status Measure(BenchModel& model, const Sizes& sizes, Report& report) {
-  const std::vector<std::string> profiles = {"full", "k8v4", "diffkv"};
+  const std::vector<std::string> profiles = {"full", "k8v4", "diffkv", "kivi4", "kivi2", "decant"};
   std::vector<BenchPrompt> prompts;
   for (const std::string& profile : profiles) {
     DECANT_ASSIGN_OR_RETURN(BenchPrompt prompt, model.Encode(sizes.prompt_tokens, profile, 3));

@@ -1,7 +1,6 @@
 #include "services/cli/faithfulness.h"
 
 #include <algorithm>
-#include <cmath>
 #include <memory>
 #include <utility>
 
@@ -10,6 +9,7 @@
 #include "absl/time/clock.h"
 #include "common/base/status_macros.h"
 #include "common/index/keys.h"
+#include "common/model/log_probabilities.h"
 #include "gpu/engine/decode_batch.h"
 #include "gpu/engine/layer_encoder.h"
 #include "gpu/engine/prefill_run.h"
@@ -27,24 +27,6 @@ struct Lane {
   int32_t counted = 0;
   double divergence = 0;
 };
-
-// KL(p || q) of the distributions that two rows of logits stand for.
-double Divergence(absl::Span<const float> p, absl::Span<const float> q) {
-  const auto log_sum = [](absl::Span<const float> row) {
-    const double top = *std::max_element(row.begin(), row.end());
-    double sum = 0;
-    for (const float x : row) sum += std::exp(x - top);
-    return top + std::log(sum);
-  };
-  const double log_p = log_sum(p);
-  const double log_q = log_sum(q);
-  double divergence = 0;
-  for (size_t i = 0; i < p.size(); ++i) {
-    const double log_pi = p[i] - log_p;
-    divergence += std::exp(log_pi) * (log_pi - (q[i] - log_q));
-  }
-  return std::max(0.0, divergence);
-}
 
 class Comparison {
  public:
@@ -113,6 +95,9 @@ class Comparison {
         result.step_seconds += absl::ToDoubleSeconds(absl::Now() - start) / answer_tokens_;
       }
       DECANT_RETURN_IF_ERROR(batch_->CopyLogits(absl::MakeSpan(logits)));
+      for (size_t row = 0; row < tokens.size(); ++row) {
+        LogSoftmax(absl::MakeSpan(logits).subspan(row * vocabulary, vocabulary));
+      }
       Compare(tokens, logits, lanes);
     }
     for (size_t i = 0; i < lanes.size(); ++i) {
@@ -275,7 +260,8 @@ class Comparison {
   }
 
   // Lane 0 is full precision. A lane that has once gone another way is compared no more.
-  void Compare(absl::Span<const StepToken> tokens, absl::Span<const float> logits, std::vector<Lane>& lanes) const {
+  void Compare(absl::Span<const StepToken> tokens, absl::Span<const float> log_probabilities,
+               std::vector<Lane>& lanes) const {
     const auto vocabulary = static_cast<size_t>(weights_.config().vocabulary);
     const auto place = [&](const Lane& lane) {
       return static_cast<size_t>(std::find_if(tokens.begin(), tokens.end(),
@@ -288,8 +274,8 @@ class Comparison {
       const size_t row = place(lane);
       if (!lane.agrees || row == tokens.size()) continue;
       ++lane.counted;
-      lane.divergence +=
-          Divergence(logits.subspan(reference * vocabulary, vocabulary), logits.subspan(row * vocabulary, vocabulary));
+      lane.divergence += Divergence(log_probabilities.subspan(reference * vocabulary, vocabulary),
+                                    log_probabilities.subspan(row * vocabulary, vocabulary));
       lane.agrees = tokens[row].token == tokens[reference].token;
       if (lane.agrees) ++lane.agreed;
     }

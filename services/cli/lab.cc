@@ -30,8 +30,12 @@ void AddLab(CLI::App& parser, CommandRun& run) {
       ->capture_default_str();
   command->add_option("--lengths", options->lengths, "tokens of contexts")->type_name("512,1024");
   command->add_option("--seeds", options->seeds, "draws of the whole grid")->check(CLI::Range(1, 1000));
-  command->add_option("--samples", options->samples, "questions per task, length, mode and seed")
-      ->check(CLI::Range(1, 100'000));
+  command
+      ->add_option("--samples", options->samples,
+                   "questions per task, mode and seed: one number for all lengths, or one for each")
+      ->delimiter(',')
+      ->check(CLI::Range(1, 100'000))
+      ->type_name("N|N,N");
   command->add_flag("--quick", options->quick, "a small grid in some minutes");
   command->add_option("--dtype", options->dtype, "run type")
       ->check(CLI::IsMember({"auto", "bf16", "f32"}))

@@ -1,13 +1,16 @@
 #include "services/lab/app.h"
 
+#include <algorithm>
 #include <cstdio>
 #include <filesystem>
 #include <fstream>
+#include <numeric>
 #include <system_error>
 #include <utility>
 #include <vector>
 
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
 #include "absl/time/clock.h"
 #include "common/base/status_macros.h"
 #include "services/lab/lab_plots.h"
@@ -18,6 +21,9 @@
 
 namespace decant {
 namespace {
+
+// The profile that is compared with the others point by point.
+constexpr absl::string_view kOurs = "decant";
 
 void Say(const std::string& line) { std::fprintf(stderr, "lab: %s\n", line.c_str()); }
 
@@ -48,6 +54,15 @@ std::vector<PointResult> ResultsOf(const LabSetup& setup, const LabUnit& unit, c
   return results;
 }
 
+// The first context of every cell, then the second ...: what a run that is cut short has is of the whole grid.
+std::vector<size_t> InTurn(const std::vector<LabUnit>& units) {
+  std::vector<size_t> order(units.size());
+  std::iota(order.begin(), order.end(), size_t{0});
+  std::stable_sort(order.begin(), order.end(),
+                   [&units](size_t a, size_t b) { return units[a].context < units[b].context; });
+  return order;
+}
+
 // Measures what the journal does not have.
 absl::Status MeasureUnits(const LoadedModel& model, const LabSetup& setup, const std::vector<LabUnit>& units,
                           Journal& journal) {
@@ -56,7 +71,7 @@ absl::Status MeasureUnits(const LoadedModel& model, const LabSetup& setup, const
   Progress progress(setup.tasks, units, skipped);
   DECANT_ASSIGN_OR_RETURN(const auto engine, LabEngine::Create(model, setup.points));
   absl::Time said = absl::InfinitePast();
-  for (size_t i = 0; i < units.size(); ++i) {
+  for (const size_t i : InTurn(units)) {
     if (skipped[i]) continue;
     const absl::Time start = absl::Now();
     DECANT_ASSIGN_OR_RETURN(const auto jobs, UnitJobs(*model.folder.tokenizer, model.weights->config().max_positions,
@@ -86,7 +101,7 @@ std::string CommandOf(const LabOptions& options) {
   }
   absl::StrAppend(&command, " --mode ", options.mode, options.quick ? " --quick" : "");
   if (options.seeds > 0) absl::StrAppend(&command, " --seeds ", options.seeds);
-  if (options.samples > 0) absl::StrAppend(&command, " --samples ", options.samples);
+  if (!options.samples.empty()) absl::StrAppend(&command, " --samples ", absl::StrJoin(options.samples, ","));
   return command + ": quality is the share of full's right answers that remains, over all tasks";
 }
 
@@ -166,8 +181,14 @@ absl::Status RunLab(const LabOptions& options) {
   const std::vector<LabRow> summary = table.Summary();
   const std::string title = absl::StrCat("decant lab on ", model->weights->config().name);
   DECANT_RETURN_IF_ERROR(WriteFile(options.out + "/table.csv", ToCsv(rows)));
-  DECANT_RETURN_IF_ERROR(WriteFile(options.out + "/table.md", ToMarkdown(title, setup.notes, summary, rows)));
-  for (const NamedPlot& plot : DrawLabPlots(model->weights->config().name, summary, rows)) {
+  std::vector<LabRow> overall = summary;
+  const std::vector<LabRow> lengths = table.ByLength(), by_task = table.ByTask();
+  overall.insert(overall.end(), lengths.begin(), lengths.end());
+  std::vector<LabRow> groups = overall;
+  groups.insert(groups.end(), by_task.begin(), by_task.end());
+  DECANT_RETURN_IF_ERROR(
+      WriteFile(options.out + "/table.md", ToMarkdown(title, setup.notes, groups, rows, table.Rivals(kOurs))));
+  for (const NamedPlot& plot : DrawLabPlots(model->weights->config().name, overall, rows)) {
     DECANT_RETURN_IF_ERROR(WriteFile(absl::StrCat(options.out, "/", plot.name, ".svg"), plot.svg));
   }
   DECANT_RETURN_IF_ERROR(WriteQuality(options, *model, setup, units, journal, summary));

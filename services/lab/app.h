@@ -4,6 +4,7 @@
 
 #include <cstdint>
 #include <string>
+#include <vector>
 
 #include "absl/status/status.h"
 
@@ -18,7 +19,7 @@ struct LabOptions {
   std::string mode = "both";
   std::string lengths;  // "512,1024"
   int32_t seeds = 0;
-  int32_t samples = 0;
+  std::vector<int32_t> samples;  // one for all lengths, or one for each; empty: the defaults
   bool quick = false;
   std::string out;  // folder; made where missing
   std::string dtype = "auto";

@@ -31,7 +31,7 @@ bool SetTokens(const Recipe& recipe, const Geometry& geometry, double target, Pr
     profile.budget = KeptFor(recipe, geometry.layers, target / high);
     return profile.budget <= 1 && MeanKept(recipe, geometry.layers, profile.budget) > 0;
   }
-  if (recipe.allocation != Allocation::kGlobalTiers) {
+  if (!recipe.cuts_twice()) {
     profile.budget = (target - low) / (high - low);
     return profile.budget > 0 && profile.budget <= 1;
   }

@@ -29,7 +29,8 @@ std::string Placed(std::vector<std::string> sentences, const std::vector<std::pa
   return WithoutTrailingSpace(text);
 }
 
-LabText PassKey(uint64_t seed, int32_t length) {
+// `percent` of the text stands before the key.
+LabText PassKey(int32_t percent, uint64_t seed, int32_t length) {
   static constexpr absl::string_view kDull[] = {"A barge passed the mill. ",
                                                 "The road was wet and nobody walked on it. ",
                                                 "Smoke rose from two chimneys. ", "Far away a bell was ringing. "};
@@ -39,7 +40,7 @@ LabText PassKey(uint64_t seed, int32_t length) {
     sentences.emplace_back(kDull[sentences.size() % std::size(kDull)]);
     about += TokensAbout(sentences.back());
   }
-  const double depth = static_cast<double>(draw.Below(1000)) / 1000;
+  const double depth = static_cast<double>(percent) / 100;
   const std::string code = FiveDigits(draw);
   LabText text;
   text.context =
@@ -90,7 +91,13 @@ LabText LongProse(uint64_t seed, int32_t length) {
 }  // namespace
 
 std::vector<LabTask> ChatTasks() {
-  return {{"passkey", LabScore::kWhole, 0, PassKey, {}}, {"needle", LabScore::kWhole, 0, Needles, {}}};
+  std::vector<LabTask> tasks;
+  for (const int32_t percent : {0, 25, 50, 75, 100}) {
+    const auto make = [percent](uint64_t seed, int32_t length) { return PassKey(percent, seed, length); };
+    tasks.push_back({absl::StrCat(kPassKey, percent), LabScore::kWhole, 0, make, {}});
+  }
+  tasks.push_back({"needle", LabScore::kWhole, 0, Needles, {}});
+  return tasks;
 }
 
 LabTask ChatLongTask() { return {"long", LabScore::kTokens, kLongSpan, LongProse, {}}; }

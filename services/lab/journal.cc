@@ -20,8 +20,12 @@ json ToJson(const PointResult& result) {
     for (const AnswerScore& s : spans) list.push_back({s.tokens, s.right, s.surprise, s.divergence});
     texts.push_back(std::move(list));
   }
-  return {{"tokens", result.prompt_tokens},    {"resident", result.resident_bytes}, {"frames", result.frame_bytes},
-          {"encode_s", result.encode_seconds}, {"events", result.online_events},    {"scores", std::move(texts)}};
+  return {{"tokens", result.prompt_tokens},    {"resident", result.resident_bytes},
+          {"frames", result.frame_bytes},      {"high", result.high_tokens},
+          {"low", result.low_tokens},          {"pruned", result.pruned_tokens},
+          {"encode_s", result.encode_seconds}, {"steps", result.steps},
+          {"read", result.bytes_read},         {"events", result.online_events},
+          {"scores", std::move(texts)}};
 }
 
 // Throws json::exception for what ToJson would not have written.
@@ -30,7 +34,12 @@ PointResult FromJson(const json& object) {
   object.at("tokens").get_to(result.prompt_tokens);
   object.at("resident").get_to(result.resident_bytes);
   object.at("frames").get_to(result.frame_bytes);
+  object.at("high").get_to(result.high_tokens);
+  object.at("low").get_to(result.low_tokens);
+  object.at("pruned").get_to(result.pruned_tokens);
   object.at("encode_s").get_to(result.encode_seconds);
+  object.at("steps").get_to(result.steps);
+  object.at("read").get_to(result.bytes_read);
   object.at("events").get_to(result.online_events);
   for (const json& spans : object.at("scores")) {
     std::vector<AnswerScore>& scores = result.scores.emplace_back();

@@ -11,6 +11,7 @@
 #include "absl/strings/str_cat.h"
 #include "common/base/status_macros.h"
 #include "common/kv/page.h"
+#include "common/model/log_probabilities.h"
 #include "gpu/engine/decode_batch.h"
 #include "services/lab/shared_prefill.h"
 
@@ -63,12 +64,26 @@ class LabEngineOnBatch final : public LabEngine {
   using LabEngine::Measure;
   absl::StatusOr<std::vector<PointResult>> Measure(const std::vector<LabJob>& jobs,
                                                    const std::vector<size_t>& chosen) override {
-    chosen_ = chosen;
-    for (size_t point = 0; chosen.empty() && point < points_.size(); ++point) chosen_.push_back(point);
-    if (chosen_[0] != 0 || chosen_.back() >= points_.size()) {
-      return absl::InvalidArgumentError(absl::StrCat("points ", chosen_[0], " to ", chosen_.back(), " of ",
+    std::vector<size_t> wanted = chosen;
+    for (size_t point = 0; chosen.empty() && point < points_.size(); ++point) wanted.push_back(point);
+    if (wanted[0] != 0 || wanted.back() >= points_.size()) {
+      return absl::InvalidArgumentError(absl::StrCat("points ", wanted[0], " to ", wanted.back(), " of ",
                                                      points_.size(), "; the first must be 0, full precision"));
     }
+    // A profile's own setting may be one of the budgets: the same recipe is measured once.
+    std::map<Digest, size_t> place_of;
+    chosen_.clear();
+    for (const size_t point : wanted) {
+      if (place_of.emplace(points_[point].recipe.digest, chosen_.size()).second) chosen_.push_back(point);
+    }
+    DECANT_ASSIGN_OR_RETURN(const std::vector<PointResult> measured, MeasureChosen(jobs));
+    std::vector<PointResult> results;
+    for (const size_t point : wanted) results.push_back(measured[place_of.at(points_[point].recipe.digest)]);
+    return results;
+  }
+
+ private:
+  absl::StatusOr<std::vector<PointResult>> MeasureChosen(const std::vector<LabJob>& jobs) {
     results_.assign(chosen_.size(), PointResult());
     full_.clear();
     const auto leave = absl::MakeCleanup([this] { RemoveLanes(); });
@@ -82,7 +97,6 @@ class LabEngineOnBatch final : public LabEngine {
     return std::move(results_);
   }
 
- private:
   bool Fits(const LabPoint& point, int64_t page_bytes) const {
     const std::vector<FormatId> formats = FormatsOf({point});
     return std::all_of(formats.begin(), formats.end(), [&](FormatId format) {
@@ -112,6 +126,9 @@ class LabEngineOnBatch final : public LabEngine {
     PointResult& result = results_[place];
     result.frame_bytes += frames.frame_bytes;
     result.encode_seconds += frames.encode_seconds;
+    result.high_tokens += frames.counts.high;
+    result.low_tokens += frames.counts.low;
+    result.pruned_tokens += frames.counts.pruned;
     for (size_t i = 0; i < job.texts.size(); ++i) {
       Lane lane;
       lane.place = place;
@@ -155,7 +172,10 @@ class LabEngineOnBatch final : public LabEngine {
     }
     for (const Lane& lane : lanes_) {
       DECANT_ASSIGN_OR_RETURN(const SequenceUse use, lane.batch->Use(lane.sequence));
-      results_[lane.place].online_events += use.tokens.demoted + use.tokens.dropped - lane.moved_before;
+      PointResult& result = results_[lane.place];
+      result.online_events += use.tokens.demoted + use.tokens.dropped - lane.moved_before;
+      result.steps += static_cast<int64_t>(lane.step);
+      result.bytes_read += use.bytes_read;
     }
     RemoveLanes();
     return absl::OkStatus();

@@ -30,10 +30,15 @@ struct LabJob {
 // What one point makes of the jobs it was given.
 struct PointResult {
   std::vector<std::vector<AnswerScore>> scores;  // per text, in order of jobs and their texts; per span
-  int64_t prompt_tokens = 0;                     // summed over jobs, as are the next three
+  int64_t prompt_tokens = 0;                     // summed over jobs, as is what follows
   int64_t resident_bytes = 0;                    // pages of the prompt x page size, before the first fed token
   int64_t frame_bytes = 0;
+  int64_t high_tokens = 0;  // of every layer and kv head: what became of the prompt
+  int64_t low_tokens = 0;
+  int64_t pruned_tokens = 0;
   double encode_seconds = 0;
+  int64_t steps = 0;          // tokens fed, over all sequences
+  int64_t bytes_read = 0;     // by their attention
   int64_t online_events = 0;  // tokens demoted or dropped while texts were fed, over all sequences
 };
 

@@ -146,7 +146,8 @@ std::vector<LabUnit> PlanUnits(const std::vector<LabTask>& tasks, const LabGrid&
     const bool is_long = tasks[task].span_tokens > 0;
     std::vector<int32_t> lengths = grid.lengths;
     if (from_file && !tasks[task].continues) lengths = {0};
-    for (const int32_t length : lengths) {
+    for (size_t at = 0; at < lengths.size(); ++at) {
+      const int32_t samples = !from_file && at < grid.samples_at.size() ? grid.samples_at[at] : grid.samples;
       for (const LabMode mode : grid.modes) {
         // What goes on has no question that the compression could know.
         const bool goes_on = is_long || tasks[task].continues;
@@ -154,10 +155,10 @@ std::vector<LabUnit> PlanUnits(const std::vector<LabTask>& tasks, const LabGrid&
         for (int32_t seed = 0; seed < (from_file ? 1 : grid.seeds); ++seed) {
           LabUnit unit;
           unit.task = task;
-          unit.length = length;
+          unit.length = lengths[at];
           unit.mode = goes_on ? LabMode::kQueryAgnostic : mode;
           unit.seed = static_cast<uint64_t>(seed);
-          PlanCell(tasks, unit, static_cast<size_t>(is_long ? grid.long_contexts : grid.samples), units);
+          PlanCell(tasks, unit, static_cast<size_t>(is_long ? grid.long_contexts : samples), units);
         }
       }
     }

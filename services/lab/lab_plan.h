@@ -36,8 +36,9 @@ struct LabGrid {
   std::vector<int32_t> lengths;
   std::vector<LabMode> modes;
   int32_t seeds = 1;
-  int32_t samples = 1;        // questions of a task, length, mode and seed
-  int32_t long_contexts = 1;  // of the long output, per length and seed
+  int32_t samples = 1;              // questions of a task, length, mode and seed
+  std::vector<int32_t> samples_at;  // in place of it by length, in their order; empty: the same for all
+  int32_t long_contexts = 1;        // of the long output, per length and seed
 };
 
 // Contexts are drawn until a cell has its samples; the last one's questions are cut. A file's texts are taken in order,

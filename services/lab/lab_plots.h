@@ -13,9 +13,10 @@ struct NamedPlot {
   std::string svg;
 };
 
-// Per task and mode accuracy over resident bytes per token, one panel per length and one line per profile; the same of
-// all tasks together; and the divergence of the long output by output token.
-std::vector<NamedPlot> DrawLabPlots(const std::string& model, const std::vector<LabRow>& summary,
+// Per task and mode accuracy over resident bytes per token, one panel per length and one line per profile; of all tasks
+// together (`overall`: at all lengths, then at each) accuracy, divergence and perplexity; and the divergence of the
+// long output by output token, of every profile at its own setting.
+std::vector<NamedPlot> DrawLabPlots(const std::string& model, const std::vector<LabRow>& overall,
                                     const std::vector<LabRow>& rows);
 
 }  // namespace decant

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <filesystem>
+#include <iterator>
 #include <optional>
 #include <utility>
 
@@ -22,9 +23,11 @@ namespace {
 constexpr char kQuickBudgets[] = "0.2,0.35";
 constexpr char kFullBudgets[] = "0.1,0.15,0.2,0.25,0.3,0.35";
 constexpr int32_t kQuickSamples = 24;
-constexpr int32_t kFullSamples = 100;
+constexpr int32_t kChatSamples = 20;
 constexpr int32_t kSeedOfThresholds = 1 << 20;  // no run draws its texts from so high a seed
 constexpr int32_t kLengths[] = {512, 1024, 2048};
+// Questions of a task and mode: most where a context costs least, so that all lengths take about as long.
+int32_t FullSamplesAt(int32_t length) { return length <= 512 ? 200 : length <= 1024 ? 60 : 40; }
 constexpr int32_t kLeastLength = 64;
 
 absl::StatusOr<std::vector<LabMode>> ParseMode(absl::string_view mode) {
@@ -95,7 +98,7 @@ absl::StatusOr<std::vector<LabTask>> FileTasks(const std::string& path, const To
 absl::StatusOr<std::vector<LabTask>> ChooseTasks(const LabOptions& options, const Tokenizer& tokenizer,
                                                  std::vector<std::string>& notes) {
   if (IsText(options.tasks)) {
-    const int32_t windows = options.samples > 0 ? options.samples : kTextWindows;
+    const int32_t windows = options.samples.empty() ? kTextWindows : options.samples[0];
     DECANT_ASSIGN_OR_RETURN(LabTask task, ReadTextTask(options.tasks.substr(kTextPrefix.size()), tokenizer, windows));
     return std::vector<LabTask>{std::move(task)};
   }
@@ -113,12 +116,16 @@ absl::StatusOr<std::vector<LabTask>> ChooseTasks(const LabOptions& options, cons
   }
   std::vector<LabTask> tasks;
   for (const absl::string_view name : absl::StrSplit(options.tasks, ',')) {
-    const auto found = std::find_if(known.begin(), known.end(), [&](const LabTask& task) { return task.name == name; });
-    if (found == known.end()) {
+    const size_t before = tasks.size();
+    // "passkey" stands for all of its depths.
+    const bool all_depths = absl::StrCat(name, "_") == kPassKey;
+    std::copy_if(known.begin(), known.end(), std::back_inserter(tasks), [&](const LabTask& task) {
+      return task.name == name || (all_depths && absl::StartsWith(task.name, kPassKey));
+    });
+    if (tasks.size() == before) {
       return absl::NotFoundError(absl::StrCat("task '", name, "' is unknown; for this model there are ",
                                               absl::StrJoin(names, ", "), ", or give a file *.jsonl"));
     }
-    tasks.push_back(*found);
   }
   return tasks;
 }
@@ -135,11 +142,21 @@ absl::StatusOr<LabGrid> TextGrid(const LabOptions& options, int32_t max_position
     return absl::InvalidArgumentError(
         absl::StrCat("the windows of a text have ", kWindowTokens, " tokens, the model ", max_positions, " positions"));
   }
-  grid.samples = options.samples > 0 ? options.samples : kTextWindows;
+  grid.samples = options.samples.empty() ? kTextWindows : options.samples[0];
   return grid;
 }
 
-absl::StatusOr<LabGrid> ChooseGrid(const LabOptions& options, int32_t max_positions) {
+void SetSamples(const LabOptions& options, bool chat, LabGrid& grid) {
+  if (options.samples.size() > 1) grid.samples_at = options.samples;
+  if (!options.samples.empty() || options.quick || chat) {
+    grid.samples = !options.samples.empty() ? options.samples[0] : options.quick ? kQuickSamples : kChatSamples;
+    return;
+  }
+  grid.samples = FullSamplesAt(kLengths[0]);
+  for (const int32_t length : grid.lengths) grid.samples_at.push_back(FullSamplesAt(length));
+}
+
+absl::StatusOr<LabGrid> ChooseGrid(const LabOptions& options, int32_t max_positions, bool chat) {
   LabGrid grid;
   DECANT_ASSIGN_OR_RETURN(grid.modes, ParseMode(options.mode));
   DECANT_ASSIGN_OR_RETURN(grid.lengths, ParseLengths(options.lengths));
@@ -158,7 +175,7 @@ absl::StatusOr<LabGrid> ChooseGrid(const LabOptions& options, int32_t max_positi
     if (grid.lengths.empty()) grid.lengths = {std::max(kLeastLength, max_positions / 4)};
   }
   grid.seeds = std::max(1, options.seeds);
-  grid.samples = options.samples > 0 ? options.samples : options.quick ? kQuickSamples : kFullSamples;
+  SetSamples(options, chat, grid);
   grid.long_contexts = options.quick ? 1 : 4;
   return grid;
 }
@@ -242,13 +259,19 @@ absl::Status AddBudgets(const Profile& profile, const std::vector<double>& budge
 absl::Status CheckOptions(const LabOptions& options) {
   DECANT_RETURN_IF_ERROR(ParseBudgets(options.budgets).status());
   DECANT_RETURN_IF_ERROR(ParseMode(options.mode).status());
-  DECANT_RETURN_IF_ERROR(ParseLengths(options.lengths).status());
   std::string profiles = options.profiles;
   DECANT_ASSIGN_OR_RETURN(const Catalogue catalogue, CatalogueWithFiles(profiles));
   DECANT_RETURN_IF_ERROR(ParseProfiles(profiles, catalogue).status());
-  if (options.seeds < 0 || options.samples < 0) {
-    return absl::InvalidArgumentError(
-        absl::StrCat(options.seeds, " seeds and ", options.samples, " samples; both must be at least 1"));
+  const bool no_samples =
+      std::any_of(options.samples.begin(), options.samples.end(), [](int32_t samples) { return samples < 1; });
+  if (options.seeds < 0 || no_samples) {
+    return absl::InvalidArgumentError(absl::StrCat(options.seeds, " seeds and ", absl::StrJoin(options.samples, ","),
+                                                   " samples; both must be at least 1"));
+  }
+  DECANT_ASSIGN_OR_RETURN(const std::vector<int32_t> lengths, ParseLengths(options.lengths));
+  if (options.samples.size() > 1 && options.samples.size() != lengths.size()) {
+    return absl::InvalidArgumentError(absl::StrCat(options.samples.size(), " numbers of samples for ", lengths.size(),
+                                                   " lengths; give --lengths and one number for each, or one for all"));
   }
   if (options.out.empty()) return absl::InvalidArgumentError("--out must name a folder for the results");
   if (IsTaskFile(options.tasks)) DECANT_RETURN_IF_ERROR(ReadTaskFile(options.tasks).status());
@@ -259,7 +282,8 @@ absl::StatusOr<LabSetup> SetUp(const LabOptions& options, const LoadedModel& mod
   LabSetup setup;
   const ModelConfig& config = model.weights->config();
   DECANT_ASSIGN_OR_RETURN(setup.tasks, ChooseTasks(options, *model.folder.tokenizer, setup.notes));
-  DECANT_ASSIGN_OR_RETURN(setup.grid, ChooseGrid(options, config.max_positions));
+  DECANT_ASSIGN_OR_RETURN(const bool chat, IsChatModel(*model.folder.tokenizer));
+  DECANT_ASSIGN_OR_RETURN(setup.grid, ChooseGrid(options, config.max_positions, chat));
   std::string list = options.budgets;
   if (list.empty()) list = options.quick ? kQuickBudgets : kFullBudgets;
   DECANT_ASSIGN_OR_RETURN(const std::vector<double> budgets, ParseBudgets(list));

@@ -2,8 +2,10 @@
 
 #include <algorithm>
 #include <cmath>
+#include <set>
 #include <utility>
 
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 
@@ -56,6 +58,11 @@ void LabTable::Add(const LabUnit& unit, const std::vector<PointResult>& results)
       tally.prompt_tokens += result.prompt_tokens;
       tally.resident_bytes += result.resident_bytes;
       tally.events += result.online_events;
+      tally.high += result.high_tokens;
+      tally.low += result.low_tokens;
+      tally.pruned += result.pruned_tokens;
+      tally.steps += result.steps;
+      tally.read += result.bytes_read;
     }
   }
 }
@@ -77,6 +84,14 @@ LabRow LabTable::RowOf(const Cell& cell, size_t point) const {
       static_cast<double>(tally.resident_bytes) / static_cast<double>(std::max<int64_t>(1, tally.prompt_tokens));
   row.ratio = row.bytes_per_token > 0 ? static_cast<double>(geometry_.full_bytes_per_token()) / row.bytes_per_token : 0;
   row.online_events = tally.events;
+  const auto tokens = static_cast<double>(std::max<int64_t>(1, tally.high + tally.low + tally.pruned));
+  row.high_share = static_cast<double>(tally.high) / tokens;
+  row.low_share = static_cast<double>(tally.low) / tokens;
+  const Tally& full = cell.tallies[0];
+  const double full_read = static_cast<double>(full.read) / static_cast<double>(std::max<int64_t>(1, full.steps));
+  if (full_read > 0 && tally.steps > 0) {
+    row.read_share = static_cast<double>(tally.read) / static_cast<double>(tally.steps) / full_read;
+  }
   if (row.length == 0 && tally.prompts > 0) row.length = static_cast<int32_t>(tally.prompt_tokens / tally.prompts);
   return row;
 }
@@ -99,34 +114,115 @@ std::vector<LabRow> LabTable::Rows() const {
   return rows;
 }
 
+LabTable::Cell LabTable::Merged(LabMode mode, const std::function<bool(const Cell&)>& wanted) const {
+  Cell all;
+  all.mode = mode;
+  all.tallies.resize(points_.size());
+  for (const Cell& cell : cells_) {
+    if (cell.mode != mode || tasks_[cell.task].span_tokens > 0 || !wanted(cell)) continue;
+    for (size_t point = 0; point < points_.size(); ++point) {
+      const Tally& from = cell.tallies[point];
+      Tally& to = all.tallies[point];
+      to.credits.insert(to.credits.end(), from.credits.begin(), from.credits.end());
+      to.questions.insert(to.questions.end(), from.questions.begin(), from.questions.end());
+      to.tokens += from.tokens;
+      to.surprise += from.surprise;
+      to.divergence += from.divergence;
+      to.prompt_tokens += from.prompt_tokens;
+      to.resident_bytes += from.resident_bytes;
+      to.events += from.events;
+      to.high += from.high;
+      to.low += from.low;
+      to.pruned += from.pruned;
+      to.steps += from.steps;
+      to.read += from.read;
+    }
+  }
+  return all;
+}
+
+void LabTable::AppendMerged(LabMode mode, const std::function<bool(const Cell&)>& wanted, const std::string& task,
+                            int32_t length, std::vector<LabRow>& rows) const {
+  Cell all = Merged(mode, wanted);
+  all.length = length;
+  if (all.tallies[0].credits.empty()) return;
+  for (size_t point = 0; point < points_.size(); ++point) {
+    rows.push_back(RowOf(all, point));
+    rows.back().task = task;
+  }
+}
+
+namespace {
+constexpr LabMode kModes[] = {LabMode::kQueryAgnostic, LabMode::kQueryAware};
+}  // namespace
+
 std::vector<LabRow> LabTable::Summary() const {
   std::vector<LabRow> rows;
-  for (const LabMode mode : {LabMode::kQueryAgnostic, LabMode::kQueryAware}) {
-    Cell all;
-    all.mode = mode;
-    all.tallies.resize(points_.size());
-    for (const Cell& cell : cells_) {
-      if (cell.mode != mode || tasks_[cell.task].span_tokens > 0) continue;
-      for (size_t point = 0; point < points_.size(); ++point) {
-        const Tally& from = cell.tallies[point];
-        Tally& to = all.tallies[point];
-        to.credits.insert(to.credits.end(), from.credits.begin(), from.credits.end());
-        to.questions.insert(to.questions.end(), from.questions.begin(), from.questions.end());
-        to.tokens += from.tokens;
-        to.surprise += from.surprise;
-        to.divergence += from.divergence;
-        to.prompt_tokens += from.prompt_tokens;
-        to.resident_bytes += from.resident_bytes;
-        to.events += from.events;
-      }
-    }
-    if (all.tallies[0].credits.empty()) continue;
-    for (size_t point = 0; point < points_.size(); ++point) {
-      rows.push_back(RowOf(all, point));
-      rows.back().task = "all";
+  for (const LabMode mode : kModes) {
+    AppendMerged(
+        mode, [](const Cell&) { return true; }, "all", 0, rows);
+  }
+  return rows;
+}
+
+std::vector<LabRow> LabTable::ByLength() const {
+  std::set<int32_t> lengths;
+  for (const Cell& cell : cells_) {
+    if (tasks_[cell.task].span_tokens == 0) lengths.insert(cell.length);
+  }
+  std::vector<LabRow> rows;
+  if (lengths.size() < 2) return rows;
+  for (const LabMode mode : kModes) {
+    for (const int32_t length : lengths) {
+      AppendMerged(
+          mode, [length](const Cell& cell) { return cell.length == length; }, "all", length, rows);
     }
   }
   return rows;
+}
+
+std::vector<LabRow> LabTable::ByTask() const {
+  std::vector<LabRow> rows;
+  for (const LabMode mode : kModes) {
+    for (size_t task = 0; task < tasks_.size(); ++task) {
+      std::set<int32_t> lengths;
+      for (const Cell& cell : cells_) {
+        if (cell.task == task) lengths.insert(cell.length);
+      }
+      AppendMerged(
+          mode, [task](const Cell& cell) { return cell.task == task; }, tasks_[task].name,
+          lengths.size() == 1 ? *lengths.begin() : 0, rows);
+    }
+  }
+  return rows;
+}
+
+std::vector<LabRival> LabTable::Rivals(absl::string_view ours) const {
+  std::vector<LabRival> rivals;
+  for (const LabMode mode : kModes) {
+    const Cell all = Merged(mode, [](const Cell&) { return true; });
+    if (all.tallies[0].credits.empty()) continue;
+    std::vector<LabRow> rows;
+    for (size_t point = 0; point < points_.size(); ++point) rows.push_back(RowOf(all, point));
+    for (const LabRow& own : rows) {
+      if (own.profile != ours) continue;
+      const LabRow* best = nullptr;
+      const LabRow* closest = nullptr;
+      for (const LabRow& other : rows) {
+        const bool rival = other.point != 0 && !absl::StartsWith(other.profile, ours);
+        if (!rival || other.bytes_per_token > own.bytes_per_token) continue;
+        const double more = best == nullptr ? 1 : other.estimate.accuracy.mean - best->estimate.accuracy.mean;
+        if (more > 0 || (more == 0 && other.divergence < best->divergence)) best = &other;
+        if (closest == nullptr || other.divergence < closest->divergence) closest = &other;
+      }
+      if (best == nullptr) continue;
+      const Tally& mine = all.tallies[own.point];
+      const Estimate difference =
+          PairedBootstrap(mine.credits, all.tallies[best->point].credits, mine.questions, /*seed=*/20260).difference;
+      rivals.push_back({own, *best, *closest, difference});
+    }
+  }
+  return rivals;
 }
 
 std::string PointLabel(const LabRow& row) {

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "services/lab/svg.h"
 
@@ -10,9 +11,10 @@ namespace decant {
 namespace {
 
 constexpr int kPanelsInRow = 3;
-constexpr double kPanelWidth = 300, kPanelHeight = 240;
+constexpr double kPanelWidth = 420, kPanelHeight = 320;
 constexpr double kLeft = 66, kTop = 64, kGapX = 34, kGapY = 78, kBottom = 52;
-constexpr double kLegendWidth = 190, kLegendLine = 18;
+constexpr double kLegendWidth = 150, kLegendLine = 18;
+constexpr double kTitleLetter = 9.5;  // about the width of one
 
 // Colours that stay apart for most eyes on white; marks tell apart what shares one.
 constexpr const char* kPalette[] = {"#222222", "#1f77b4", "#d62728", "#2ca02c", "#9467bd",
@@ -125,11 +127,10 @@ void DrawSeries(Svg& svg, const PlotSeries& series, const Style& style, const Ax
     if (point.low == point.high) continue;
     const double low = axes.Y(std::max(point.low, axes.y.ticks.front()));
     const double high = axes.Y(std::min(point.high, axes.y.ticks.back()));
-    svg.Line(x, low, x, high, style.color, 0.8);
-    svg.Line(x - 3, low, x + 3, low, style.color, 0.8);
-    svg.Line(x - 3, high, x + 3, high, style.color, 0.8);
+    // Pale: some dozen of them stand over each other where profiles are good.
+    svg.Line(x, low, x, high, absl::StrCat(style.color, "55"), 1.2);
   }
-  svg.Path(path, style.color, 1.6);
+  svg.Path(path, style.color, series.strong ? 3.2 : 1.4);
   for (const auto& [x, y] : path) svg.Mark(style.mark, x, y, style.color);
 }
 
@@ -172,9 +173,13 @@ std::string DrawSvg(const Plot& plot) {
             rows = std::max(1, (panels + kPanelsInRow - 1) / kPanelsInRow);
   const std::vector<std::string> names = Names(plot);
   const double legend_x = kLeft + columns * (kPanelWidth + kGapX);
-  const double height = std::max(kTop + rows * kPanelHeight + (rows - 1) * kGapY + kBottom,
-                                 kTop + static_cast<double>(names.size()) * kLegendLine + 20);
-  Svg svg(legend_x + kLegendWidth, height);
+  const double height = kTop + rows * kPanelHeight + (rows - 1) * kGapY + kBottom;
+  // The legend takes as many columns as it needs to be no higher than the panels.
+  const auto in_column = static_cast<size_t>((height - kTop) / kLegendLine);
+  const auto legends = static_cast<double>((names.size() + in_column - 1) / in_column);
+  const double width =
+      std::max(legend_x + legends * kLegendWidth, kLeft + static_cast<double>(plot.title.size()) * kTitleLetter);
+  Svg svg(width, height);
   svg.Text(kLeft, 26, plot.title, 16, "start", /*bold=*/true);
   Axes axes = SharedAxes(plot);
   for (int i = 0; i < panels; ++i) {
@@ -186,11 +191,12 @@ std::string DrawSvg(const Plot& plot) {
     for (const PlotSeries& series : panel.series) DrawSeries(svg, series, StyleOf(names, series.name), axes);
   }
   for (size_t i = 0; i < names.size(); ++i) {
-    const double y = kTop + 8 + static_cast<double>(i) * kLegendLine;
+    const double x = legend_x + static_cast<double>(i / in_column) * kLegendWidth;
+    const double y = kTop + 8 + static_cast<double>(i % in_column) * kLegendLine;
     const Style style = StyleOf(names, names[i]);
-    svg.Line(legend_x, y, legend_x + 24, y, style.color, 1.6);
-    svg.Mark(style.mark, legend_x + 12, y, style.color);
-    svg.Text(legend_x + 30, y + 4, names[i], 12, "start");
+    svg.Line(x, y, x + 24, y, style.color, 1.6);
+    svg.Mark(style.mark, x + 12, y, style.color);
+    svg.Text(x + 30, y + 4, names[i], 12, "start");
   }
   return svg.Finish();
 }

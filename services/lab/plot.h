@@ -19,6 +19,7 @@ struct PlotSeries {
   std::string name;
   std::vector<PlotPoint> points;  // joined in order of x
   bool level = false;             // also a dashed line across the panel at the first point's y: what others aim at
+  bool strong = false;            // a thicker line: what the plot is about
 };
 
 struct PlotPanel {

@@ -21,11 +21,6 @@ struct AnswerScore {
   }
 };
 
-// log softmax of a row, in place.
-void LogSoftmax(absl::Span<float> row);
-// KL(p || q) of two rows of log-probabilities, at least 0.
-double Divergence(absl::Span<const float> log_p, absl::Span<const float> log_q);
-
 // Adds one token to `score`: `row` holds the profile's log-probabilities, `full` those of full precision. A tie for the
 // best goes to the lowest id, as in greedy sampling.
 void AddToken(int32_t token, absl::Span<const float> row, absl::Span<const float> full, AnswerScore& score);

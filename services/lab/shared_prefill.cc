@@ -29,6 +29,9 @@ absl::Status EncodeAll(const LoadedModel& model, Stream& stream, int32_t tokens,
   for (const LayerTap& tap : layers) {
     DECANT_ASSIGN_OR_RETURN(EncodedLayer encoded, encoder->Encode(stream, tap, 0));
     for (const EncodedChunk& chunk : encoded.chunks) frames.frame_bytes += chunk.frame_bytes;
+    frames.counts.high += encoded.counts.high;
+    frames.counts.low += encoded.counts.low;
+    frames.counts.pruned += encoded.counts.pruned;
     // Layers over one basis come with the last of them.
     if (!encoded.batch.empty()) frames.layers.push_back(std::move(encoded.batch));
   }

@@ -8,6 +8,7 @@
 #include "absl/status/statusor.h"
 #include "absl/types/span.h"
 #include "common/compress/recipe.h"
+#include "common/kv/receipt.h"
 #include "gpu/device/device.h"
 #include "gpu/engine/loaded_model.h"
 
@@ -16,6 +17,7 @@ namespace decant {
 struct PromptFrames {
   std::vector<std::vector<uint8_t>> layers;  // batches of frames and overlays, as DecodeBatch::Import takes them
   int64_t frame_bytes = 0;                   // without overlays
+  TokenCounts counts;                        // high, low and pruned, of every layer and kv head
   double encode_seconds = 0;
 };
 

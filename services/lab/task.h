@@ -45,7 +45,9 @@ struct LabTask {
 
 // For decant-tiny, in the words and forms it was trained on (deploy/models/training/worlds.py).
 std::vector<LabTask> TinyTasks();
-// For chat models in the <|im_start|> form: pass keys in dull text, needles in prose, each at changing depths.
+// For chat models in the <|im_start|> form: pass keys in dull text, a task per depth (kPassKey and how many per cent of
+// the text come before the key), and needles in prose at changing depths.
+inline constexpr absl::string_view kPassKey = "passkey_";
 std::vector<LabTask> ChatTasks();
 // The context again and again in the same form, then kLongTokens tokens of the same text, fed one by one.
 inline constexpr int32_t kLongTokens = 512;

@@ -156,5 +156,65 @@ TEST(PackTest, ComesBackAtEveryWidth) {
   }
 }
 
+// The bits that codes of so many levels are packed in.
+int32_t BitsFor(int32_t levels) { return levels <= 2 ? 1 : levels <= 4 ? 2 : levels <= 16 ? 4 : 8; }
+
+TEST(AffineLevelsTest, AllLevelsOfTheBitsEqualTheBits) {
+  for (const int32_t bits : {1, 2, 4, 8}) {
+    for (uint64_t seed = 0; seed < 500; ++seed) {
+      const float low = (UniformFloat(seed, 0) - 0.5f) * std::exp2(static_cast<float>(seed % 30) - 15);
+      const float high = low + UniformFloat(seed, 1) * std::exp2(static_cast<float>(seed % 20) - 10);
+      const AffinePair by_bits = FitAffine(low, high, bits);
+      const AffinePair by_levels = FitAffine(low, high, bits, 1 << bits);
+      ASSERT_EQ(by_levels.scale.bits, by_bits.scale.bits);
+      ASSERT_EQ(by_levels.zero.bits, by_bits.zero.bits);
+      const float inverse = InverseScale(ToFloat(by_bits.scale));
+      const float zero = ToFloat(by_bits.zero);
+      for (uint64_t i = 2; i < 20; ++i) {
+        const float x = low + (high - low) * (UniformFloat(seed, i) * 1.2f - 0.1f);
+        ASSERT_EQ(AffineCode(x, zero, inverse, bits, 1 << bits), AffineCode(x, zero, inverse, bits));
+      }
+    }
+  }
+}
+
+TEST(AffineLevelsTest, EveryNumberOfLevelsUsesItsEndsAndErrsByHalfAStep) {
+  for (int32_t levels = 2; levels <= 256; ++levels) {
+    const int32_t bits = BitsFor(levels);
+    const auto last = static_cast<uint32_t>(levels - 1);
+    std::vector<float> x(40);
+    for (size_t i = 0; i < x.size(); ++i) x[i] = UniformFloat(static_cast<uint64_t>(levels), i) * 6 - 2;
+    const auto [low, high] = std::minmax_element(x.begin(), x.end());
+    const AffinePair pair = FitAffine(*low, *high, bits, levels);
+    const float scale = ToFloat(pair.scale);
+    const float zero = ToFloat(pair.zero);
+    const float step = (*high - *low) / static_cast<float>(last);
+    EXPECT_EQ(AffineCode(*low, zero, InverseScale(scale), bits, levels), 0u);
+    EXPECT_EQ(AffineCode(*high, zero, InverseScale(scale), bits, levels), last);
+    EXPECT_EQ(AffineCode(*high + step, zero, InverseScale(scale), bits, levels), last);
+    for (const float value : x) {
+      const uint32_t code = AffineCode(value, zero, InverseScale(scale), bits, levels);
+      EXPECT_LE(code, last);
+      EXPECT_LE(std::abs(AffineValue(code, scale, zero) - value), step / 2 + 6.0f / 1024) << levels;
+    }
+  }
+}
+
+TEST(AffineLevelsTest, ConstantGroupsNanAndInfinityStayInRange) {
+  const float infinity = std::numeric_limits<float>::infinity();
+  for (const int32_t levels : {2, 3, 7, 100, 255}) {
+    const int32_t bits = BitsFor(levels);
+    const AffinePair constant = FitAffine(0.75f, 0.75f, bits, levels);
+    EXPECT_EQ(constant.scale.bits, 0);
+    EXPECT_EQ(AffineCode(0.75f, 0.75f, InverseScale(0), bits, levels), 0u);
+    const AffinePair wide = FitAffine(TameValue(-infinity), TameValue(infinity), bits, levels);
+    EXPECT_TRUE(std::isfinite(ToFloat(wide.scale)));
+    const float inverse = InverseScale(ToFloat(FitAffine(-1, 1, bits, levels).scale));
+    for (const float x : {std::numeric_limits<float>::quiet_NaN(), infinity, -infinity, 1e30f}) {
+      EXPECT_LT(AffineCode(TameValue(x), -1, inverse, bits, levels), static_cast<uint32_t>(levels));
+    }
+  }
+}
+
 }  // namespace
 }  // namespace decant

@@ -82,6 +82,9 @@ const Forbidden kPairs[] = {
     {"kivi4", [](Profile& p) { p.propagation_depth = 0.5; }, "allocate 'window_split'", "propagation_depth 0.5",
      "to 0"},
     {"kivi4", [](Profile& p) { p.read_tokens = 64; }, "read_tokens 64", "high 'k4_channels'", "full_indexed"},
+    {"kivi4", [](Profile& p) { p.rope = "pre"; }, "rope 'pre'", "allocate 'window_split'", "as they are"},
+    {"kivi4", [](Profile& p) { p.balance = "channel"; }, "balance 'channel'", "allocate 'window_split'", "as they are"},
+    {"mikv", [](Profile& p) { p.balance = "none", p.rope = "pre"; }, "rope 'pre'", "low 'k2v2_groups'", "one scale"},
     // Rule 5: ragged sets and shared bases.
     {"xkv",
      [](Profile& p) {
@@ -142,6 +145,8 @@ const Forbidden kPairs[] = {
      },
      "score 'replay'", "propagation_depth 0.5", "last_window"},
     // Rule 7: read policy and statistics.
+    {"quest", [](Profile& p) { p.hadamard = 64; }, "hadamard 64", "read_tokens 512", "as they are"},
+    {"quest", [](Profile& p) { p.balance = "channel"; }, "balance 'channel'", "read_tokens 512", "as they are"},
     {"quest", [](Profile& p) { p.high = "full"; }, "read_tokens 512", "high 'full'", "full_indexed"},
     {"quest", [](Profile& p) { p.high = "k4v4"; }, "read_tokens 512", "high 'k4v4'", "full_indexed"},
     {"quest", [](Profile& p) { p.read_tokens = p.dense_layers = 0; }, "high 'full_indexed'", "read_tokens 0",
@@ -253,14 +258,14 @@ INSTANTIATE_TEST_SUITE_P(Ranges, ForbiddenPairTest, testing::ValuesIn(kRanges));
 TEST(LegalPairTest, EveryScoreWithEveryBudget) {
   for (const auto& score : kScoreNames) {
     if (score.value == ScoreSource::kNone) continue;
-    for (const char* allocate : {"top", "pyramid", "layer_shares", "global", "global_tiers"}) {
+    for (const char* allocate : {"top", "pyramid", "layer_shares", "global", "global_tiers", "top_tiers"}) {
       Profile profile = Shipped("snapkv");
       profile.score = std::string(score.name);
       profile.allocate = allocate;
       profile.score_queries = score.value == ScoreSource::kLastWindow ? 32 : 64;
       if (score.value == ScoreSource::kReplay) profile.replay_first = profile.replay_later = "Repeat";
       profile.high = "k8v4";
-      if (profile.allocate == "global_tiers") {
+      if (profile.allocate == "global_tiers" || profile.allocate == "top_tiers") {
         profile.low = "k4v2";
         profile.high_share = 0.5;
       }
@@ -286,7 +291,6 @@ TEST(LegalPairTest, TransformsFormatsAndHooksMix) {
          p.high = "full_indexed";
          p.read_tokens = 128;
        }},
-      {"quest", [](Profile& p) { p.hadamard = 64; }},
       {"snapkv",
        [](Profile& p) {
          p.high = "k4v4_tracked";

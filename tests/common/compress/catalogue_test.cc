@@ -30,8 +30,8 @@ struct Expected {
 // Bits: compression-methods.md section 1. Tracked formats hold 64 bits more per token, 0.25 per element.
 constexpr Expected kExpected[] = {
     {"atom-kv4", "c5fac1db6ab70825", 4.25, false},
-    {"decant", "5e19682f86441a3c", 0.7 * (0.2 * 6.5 + 0.8 * 3.5), false},
-    {"decant-share", "83ccdec97a5283c1", 0.7 * (0.2 * 6.5 + 0.8 * 3.5), false},
+    {"decant", "c98887297c491a0c", 0.7 * (0.4 * 6.25 + 0.6 * 3.25), false},
+    {"decant-window", "321e910ccff95de5", 0.7 * (0.4 * 6.25 + 0.6 * 3.25), false},
     {"diffkv", "89ceff3260954f5a", 0, false},
     {"diffkv-release", "a5b9ee5b0411f44e", 0, false},
     {"diffkv-static", "0a7854d2520e5ebe", 0.3 * 6.5 + 0.7 * 3.5, false},
@@ -39,6 +39,7 @@ constexpr Expected kExpected[] = {
     {"full", "5e75c09a0bb49617", 16, true},
     {"full-lossless", "7a57b9cfad0bb386", 16, false},
     {"h2o", "8dd9d93c55719259", 0.2 * 16.25, false},
+    {"int2", "4f8c15dfae1b957f", 0.001 * 16.25 + 0.999 * 3.25, false},
     {"int4", "b467f2939d72c06b", 4.25, true},
     {"k12v6-coded", "4b68715de31040be", 4.25, true},
     {"k4v1", "20b7a6374098b220", 3.0, true},
@@ -116,13 +117,15 @@ TEST(ShippedCatalogueTest, ThresholdsThatPruneNothingLeaveTheLowTier) {
 }
 
 TEST(ShippedCatalogueTest, RankingsInThreeTiersMixBoth) {
-  Profile profile = *Shipped().Find("diffkv-static");
-  profile.allocate = "global_tiers";
-  profile.budget = 0.5;
-  profile.high_share = 0.25;
-  const Geometry geometry{1, 1, 1, 128};
-  const BytesPerToken bytes = BytesPerTokenOf(*Compile(profile, geometry, RunType::kBf16), geometry);
-  EXPECT_DOUBLE_EQ(bytes.most, 0.5 * (0.25 * 208 + 0.75 * 112));
+  for (const char* allocate : {"global_tiers", "top_tiers"}) {
+    Profile profile = *Shipped().Find("diffkv-static");
+    profile.allocate = allocate;
+    profile.budget = 0.5;
+    profile.high_share = 0.25;
+    const Geometry geometry{1, 1, 1, 128};
+    const BytesPerToken bytes = BytesPerTokenOf(*Compile(profile, geometry, RunType::kBf16), geometry);
+    EXPECT_DOUBLE_EQ(bytes.most, 0.5 * (0.25 * 208 + 0.75 * 112));
+  }
 }
 
 // The shares that DiffKV's formats are known by: of 2 bytes per element, at head_dim 64, alignment and the unused ends

@@ -26,7 +26,7 @@ LabOptions Small(const std::string& name) {
   options.budgets = "0.3";
   options.tasks = "recall,labels";
   options.lengths = "128";
-  options.samples = 3;
+  options.samples = {3};
   options.quick = true;
   options.threads = 2;
   options.out = testing::TempDir() + "/decant_lab_" + name;
@@ -73,7 +73,7 @@ TEST(LabTest, TheSameCommandTakesFromTheJournalAndAnotherModelIsRefused) {
   EXPECT_THAT(Read(options.out + "/table.csv"), HasSubstr("snapkv,0.3,labels,128,query-aware,3,"));
 
   // So are more samples; of the units that are there, those stay that were asked the same questions.
-  options.samples = 5;
+  options.samples = {5};
   ASSERT_TRUE(RunLab(options).ok());
   EXPECT_EQ(Read(options.out + "/journal.jsonl").substr(0, last), journal.substr(0, last));
   EXPECT_THAT(Read(options.out + "/table.csv"), HasSubstr("k8v4,,recall,128,query-agnostic,5,"));
@@ -108,7 +108,7 @@ TEST(LabTest, AUsersOwnProfileAndTextAreMeasured) {
   text.close();
   options.tasks = "text:" + options.out + "/prose.txt";
   options.lengths = "1400";
-  options.samples = 1;
+  options.samples = {1};
   const absl::Status status = RunLab(options);
   ASSERT_TRUE(status.ok()) << status;
   EXPECT_THAT(Read(options.out + "/table.csv"), HasSubstr("mine,0.3,prose,1400,query-agnostic,1,"));
@@ -131,7 +131,8 @@ TEST(LabTest, BadOptionsAreNamedBeforeAnythingIsLoaded) {
   EXPECT_THAT(error([](LabOptions& o) { o.mode = "aware"; }), HasSubstr("mode 'aware' is unknown"));
   EXPECT_THAT(error([](LabOptions& o) { o.lengths = "512,x"; }), HasSubstr("length 'x' is no number"));
   EXPECT_THAT(error([](LabOptions& o) { o.tasks = "/nowhere/t.jsonl"; }), HasSubstr("cannot read the task file"));
-  EXPECT_THAT(error([](LabOptions& o) { o.samples = -1; }), HasSubstr("-1 samples"));
+  EXPECT_THAT(error([](LabOptions& o) { o.samples = {-1}; }), HasSubstr("-1 samples"));
+  EXPECT_THAT(error([](LabOptions& o) { o.samples = {3, 2}; }), HasSubstr("2 numbers of samples for 1 lengths"));
   EXPECT_THAT(error([](LabOptions& o) { o.out = ""; }), HasSubstr("--out"));
   EXPECT_THAT(error([](LabOptions&) {}), HasSubstr("/nowhere"));
 }

@@ -23,7 +23,12 @@ PointResult Result(double surprise) {
   result.prompt_tokens = 512;
   result.resident_bytes = 1 << 20;
   result.frame_bytes = 12345;
+  result.high_tokens = 11;
+  result.low_tokens = 22;
+  result.pruned_tokens = 33;
   result.encode_seconds = 0.25;
+  result.steps = 44;
+  result.bytes_read = 55;
   result.online_events = 7;
   return result;
 }
@@ -46,6 +51,11 @@ TEST(JournalTest, AReopenedJournalHasWhatWasWritten) {
   EXPECT_EQ(full->prompt_tokens, expected.prompt_tokens);
   EXPECT_EQ(full->resident_bytes, expected.resident_bytes);
   EXPECT_EQ(full->frame_bytes, expected.frame_bytes);
+  EXPECT_EQ(full->high_tokens, expected.high_tokens);
+  EXPECT_EQ(full->low_tokens, expected.low_tokens);
+  EXPECT_EQ(full->pruned_tokens, expected.pruned_tokens);
+  EXPECT_EQ(full->steps, expected.steps);
+  EXPECT_EQ(full->bytes_read, expected.bytes_read);
   EXPECT_EQ(full->encode_seconds, expected.encode_seconds);
   EXPECT_EQ(full->online_events, expected.online_events);
 }

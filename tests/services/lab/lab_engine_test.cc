@@ -5,6 +5,7 @@
 
 #include <cmath>
 
+#include "common/model/log_probabilities.h"
 #include "gpu/engine/prefill_run.h"
 #include "services/lab/lab_plan.h"
 

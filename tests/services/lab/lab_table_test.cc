@@ -112,5 +112,89 @@ TEST(LabTableTest, TheSummaryPoolsTheTasksOfAMode) {
   EXPECT_THAT(ToMarkdown("t", {}, summary, {}), HasSubstr("-50.0 [-100.0, +0.0] | undecided |"));
 }
 
+TEST(LabTableTest, LengthsAndTasksHaveGroupsOfTheirOwn) {
+  const Fixture f;
+  LabTable table(f.points, f.tasks, f.geometry);
+  LabUnit unit;
+  unit.length = 512;
+  table.Add(unit, {Result({{{4, 4, 0, 0}}}, 12800), Result({{{4, 4, 0, 0}}}, 3200)});
+  EXPECT_TRUE(table.ByLength().empty()) << "one length is all of them";
+  ASSERT_EQ(table.ByTask().size(), 2u);
+  EXPECT_EQ(table.ByTask()[0].length, 512);
+  unit.length = 1024;
+  table.Add(unit, {Result({{{4, 4, 0, 0}}}, 12800), Result({{{4, 0, 0, 0}}}, 3200)});
+  const std::vector<LabRow> lengths = table.ByLength(), tasks = table.ByTask();
+  ASSERT_EQ(lengths.size(), 4u);
+  EXPECT_EQ(lengths[1].length, 512);
+  EXPECT_EQ(lengths[1].estimate.accuracy.mean, 1);
+  EXPECT_EQ(lengths[3].length, 1024);
+  EXPECT_EQ(lengths[3].estimate.accuracy.mean, 0);
+  ASSERT_EQ(tasks.size(), 2u);
+  EXPECT_EQ(tasks[1].task, "recall");
+  EXPECT_EQ(tasks[1].length, 0);
+  EXPECT_EQ(tasks[1].estimate.accuracy.mean, 0.5);
+  const std::string text = ToMarkdown("t", {}, lengths, {});
+  EXPECT_THAT(text, HasSubstr("## all tasks, 512 tokens, query-agnostic, 1 questions"));
+  EXPECT_THAT(text, HasSubstr("## all tasks, 1024 tokens, query-agnostic, 1 questions"));
+}
+
+TEST(LabTableTest, SharesOfTokensAndReadBytesAreThoseOfFull) {
+  const Fixture f;
+  LabTable table(f.points, f.tasks, f.geometry);
+  PointResult full = Result({{{4, 4, 0, 0}}}, 12800), pruned = Result({{{4, 4, 0, 0}}}, 3200);
+  full.high_tokens = 400;
+  full.steps = 10;
+  full.bytes_read = 1000;
+  pruned.high_tokens = 100;
+  pruned.low_tokens = 60;
+  pruned.pruned_tokens = 240;
+  pruned.steps = 20;
+  pruned.bytes_read = 500;
+  table.Add(LabUnit(), {full, pruned});
+  const std::vector<LabRow> rows = table.Summary();
+  EXPECT_DOUBLE_EQ(rows[1].high_share, 0.25);
+  EXPECT_DOUBLE_EQ(rows[1].low_share, 0.15);
+  EXPECT_DOUBLE_EQ(rows[1].read_share, 0.25) << "a step of one against a step of the other";
+  EXPECT_DOUBLE_EQ(rows[0].read_share, 1);
+  EXPECT_THAT(ToMarkdown("t", {}, rows, {}), HasSubstr("| 25.0 | 25, 15, 60 | 25 |"));
+}
+
+TEST(LabTableTest, ARivalHoldsNoMoreBytesAndHasTheMostRightAnswers) {
+  Fixture f;
+  f.points.resize(6);
+  const char* names[] = {"full", "decant", "decant-window", "snapkv", "kvzip", "k8v4"};
+  for (size_t i = 0; i < 6; ++i) f.points[i].profile = names[i];
+  LabTable table(f.points, f.tasks, f.geometry);
+  const AnswerScore right = {4, 4, 0, 0.4}, wrong = {4, 0, 0, 0.04};
+  table.Add(LabUnit(),
+            {Result({{right}, {right}}, 12800), Result({{right}, {wrong}}, 3200), Result({{right}, {right}}, 3200),
+             Result({{wrong}, {wrong}}, 3200), Result({{right}, {right}}, 3200), Result({{right}, {right}}, 3201)});
+  const std::vector<LabRival> rivals = table.Rivals("decant");
+  ASSERT_EQ(rivals.size(), 1u);
+  EXPECT_EQ(rivals[0].best.profile, "kvzip") << "not ours, not full, not the one with more bytes";
+  EXPECT_EQ(rivals[0].closest.profile, "snapkv");
+  EXPECT_DOUBLE_EQ(rivals[0].difference.mean, -0.5);
+  EXPECT_TRUE(table.Rivals("mine").empty());
+  EXPECT_THAT(ToMarkdown("t", {}, {}, {}, rivals),
+              HasSubstr("| decant 0.25 | 25.0 | 50.0 | 0.0550 | kvzip | 25.0 | 100.0 | 0.1000 | -50.0 ["));
+}
+
+TEST(LabTableTest, PassKeysStandByDepthAndLength) {
+  Fixture f;
+  f.tasks[0].name = "passkey_0";
+  f.tasks[1] = f.tasks[0];
+  f.tasks[1].name = "passkey_50";
+  LabTable table(f.points, f.tasks, f.geometry);
+  for (const size_t task : {0u, 1u}) {
+    LabUnit unit;
+    unit.task = task;
+    unit.length = 512;
+    table.Add(unit, {Result({{{4, 4, 0, 0}}}, 12800), Result({{{4, task == 0 ? 4 : 0, 0, 0}}}, 3200)});
+  }
+  const std::string text = ToMarkdown("t", {}, {}, table.Rows());
+  EXPECT_THAT(text, HasSubstr("| tokens | profile | 0 | 50 | % of full |"));
+  EXPECT_THAT(text, HasSubstr("| 512 | diffkv 0.25 | 100 | 0 | 25.0 |"));
+}
+
 }  // namespace
 }  // namespace decant

@@ -86,5 +86,38 @@ TEST(LabPlotsTest, ThereIsOnePlotPerTaskAndMode) {
   EXPECT_EQ(plots[2].name, "long");
 }
 
+TEST(LabPlotsTest, AllTasksHaveAccuracyDivergenceAndPerplexity) {
+  std::vector<LabRow> rows(2);
+  rows[0].task = rows[1].task = "all";
+  rows[0].profile = "full";
+  rows[1].profile = "decant";
+  rows[1].point = 1;
+  rows[1].divergence = 0.1;
+  rows[0].perplexity = rows[1].perplexity = 2;
+  rows[0].bytes_per_token = rows[1].bytes_per_token = 100;
+  const std::vector<NamedPlot> plots = DrawLabPlots("m", rows, {});
+  ASSERT_EQ(plots.size(), 3u);
+  EXPECT_EQ(plots[0].name, "all_query-agnostic");
+  EXPECT_EQ(plots[1].name, "all_query-agnostic_perplexity");
+  EXPECT_EQ(plots[2].name, "all_query-agnostic_kl");
+  EXPECT_THAT(plots[2].svg, Not(HasSubstr(">full</text>"))) << "it differs from itself by nothing";
+}
+
+TEST(LabPlotsTest, TheLongOutputHasALinePerProfileNotPerBudget) {
+  std::vector<LabRow> rows(2);
+  for (LabRow& row : rows) {
+    row.task = "long 1-128";
+    row.is_long = true;
+    row.profile = "snapkv";
+    row.divergence = 0.5;
+  }
+  rows[0].point = 1;
+  rows[1].point = 2;
+  rows[1].budget = 0.2;
+  const std::vector<NamedPlot> plots = DrawLabPlots("m", {}, rows);
+  ASSERT_EQ(plots.size(), 1u);
+  EXPECT_EQ(Count(plots[0].svg, "<circle"), 2u) << "one point and its legend";
+}
+
 }  // namespace
 }  // namespace decant

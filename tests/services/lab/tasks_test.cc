@@ -37,11 +37,12 @@ std::string Digests(const LabTask& task) {
 TEST(TasksTest, TheSameSeedGivesTheSameTextOnEveryMachine) {
   std::vector<std::string> found;
   for (const LabTask& task : AllTasks()) found.push_back(absl::StrCat(task.name, " ", Digests(task)));
-  EXPECT_THAT(
-      found, testing::ElementsAre("recall 90931c6f176b6789", "multi_recall fbc0eadb720e345a",
-                                  "two_hop 31a3482839f533b3", "moves ea4d00711455c495", "labels fb48751b527b3cf8",
-                                  "documents d23da507268d8016", "repeat c3a1416b9f92788d", "long 241b1161eb1e86e4",
-                                  "passkey cea861912ce5f373", "needle ce4672aea5e33fdf", "chat long 84001e6150b06f36"));
+  EXPECT_THAT(found, testing::ElementsAre(
+                         "recall 90931c6f176b6789", "multi_recall fbc0eadb720e345a", "two_hop 31a3482839f533b3",
+                         "moves ea4d00711455c495", "labels fb48751b527b3cf8", "documents d23da507268d8016",
+                         "repeat c3a1416b9f92788d", "long 241b1161eb1e86e4", "passkey_0 5607f70cfa5633a9",
+                         "passkey_25 e40e4d0885537a4a", "passkey_50 b2aaa90007c30948", "passkey_75 4be4329be60dab75",
+                         "passkey_100 2b7da5ed3bd8c977", "needle ce4672aea5e33fdf", "chat long 84001e6150b06f36"));
 }
 
 TEST(TasksTest, DifferentSeedsGiveDifferentTexts) {

@@ -96,8 +96,9 @@ TEST_P(FormatTest, EqualsTheReferenceAroundPageAndTileBorders) {
 INSTANTIATE_TEST_SUITE_P(Formats, FormatTest,
                          testing::Values(FormatId::kFullF32, FormatId::kFullBf16, FormatId::kK8V4, FormatId::kK4V2,
                                          FormatId::kTrackedF32, FormatId::kTrackedBf16, FormatId::kK4V4,
-                                         FormatId::kTrackedK4V4, FormatId::kK4V8, FormatId::kK4V1, FormatId::kGroupK4V4,
-                                         FormatId::kGroupK2V2, FormatId::kIndexedF32, FormatId::kIndexedBf16));
+                                         FormatId::kTrackedK4V4, FormatId::kPlainK8V4, FormatId::kPlainK4V2,
+                                         FormatId::kK4V8, FormatId::kK4V1, FormatId::kGroupK4V4, FormatId::kGroupK2V2,
+                                         FormatId::kIndexedF32, FormatId::kIndexedBf16));
 
 // A split row of `tokens` tokens whose window is `window`; `keys_in_window` as many of its keys are not frozen.
 TestSequence Split(int32_t tokens, int32_t keys_in_window, int32_t window, bool two_bits) {

@@ -20,9 +20,10 @@ std::vector<float> TokenVector(int32_t n, int32_t layer, int32_t head, bool is_v
 }
 
 TEST(AppendTokenTest, EveryFormatHoldsWhatWasAppended) {
-  for (const FormatId id : {FormatId::kFullF32, FormatId::kFullBf16, FormatId::kK8V4, FormatId::kK4V2,
-                            FormatId::kTrackedF32, FormatId::kTrackedBf16, FormatId::kK4V4, FormatId::kTrackedK4V4,
-                            FormatId::kK4V8, FormatId::kK4V1, FormatId::kGroupK4V4, FormatId::kGroupK2V2}) {
+  for (const FormatId id :
+       {FormatId::kFullF32, FormatId::kFullBf16, FormatId::kK8V4, FormatId::kK4V2, FormatId::kTrackedF32,
+        FormatId::kTrackedBf16, FormatId::kK4V4, FormatId::kTrackedK4V4, FormatId::kPlainK8V4, FormatId::kPlainK4V2,
+        FormatId::kK4V8, FormatId::kK4V1, FormatId::kGroupK4V4, FormatId::kGroupK2V2}) {
     RigOptions options;
     options.geometry = Geometry{2, 2, 2, 16};
     options.high = id;

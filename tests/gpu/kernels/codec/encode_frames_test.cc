@@ -240,9 +240,10 @@ TEST(EncodeFramesTest, ErrorsAreThoseOfTheScalarReference) {
 TEST(ExpandFramesTest, GivesBackWhatWasStored) {
   const auto device = CreateTestDevice(2);
   const auto stream = device->NewStream();
-  for (const FormatId id : {FormatId::kFullF32, FormatId::kK8V4, FormatId::kK4V2, FormatId::kTrackedF32,
-                            FormatId::kK4V4, FormatId::kTrackedK4V4, FormatId::kK4V8, FormatId::kK4V1,
-                            FormatId::kGroupK4V4, FormatId::kGroupK2V2, FormatId::kIndexedF32}) {
+  for (const FormatId id :
+       {FormatId::kFullF32, FormatId::kK8V4, FormatId::kK4V2, FormatId::kTrackedF32, FormatId::kK4V4,
+        FormatId::kTrackedK4V4, FormatId::kPlainK8V4, FormatId::kPlainK4V2, FormatId::kK4V8, FormatId::kK4V1,
+        FormatId::kGroupK4V4, FormatId::kGroupK2V2, FormatId::kIndexedF32}) {
     const int32_t tokens = 21;
     const PromptLayer prompt = RandomPrompt(6, RunType::kF32, 2, 16, tokens, false);
     const EncodedPrompt encoded = EncodePrompt(*device, prompt, id, FormatId::kNone, 8, false);

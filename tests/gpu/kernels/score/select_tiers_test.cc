@@ -309,5 +309,21 @@ TEST_F(RankingTest, OneRankingCutTwice) {
   }
 }
 
+TEST_F(RankingTest, EveryHeadCutTwiceByItself) {
+  constexpr int32_t kTokens = 70;
+  const std::vector<float> ranks = Ranks(int64_t{kKvHeads} * kTokens, 19);
+  for (const int64_t high : {0, 1, 20, 40}) {
+    const std::vector<uint8_t> tiers = Tiers(Allocation::kTopTiers, 1, kTokens, ranks, high, 40);
+    for (int32_t head = 0; head < kKvHeads; ++head) {
+      const auto row = absl::MakeConstSpan(ranks).subspan(static_cast<size_t>(head) * kTokens, kTokens);
+      const std::vector<uint8_t> best = Kept(row, high);
+      const std::vector<uint8_t> kept = Kept(row, 40);
+      for (size_t t = 0; t < kTokens; ++t) {
+        ASSERT_EQ(tiers[static_cast<size_t>(head) * kTokens + t], best[t] == 1 ? 0 : kept[t] == 1 ? 1 : 2) << high;
+      }
+    }
+  }
+}
+
 }  // namespace
 }  // namespace decant
