@@ -14,7 +14,7 @@ namespace {
 
 constexpr uint32_t kMagic = 0x54524344;
 constexpr size_t kPrefixBytes = 16;
-constexpr size_t kLeastHeadBytes = 212;
+constexpr size_t kLeastHeadBytes = 244;
 constexpr size_t kMostHeadBytes = size_t{1} << 20;  // some 40,000 frames
 constexpr size_t kTagOffset = 12;
 
@@ -86,7 +86,8 @@ std::string EncodeRecord(const Record& record) {
   writer.Put(uint32_t{0});  // head bytes and tag: known at its end
   writer.Put(uint32_t{0});
   writer.Put(payload);
-  for (const Digest* digest : {&variant.key, &variant.parent, &variant.model, &variant.profile, &variant.context}) {
+  for (const Digest* digest :
+       {&variant.key, &variant.parent, &variant.model, &variant.profile, &variant.context, &record.tenant}) {
     writer.PutBytes(BytesOf(*digest));
   }
   writer.Put(static_cast<uint32_t>(variant.first_token));
@@ -99,7 +100,7 @@ std::string EncodeRecord(const Record& record) {
     writer.Put(static_cast<uint32_t>(frame.first_layer));
     writer.Put(static_cast<uint32_t>(frame.layers));
     writer.Put(static_cast<uint64_t>(frame.blob.bytes()));
-    writer.Put(Crc32c(frame.blob.view().data(), frame.blob.view().size()));
+    writer.Put(frame.blob.crc32c());
     writer.Put(uint32_t{0});
   }
   const auto head_bytes = static_cast<uint32_t>(bytes.size());
@@ -137,7 +138,8 @@ absl::StatusOr<RecordHead> DecodeHead(absl::string_view record) {
   if (TagOf(bytes) != head.tag) return Damaged("has a damaged head");
   const auto payload = reader.Get<uint64_t>();
   Variant& variant = head.variant;
-  for (Digest* digest : {&variant.key, &variant.parent, &variant.model, &variant.profile, &variant.context}) {
+  for (Digest* digest :
+       {&variant.key, &variant.parent, &variant.model, &variant.profile, &variant.context, &head.tenant}) {
     *digest = GetDigest(reader);
   }
   variant.first_token = static_cast<int32_t>(reader.Get<uint32_t>());
@@ -179,14 +181,14 @@ absl::StatusOr<Record> DecodeRecord(absl::string_view record, const RecordId& wa
   for (const RecordFrame& frame : head.frames) {
     const absl::string_view bytes = rest.substr(0, static_cast<size_t>(frame.bytes));
     rest.remove_prefix(bytes.size());
-    // Copied first, so that what is compared is what is kept.
     Blob blob = Blob::CopyOf(bytes);
-    if (Crc32c(blob.view().data(), blob.view().size()) != frame.crc32c) {
+    if (blob.crc32c() != frame.crc32c) {
       return Damaged(absl::StrCat("has a damaged frame at layer ", frame.first_layer));
     }
     decoded.frames.push_back(LayerBlob{frame.first_layer, frame.layers, std::move(blob)});
   }
   decoded.variant = std::move(head.variant);
+  decoded.tenant = head.tenant;
   return decoded;
 }
 

@@ -6,10 +6,10 @@
 //   8       4      head bytes H: everything before the frames
 //   12      4      CRC-32C of bytes [0, 12) and [16, H): the tag
 //   16      8      bytes of all frames
-//   24      160    key, parent, model fingerprint, profile digest, context digest
-//   184     16     first token, tokens, provenance, frames: 4 x u32
-//   200     8      quality, f64
-//   208     4 + n  profile name with its length
+//   24      192    key, parent, model fingerprint, profile digest, context digest, tenant namespace
+//   216     16     first token, tokens, provenance, frames: 4 x u32
+//   232     8      quality, f64
+//   240     4 + n  profile name with its length
 //           24 x   per frame, ascending layers: first layer u32, layers u32, bytes u64, CRC-32C u32, zeros u32
 //   H              the frames back to back
 //
@@ -72,7 +72,8 @@ struct RecordName {
 RecordName NameOf(const RecordId& id);
 
 struct Record {
-  Variant variant;                // its `entry` means nothing here
+  Variant variant;                // `entry`, and whatever else is a number of one process, means nothing here
+  Digest tenant;                  // NamespaceOf, for quotas after a restart; zeros when it is not stated
   std::vector<LayerBlob> frames;  // ascending layers
 };
 
@@ -86,6 +87,7 @@ struct RecordFrame {
 // What the head says; `variant.bytes` is that of the frames.
 struct RecordHead {
   Variant variant;
+  Digest tenant;
   std::vector<RecordFrame> frames;
   uint32_t tag = 0;
   int64_t head_bytes = 0;

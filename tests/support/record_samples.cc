@@ -36,6 +36,7 @@ std::string FrameBytes(const Digest& key, uint32_t version, int32_t layer, int64
 Record RecordOf(uint64_t number, uint32_t version, const Shape& shape) {
   Record record;
   record.variant = VariantOfNumber(number);
+  record.tenant = Sha256("sample tenant");
   for (int32_t layer = 0; layer < shape.layers; ++layer) {
     record.frames.push_back(
         LayerBlob{layer, 1, Blob::CopyOf(FrameBytes(record.variant.key, version, layer, shape.frame_bytes))});

@@ -62,7 +62,6 @@ void TieredStore::ReadOne(size_t index, uint64_t number) {
     loaded.miss = TierMiss::kDamaged;
   } else {
     loaded = Read(index, id, tag, deadline);
-    if (!loaded.record.ok() && IsWrongBytes(loaded.miss)) Quarantine(index, id);
   }
   EndRead(index, number, std::move(loaded));
 }
@@ -79,6 +78,10 @@ Loaded TieredStore::Read(size_t index, const RecordId& id, std::optional<uint32_
   if (!bytes.ok() && IsWrongBytes(loaded.miss) && loaded.miss != TierMiss::kDamaged) {
     loaded.miss = TierMiss::kUnavailable;
   }
+  // A record that is what was written, and still not what is asked for, was asked for wrongly: it stays.
+  const bool as_written =
+      bytes.ok() && tag.has_value() && loaded.miss == TierMiss::kForeign && DecodeHead(*bytes)->tag == *tag;
+  if (IsWrongBytes(loaded.miss) && !as_written) Quarantine(index, id);
   return loaded;
 }
 
@@ -104,6 +107,10 @@ void TieredStore::EndRead(size_t index, uint64_t number, Loaded loaded) {
     return EndJob(number, loaded);
   }
   if (!job.waiters.empty()) ++lane.stats.misses[static_cast<size_t>(loaded.miss)];
+  if (loaded.miss == TierMiss::kAbsent) {  // the tier may have needed its room and not said so
+    const auto note = notes_.find(NameOf(job.id));
+    if (note != notes_.end()) note->second.present = static_cast<uint8_t>(note->second.present & ~BitOf(index));
+  }
   // That it was nowhere says less than that it was damaged somewhere.
   if (index == 0 || loaded.miss != TierMiss::kAbsent || job.miss.miss == TierMiss::kAbsent) {
     job.miss = std::move(loaded);

@@ -29,6 +29,7 @@ TEST(RecordTest, ComesBackAsItWas) {
       EXPECT_EQ(decoded->variant.quality, record.variant.quality);
       EXPECT_EQ(decoded->variant.parent, record.variant.parent);
       EXPECT_EQ(decoded->variant.profile_name, "k8v4");
+      EXPECT_EQ(decoded->tenant, Sha256("sample tenant"));
     }
   }
 }
@@ -96,7 +97,7 @@ TEST(RecordTest, AHeadThatContradictsItselfIsDamaged) {
   };
   seal();
   ASSERT_TRUE(DecodeHead(bytes).ok());
-  for (const size_t at : {size_t{16}, size_t{192}, size_t{196}, size_t{208}, head - 16}) {
+  for (const size_t at : {size_t{16}, size_t{224}, size_t{228}, size_t{240}, head - 16}) {
     const std::string sound = bytes;
     std::memset(bytes.data() + at, 0xff, 4);
     seal();

@@ -1,16 +1,14 @@
 // The disk tier: bounded, crash-safe, and never anything that was not committed.
 #include "services/pool/tiers/disk_tier.h"
 
-#include <csignal>
 #include <filesystem>
 #include <fstream>
 #include <set>
 
-#include "absl/strings/numbers.h"
 #include "absl/time/clock.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
-#include "tests/e2e/process.h"
+#include "tests/support/disk_crash.h"
 #include "tests/support/record_samples.h"
 
 namespace decant {
@@ -193,38 +191,23 @@ TEST(DiskTierTest, ADatabaseThatCannotBeReadIsMadeAnewAndSaysSo) {
 
 // load_tests/run.sh chaos does this 200 times.
 TEST(DiskTierTest, AKilledWriterLosesNothingItWasToldIsStored) {
-  const Shape shape{3, 40000};
   for (const int64_t capacity : {kLeastDiskBytes, 16 * kLeastDiskBytes}) {  // with and without eviction on the way
     const TemporaryFolder folder;
-    uint64_t first = 0;
+    DiskCrash crash;
+    crash.writer = DECANT_BINARY_DIR "/tests/support/decant_disk_writer";
+    crash.folder = folder.path();
+    crash.capacity_bytes = capacity;
+    crash.shape = {3, 40000};
     for (uint64_t round = 0; round < 3; ++round) {
-      auto writer = Process::Start({DECANT_BINARY_DIR "/tests/support/decant_disk_writer", folder.path(),
-                                    std::to_string(capacity), std::to_string(first), "3", "40000"});
-      ASSERT_TRUE(writer.ok()) << writer.status();
-      ASSERT_TRUE((*writer)->WaitLine("open", absl::Now() + absl::Seconds(30)).ok());
-      const uint64_t until = first + 37 + 71 * round;
-      ASSERT_TRUE((*writer)->WaitLine(std::to_string(until), absl::Now() + absl::Seconds(30)).ok());
-      (*writer)->Signal(SIGKILL);
-      const absl::StatusOr<std::string> rest = (*writer)->ReadAll(absl::Now() + absl::Seconds(30));
-      ASSERT_TRUE(rest.ok());
-      uint64_t committed = until;
-      for (uint64_t next = until + 1; rest->find(std::to_string(next) + "\n") != std::string::npos; ++next) {
-        committed = next;
-      }
-      auto disk = OpenDisk(folder, capacity);
-      ASSERT_NE(disk, nullptr);
-      EXPECT_EQ(disk->lost(), "");
-      int64_t found = 0;
-      for (uint64_t i = 0; i <= committed + 1; ++i) {  // the one after may have been committed, or not
-        const absl::Status status = Check(*disk, i, 0, shape);
-        EXPECT_TRUE(status.ok() || absl::IsNotFound(status)) << i << " " << status;
-        found += status.ok() ? 1 : 0;
-        EXPECT_TRUE(status.ok() || capacity == kLeastDiskBytes || i > committed) << i << " of " << committed;
-      }
-      EXPECT_EQ(found, disk->use().records);
-      EXPECT_EQ(Check(*disk, committed, 0, shape), absl::OkStatus());
-      first = committed + 1;
-      if (Check(*disk, first, 0, shape).ok()) ++first;
+      crash.records = 40 + 70 * round;
+      crash.then = absl::Microseconds(700 * round);
+      const absl::StatusOr<DiskCrashOutcome> outcome = CrashAndLook(crash);
+      ASSERT_TRUE(outcome.ok()) << outcome.status();
+      EXPECT_EQ(outcome->wrong, 0);
+      EXPECT_TRUE(outcome->last_found);
+      EXPECT_GE(outcome->committed, static_cast<int64_t>(crash.records));
+      EXPECT_TRUE(outcome->absent == 0 || capacity == kLeastDiskBytes) << outcome->absent;
+      crash.first = outcome->next;
     }
   }
 }

@@ -233,6 +233,30 @@ TEST_F(TieredStoreTest, AnOlderRecordThanWhatWasWrittenIsStale) {
   EXPECT_EQ(loaded.miss, TierMiss::kStale) << loaded.record.status();
 }
 
+// Whoever asks for a key at a place where it never stood must not be able to erase it.
+TEST_F(TieredStoreTest, AWrongQuestionErasesNothing) {
+  Make();
+  Note(HostEvent::kStored, 1);
+  Settle();
+  RecordId elsewhere = IdOfNumber(1);
+  elsewhere.first_token += 64;
+  EXPECT_EQ(store_->LoadAndWait(elsewhere, {}).miss, TierMiss::kForeign);
+  EXPECT_EQ(store_->stats().lanes[0].quarantined, 0);
+  EXPECT_TRUE(Load(1).record.ok());
+}
+
+TEST_F(TieredStoreTest, WhatATierLostSilentlyIsWrittenAgain) {
+  Make();
+  Note(HostEvent::kStored, 1);
+  Settle();
+  ASSERT_TRUE(disk_->Erase(IdOfNumber(1), absl::InfiniteFuture()).ok());
+  ASSERT_TRUE(remote_->Erase(IdOfNumber(1), absl::InfiniteFuture()).ok());
+  EXPECT_EQ(Load(1).miss, TierMiss::kAbsent);
+  Note(HostEvent::kStored, 1);
+  Settle();
+  EXPECT_TRUE(Has(*disk_, 1) && Has(*remote_, 1));
+}
+
 TEST_F(TieredStoreTest, ADeadlinePassesThoughTheTierHangs) {
   Make();
   Fill(*disk_, 1);
