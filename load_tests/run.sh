@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Every load test, or those named: each figure is one line `name value unit (baseline value, ratio)`.
 #
-#   bash load_tests/run.sh [NAME ...] [--quick] [--json FILE]      NAME: link codec coder attention engine modes budget router serve
+#   bash load_tests/run.sh [NAME ...] [--quick] [--json FILE]      NAME: link codec coder attention engine modes budget router serve chaos peers
 #
 # `codec` is every profile there and back, the coders and the compiler; `coder` the coders alone.
 # `serve` replays public traces from the folder that DECANT_TRACES names, else `traces` beside or above the checkout.
@@ -20,8 +20,10 @@ declare -A binaries=(
   [coder]=load_tests/codec/coder_bench
   [router]=load_tests/traffic/router_bench
   [serve]=load_tests/traffic/serve_bench
+  [chaos]=load_tests/chaos/chaos_bench
+  [peers]=load_tests/peers/peers_bench
 )
-order=(link codec attention engine modes budget router serve)
+order=(link codec attention engine modes budget router serve chaos peers)
 
 names=()
 quick=()

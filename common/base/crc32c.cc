@@ -110,6 +110,32 @@ uint32_t Crc32c(const void* data, size_t bytes, uint32_t crc) {
   return ~UpdateByTable(~crc, p, bytes);
 }
 
+// Zero bytes act on a CRC as a linear map over GF(2), and those of 2^k bytes are the squares of one another.
+uint32_t JoinCrc32c(uint32_t first, uint32_t second, size_t second_bytes) {
+  using Map = std::array<uint32_t, 32>;  // images of the 32 bits
+  static const std::array<Map, 64> powers = [] {
+    const auto apply = [](const Map& map, uint32_t value) {
+      uint32_t image = 0;
+      for (uint32_t bit = 0; value != 0; ++bit, value >>= 1) image ^= (value & 1u) ? map[bit] : 0u;
+      return image;
+    };
+    std::array<Map, 64> maps{};
+    const uint8_t zero = 0;
+    for (uint32_t bit = 0; bit < 32; ++bit) maps[0][bit] = UpdateByTable(1u << bit, &zero, 1);
+    for (size_t power = 1; power < maps.size(); ++power) {
+      for (uint32_t bit = 0; bit < 32; ++bit) maps[power][bit] = apply(maps[power - 1], maps[power - 1][bit]);
+    }
+    return maps;
+  }();
+  for (size_t power = 0; second_bytes != 0; ++power, second_bytes >>= 1) {
+    if ((second_bytes & 1u) == 0) continue;
+    uint32_t image = 0;
+    for (uint32_t bit = 0; bit < 32; ++bit) image ^= (first >> bit & 1u) ? powers[power][bit] : 0u;
+    first = image;
+  }
+  return first ^ second;
+}
+
 uint32_t CopyWithCrc32c(void* destination, const void* source, size_t bytes, uint32_t crc) {
   // Round by round, out of the first-level cache the second time: memcpy moves bytes better than a loop that also
   // checksums them.

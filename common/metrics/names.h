@@ -29,6 +29,20 @@ inline constexpr char kPoolEvicted[] = "decant_pool_chunks_evicted_total";
 inline constexpr char kPoolPublished[] = "decant_pool_chunks_published_total";  // result: stored, known, refused
 inline constexpr char kPoolFetchedBytes[] = "decant_pool_fetched_bytes_total";
 inline constexpr char kPoolLeases[] = "decant_pool_leases";
+inline constexpr char kPoolLookupChunks[] =
+    "decant_pool_lookup_chunks_total";  // tier: device, host, disk, remote, miss; the sum is what was asked for
+inline constexpr char kPoolPrefetches[] = "decant_pool_prefetches_total";  // outcome: loaded, missed
+inline constexpr char kPoolTierBytes[] = "decant_pool_tier_bytes";         // tier, as in all that follow
+inline constexpr char kPoolTierCapacityBytes[] = "decant_pool_tier_capacity_bytes";
+inline constexpr char kPoolTierRecords[] = "decant_pool_tier_records";
+inline constexpr char kPoolTierLoadsWaiting[] = "decant_pool_tier_loads_waiting";
+inline constexpr char kPoolTierWritesWaiting[] = "decant_pool_tier_writes_waiting";
+inline constexpr char kPoolTierEvicted[] = "decant_pool_tier_records_evicted_total";
+inline constexpr char kPoolTierReadBytes[] = "decant_pool_tier_read_bytes_total";
+inline constexpr char kPoolTierWrittenBytes[] = "decant_pool_tier_written_bytes_total";
+inline constexpr char kPoolTierWrites[] = "decant_pool_tier_writes_total";  // outcome: written, failed, dropped
+inline constexpr char kPoolTierQuarantined[] = "decant_pool_tier_records_quarantined_total";
+inline constexpr char kPoolTierMisses[] = "decant_pool_tier_misses_total";  // reason
 
 // Prefill.
 inline constexpr char kPrefillTokensComputed[] = "decant_prefill_tokens_computed_total";

@@ -2,10 +2,12 @@
 #define DECANT_COMMON_STORE_BLOB_H_
 
 #include <cstdint>
-#include <cstring>
 #include <memory>
+#include <utility>
 
+#include "absl/functional/function_ref.h"
 #include "absl/strings/string_view.h"
+#include "common/base/crc32c.h"
 
 namespace decant {
 
@@ -14,21 +16,30 @@ namespace decant {
 class Blob {
  public:
   Blob() = default;
+  // `fill(memory)` writes `bytes` bytes and returns their CRC-32C.
+  static Blob Make(int64_t bytes, absl::FunctionRef<uint32_t(char*)> fill) {
+    std::shared_ptr<char[]> memory(new char[static_cast<size_t>(bytes)]);
+    const uint32_t crc32c = fill(memory.get());
+    return Blob(std::move(memory), bytes, crc32c);
+  }
   static Blob CopyOf(absl::string_view bytes) {
-    std::shared_ptr<char[]> memory(new char[bytes.size()]);
-    if (!bytes.empty()) std::memcpy(memory.get(), bytes.data(), bytes.size());
-    return Blob(std::move(memory), static_cast<int64_t>(bytes.size()));
+    return Make(static_cast<int64_t>(bytes.size()),
+                [&](char* memory) { return CopyWithCrc32c(memory, bytes.data(), bytes.size()); });
   }
 
   absl::string_view view() const { return {memory_.get(), static_cast<size_t>(bytes_)}; }
   int64_t bytes() const { return bytes_; }
+  // Of its bytes as they came: a reader that compares it sees what has happened to them since.
+  uint32_t crc32c() const { return crc32c_; }
   const std::shared_ptr<const char[]>& memory() const { return memory_; }
 
  private:
-  Blob(std::shared_ptr<const char[]> memory, int64_t bytes) : memory_(std::move(memory)), bytes_(bytes) {}
+  Blob(std::shared_ptr<const char[]> memory, int64_t bytes, uint32_t crc32c)
+      : memory_(std::move(memory)), bytes_(bytes), crc32c_(crc32c) {}
 
   std::shared_ptr<const char[]> memory_;
   int64_t bytes_ = 0;
+  uint32_t crc32c_ = 0;
 };
 
 }  // namespace decant

@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "absl/strings/str_cat.h"
+#include "common/base/crc32c.h"
 #include "common/base/status_macros.h"
 #include "services/pool/convert_rpc.h"
 #include "services/rpc/frame_stream.h"
@@ -42,10 +43,13 @@ class PublishStream final : public FrameStreamReceiver {
       return absl::InvalidArgumentError(
           absl::StrCat("message of kind ", static_cast<uint32_t>(message.head().kind), " inside a publish"));
     }
-    bytes_.resize(static_cast<size_t>(message.payload_bytes()));
     CheckedMessage checked;
     // Damaged bytes are frames that never came: their chunks stay incomplete and are refused at the end.
-    if (message.Land(bytes_.data()).ok()) checked = rules_->Check({bytes_.data(), bytes_.size()});
+    if (static_cast<uint64_t>(message.payload_bytes()) == message.head().bytes) {
+      checked = rules_->Check(
+          message.payload_bytes(), message.head().crc32c,
+          [&message](int64_t from, int64_t bytes, char* to) { return message.CopyWithCrc(from, bytes, to); });
+    }
     return pool_->With([&](Pool& pool, absl::Time now) { return pool.AddFrames(now, publish_, std::move(checked)); });
   }
 
@@ -77,7 +81,6 @@ class PublishStream final : public FrameStreamReceiver {
   const std::shared_ptr<SharedPool> pool_;
   std::shared_ptr<const PublishRules> rules_;
   uint64_t publish_ = 0;
-  std::vector<char> bytes_;  // of the message in hand
 };
 
 // One Fetch call; blobs are borrowed by the messages on their way.
@@ -93,10 +96,15 @@ class FetchStream final : public FrameStreamSource {
     }));
     if (batch.frames.empty()) return std::nullopt;
     FrameOut message;
+    message.head.kind = FrameKind::kPayload;
+    message.head.sequence = sequence_++;
+    message.head.layer = static_cast<uint32_t>(batch.last_layer);
+    // From what each had when it came: the reader sees what has happened to it since.
     for (const Blob& blob : batch.frames) {
       message.parts.push_back(ConstMemoryRef{MemorySpace::kHost, blob.view().data(), blob.bytes()});
+      message.head.bytes += static_cast<uint64_t>(blob.bytes());
+      message.head.crc32c = JoinCrc32c(message.head.crc32c, blob.crc32c(), static_cast<size_t>(blob.bytes()));
     }
-    message.head = HeadOf(FrameKind::kPayload, sequence_++, static_cast<uint32_t>(batch.last_layer), message.parts);
     message.keep = std::make_shared<const std::vector<Blob>>(std::move(batch.frames));
     return message;
   }

@@ -1,9 +1,14 @@
 #include "services/pool/publish_rules.h"
 
+#include <algorithm>
+#include <cstddef>
+#include <cstring>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "common/base/crc32c.h"
 #include "common/base/status_macros.h"
+#include "common/kv/envelope.h"
 #include "common/kv/rows.h"
 
 namespace decant {
@@ -40,6 +45,13 @@ absl::Status CheckChain(const std::vector<OfferedChunk>& chunks) {
 
 absl::Status Mismatch(absl::string_view what, int64_t has, int64_t wants) {
   return absl::FailedPreconditionError(absl::StrCat("a frame has ", what, " ", has, ", announced is ", wants));
+}
+
+// The size of the part whose first bytes these are, as it says; nothing checks it here.
+int64_t StatedBytes(const char* envelope) {
+  uint32_t bytes = 0;
+  std::memcpy(&bytes, envelope + offsetof(Envelope, total_bytes), sizeof(bytes));
+  return bytes;
 }
 
 }  // namespace
@@ -106,18 +118,49 @@ absl::Status PublishRules::CheckHeader(const FrameHeader& header, const OfferedC
 }
 
 CheckedMessage PublishRules::Check(absl::string_view message) const {
+  uint32_t crc32c = 0;
+  return CheckFrames(
+      static_cast<int64_t>(message.size()),
+      [message](int64_t from, int64_t bytes, char* to) {
+        return CopyWithCrc32c(to, message.data() + from, static_cast<size_t>(bytes));
+      },
+      crc32c);
+}
+
+CheckedMessage PublishRules::Check(int64_t bytes, uint32_t crc32c, CopyOut copy) const {
+  uint32_t found = 0;
+  CheckedMessage checked = CheckFrames(bytes, copy, found);
+  if (found == crc32c) return checked;
+  CheckedMessage damaged;
+  damaged.fault = absl::DataLossError(absl::StrCat("a message of ", bytes, " bytes has another checksum than it says"));
+  return damaged;
+}
+
+// `crc32c`: of the whole message, read to its end whatever is wrong with its frames.
+CheckedMessage PublishRules::CheckFrames(int64_t bytes, CopyOut copy, uint32_t& crc32c) const {
   CheckedMessage checked;
   const auto blame = [&checked](const absl::Status& fault) {
     if (checked.fault.ok()) checked.fault = fault;
   };
-  size_t offset = 0;
-  while (offset < message.size()) {
-    const absl::StatusOr<FrameView> frame = ParseFrame(message, static_cast<int64_t>(offset));
+  for (int64_t offset = 0; offset < bytes;) {
+    // The first bytes say where the frame ends; one that says nonsense is all that is left.
+    char envelope[kEnvelopeBytes] = {};
+    copy(offset, std::min(bytes - offset, kEnvelopeBytes), envelope);
+    const int64_t stated = StatedBytes(envelope);
+    const bool sane = stated >= kEnvelopeBytes && stated <= bytes - offset;
+    const int64_t size = sane ? stated : bytes - offset;
+    Blob blob = Blob::Make(size, [&](char* to) { return copy(offset, size, to); });
+    crc32c = JoinCrc32c(crc32c, blob.crc32c(), static_cast<size_t>(size));
+    offset += size;
+    const absl::StatusOr<FrameView> frame = ParseFrame(blob.view());
     if (!frame.ok()) {
       blame(frame.status());
-      break;  // where the next frame begins cannot be known
+      if (offset < bytes) {  // where the next frame begins cannot be known
+        const Blob rest = Blob::Make(bytes - offset, [&](char* to) { return copy(offset, bytes - offset, to); });
+        crc32c = JoinCrc32c(crc32c, rest.crc32c(), static_cast<size_t>(rest.bytes()));
+      }
+      break;
     }
-    offset += frame->bytes.size();
     const std::optional<size_t> chunk = ChunkAt(frame->header.first_position);
     if (!chunk.has_value()) {
       blame(absl::FailedPreconditionError(
@@ -130,9 +173,8 @@ CheckedMessage PublishRules::Check(absl::string_view message) const {
       checked.wrong_chunks.push_back(*chunk);
       continue;
     }
-    checked.frames.push_back(
-        CheckedFrame{*chunk, frame->header.provenance,
-                     LayerBlob{frame->header.first_layer, frame->header.layers, Blob::CopyOf(frame->bytes)}});
+    checked.frames.push_back(CheckedFrame{*chunk, frame->header.provenance,
+                                          LayerBlob{frame->header.first_layer, frame->header.layers, std::move(blob)}});
   }
   return checked;
 }

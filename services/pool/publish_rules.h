@@ -7,6 +7,7 @@
 #include <optional>
 #include <vector>
 
+#include "absl/functional/function_ref.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
 #include "common/compress/recipe.h"
@@ -41,6 +42,11 @@ class PublishRules {
   // Verifies every frame of a message: checksum and structure, model, profile, layers, heads, positions, format,
   // provenance and, where a frame states it, the chunk's key.
   CheckedMessage Check(absl::string_view message) const;
+  // The same for a message of `bytes` bytes that lies elsewhere: `copy(from, bytes, to)` copies a part of it and
+  // returns that part's CRC-32C. Every byte is copied once, to where it stays. Unless the whole has `crc32c` nothing of
+  // it is good, and no chunk is blamed.
+  using CopyOut = absl::FunctionRef<uint32_t(int64_t from, int64_t bytes, char* to)>;
+  CheckedMessage Check(int64_t bytes, uint32_t crc32c, CopyOut copy) const;
 
   const PublishStart& start() const { return start_; }
   const Recipe& recipe() const { return recipe_; }
@@ -49,6 +55,7 @@ class PublishRules {
   PublishRules(PublishStart start, Recipe recipe) : start_(std::move(start)), recipe_(std::move(recipe)) {}
   std::optional<size_t> ChunkAt(int32_t first_position) const;
   absl::Status CheckHeader(const FrameHeader& header, const OfferedChunk& chunk) const;
+  CheckedMessage CheckFrames(int64_t bytes, CopyOut copy, uint32_t& crc32c) const;
 
   PublishStart start_;
   Recipe recipe_;

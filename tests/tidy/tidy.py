@@ -30,6 +30,7 @@ COMMON = {
     "metrics": {"base", "metrics"},
 }
 GRPC = re.compile(r"grpc|\.pb\.h$|^google/protobuf/")
+STORES = re.compile(r"^(rocksdb|hiredis)/")
 CUDA = re.compile(r"^(cuda|nccl|cub/|thrust/|cublas|mma\.h)")
 GRPC_FILES = re.compile(r"^(services/rpc/|services/[a-z]+/[a-z_]*_rpc(_[a-z]+)?\.(h|cc)$|services/[a-z]+/(app|main)\.cc$|services/cli/|tests/|load_tests/)")
 PROMETHEUS_FILES = re.compile(r"^(common/metrics/|services/rpc/|tests/|load_tests/)")
@@ -48,6 +49,8 @@ def check_include(path, target):
         return "gRPC and generated protos stay in services/rpc, *_rpc, app.cc, main.cc, the cli and tests"
     if CUDA.match(target) and not path.startswith(("gpu/", "tests/", "load_tests/")):
         return "CUDA and NCCL headers stay under gpu/"
+    if STORES.match(target) and not path.startswith("services/pool/tiers/"):
+        return "RocksDB and hiredis stay in services/pool/tiers"
     if target.startswith("prometheus/") and not PROMETHEUS_FILES.match(path):
         return "prometheus headers stay in common/metrics and services/rpc"
     if into[0] not in ROOMS:
@@ -128,6 +131,7 @@ def self_test():
         "common/base/b.h": ('#include "common/kv/page.h"\n', "common/base may not include common/kv"),
         "common/policy/c.h": ("#include <grpcpp/grpcpp.h>\n", "gRPC and generated protos"),
         "services/pool/pool.h": ("#include <cuda_runtime.h>\n", "CUDA and NCCL"),
+        "services/pool/e.h": ("#include <rocksdb/db.h>\n", "RocksDB and hiredis"),
         "services/pool/d.h": ('#include "services/router/router.h"\n', "no service includes another"),
         "services/router/router.cc": ('#include "decant/v1/pool.pb.h"\n', "gRPC and generated protos"),
         "gpu/engine/e.h": ('#include "services/rpc/server.h"\n', "gpu includes only"),

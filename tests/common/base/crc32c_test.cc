@@ -34,6 +34,19 @@ TEST(Crc32cTest, MatchesTheBitwiseDefinitionAtEverySizeAroundAStream) {
   }
 }
 
+TEST(Crc32cTest, TwoRunsAreJoinedWithoutTheirBytes) {
+  std::string data;
+  for (uint64_t i = 0; i < 5000; ++i) data.push_back(static_cast<char>(MixBits(2, i)));
+  for (const size_t size : {0u, 1u, 2u, 3071u, 5000u}) {
+    for (const size_t cut : {size_t{0}, size_t{1}, size / 3, size}) {
+      if (cut > size) continue;
+      const uint32_t first = Crc32c(data.data(), cut);
+      const uint32_t second = Crc32c(data.data() + cut, size - cut);
+      EXPECT_EQ(JoinCrc32c(first, second, size - cut), Crc32c(data.data(), size)) << size << " cut at " << cut;
+    }
+  }
+}
+
 TEST(Crc32cTest, ContinuesFromAnEarlierValue) { EXPECT_EQ(Crc32c("6789", 4, Crc32c("12345", 5)), 0xe3069283u); }
 
 }  // namespace

@@ -1,0 +1,38 @@
+// From what an operator asks for to a store with its tiers open.
+#ifndef DECANT_SERVICES_POOL_TIERS_OPEN_TIERS_H_
+#define DECANT_SERVICES_POOL_TIERS_OPEN_TIERS_H_
+
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "common/store/record.h"
+#include "services/pool/tiers/tiered_store.h"
+
+namespace decant {
+
+struct TierOptions {
+  std::string disk;  // a folder; empty: no disk tier
+  int64_t disk_bytes = int64_t{16} << 30;
+  std::string remote;                // HOST:PORT or the path of a socket; empty: no remote tier
+  std::string remote_password_file;  // its first line; empty: no password
+  std::string write = "through";     // WritePolicyFrom
+  int32_t write_hits = 2;            // of "selective"
+};
+
+struct OpenedTiers {
+  std::unique_ptr<TieredStore> store;  // null when no tier was asked for
+  // What the disk holds from before, for the index of a pool that starts again; the store knows of it already.
+  std::vector<RecordHead> found;
+  std::string warning;  // why what the disk held is gone; empty as a rule
+};
+
+// INVALID_ARGUMENT for options that make no sense, UNAVAILABLE when the folder or the password's file can't be used. A
+// remote server need not be up.
+absl::StatusOr<OpenedTiers> OpenTiers(const TierOptions& options);
+
+}  // namespace decant
+
+#endif  // DECANT_SERVICES_POOL_TIERS_OPEN_TIERS_H_
