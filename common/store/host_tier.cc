@@ -44,10 +44,8 @@ bool HostTier::GivesTo(uint32_t tenant, const Newcomer& newcomer) const {
 }
 
 bool HostTier::EvictOne(uint32_t tenant, const Newcomer& newcomer) {
-  const std::optional<uint64_t> victim = StateOf(tenant).policy->Evict([&](uint64_t entry) {
-    const Entry& candidate = entries_.find(entry)->second;
-    return candidate.holds == 0 && Displaces(newcomer, OrderOf(entry, candidate));
-  });
+  const std::optional<uint64_t> victim =
+      StateOf(tenant).policy->Evict([&](uint64_t entry) { return MayDisplace(entry, newcomer.depth, newcomer.use); });
   if (!victim.has_value()) return false;
   Remove(*victim);
   forgotten_.push_back(*victim);
@@ -100,6 +98,12 @@ void HostTier::Remove(uint64_t id) {
   state.free.erase(OrderOf(id, found->second));
   state.policy->Forget(id);
   entries_.erase(found);
+}
+
+bool HostTier::MayDisplace(uint64_t id, int32_t depth, uint64_t operation) const {
+  const auto found = entries_.find(id);
+  if (found == entries_.end() || found->second.holds > 0) return false;
+  return Displaces(Newcomer{found->second.tenant, depth, operation, 0}, OrderOf(id, found->second));
 }
 
 // ---- Entries.
@@ -218,6 +222,7 @@ void HostTier::Use(uint64_t id, const EntryUse& use) {
   TenantState& state = StateOf(entry.tenant);
   if (entry.holds == 0) state.free.erase(OrderOf(id, entry));
   entry.use = use.operation;
+  entry.uses += use.counts ? 1 : 0;
   if (entry.holds == 0) state.free.insert(OrderOf(id, entry));
   state.policy->Touch(id, use);
 }
@@ -254,6 +259,11 @@ void HostTier::Drop(uint64_t id) {
 int64_t HostTier::ChargeOf(uint64_t id) const {
   const auto found = entries_.find(id);
   return found == entries_.end() ? 0 : found->second.charge;
+}
+
+uint32_t HostTier::UsesOf(uint64_t id) const {
+  const auto found = entries_.find(id);
+  return found == entries_.end() ? 0 : found->second.uses;
 }
 
 bool HostTier::IsHeld(uint64_t id) const {

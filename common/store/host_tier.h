@@ -80,6 +80,9 @@ class HostTier {
   void LetGo(uint64_t entry);
   void Drop(uint64_t entry);
 
+  // Whether a newcomer at `depth` of operation `operation` may displace the entry: it is not held, and was not used
+  // since.
+  bool MayDisplace(uint64_t entry, int32_t depth, uint64_t operation) const;
   // Entries forgotten to make room since the last call, in order.
   std::vector<uint64_t> TakeForgotten();
 
@@ -87,6 +90,7 @@ class HostTier {
   int64_t capacity_bytes() const { return capacity_bytes_; }
   int64_t held_bytes() const { return held_bytes_; }
   int64_t ChargeOf(uint64_t entry) const;  // 0 when it is gone
+  uint32_t UsesOf(uint64_t entry) const;   // requests, with the one that brought it; 0 when it is gone
   bool IsHeld(uint64_t entry) const;
   size_t entries() const { return entries_.size(); }
   // The charges added up anew: equals bytes() unless this class is wrong.
@@ -106,6 +110,7 @@ class HostTier {
     int32_t holds = 0;
     uint32_t tenant = 0;
     bool committed = false;
+    uint32_t uses = 1;
     uint64_t use = 0;
     int64_t charge = 0;
   };

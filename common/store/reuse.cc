@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <numeric>
 
 namespace decant {
 namespace {
@@ -90,17 +91,21 @@ void ReuseModel::Learn(uint64_t now) {
       risk_of_all[bucket] += risk[static_cast<size_t>(family)][bucket];
     }
   }
-  if (risk_of_all[0] == 0) return;
+  const double all_used = std::accumulate(used_of_all.begin(), used_of_all.end(), 0.0);
+  if (all_used < kFillUp) return;
+  // Where little was seen of any family, the mean over all ages fills up: per octave a constant share of those who wait
+  // comes back, which ranks like least recently used. Without it the oldest, whose like nobody has seen yet, would look
+  // dead.
+  const double mean = all_used / std::accumulate(risk_of_all.begin(), risk_of_all.end(), 0.0);
   for (size_t family = 0; family < kReuseFamilies; ++family) {
     Counts hazard{};
     for (size_t bucket = 0; bucket < kBuckets; ++bucket) {
-      const double common = risk_of_all[bucket] > 0 ? used_of_all[bucket] / risk_of_all[bucket] : 0;
+      const double common = (used_of_all[bucket] + kFillUp * mean) / (risk_of_all[bucket] + kFillUp);
       hazard[bucket] = std::min(1.0, (used_[family][bucket] + kFillUp * common) / (risk[family][bucket] + kFillUp));
     }
     for (int from = 0; from < kBuckets; ++from) {
       double alive = 1, waited = 0, uses = 0, best = kFewest;
       for (int bucket = from; bucket < kBuckets && alive > 1e-6; ++bucket) {
-        if (risk_of_all[static_cast<size_t>(bucket)] == 0) break;  // nobody has ever been as old
         const double width = std::max(1.0, StartOf(bucket + 1) - StartOf(bucket));
         const double ends = hazard[static_cast<size_t>(bucket)];
         uses += alive * ends;

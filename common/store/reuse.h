@@ -36,10 +36,11 @@ class ReuseModel {
   // It waits from `to` on instead, and nothing is learned.
   void Renew(int family, uint64_t from, uint64_t to);
 
-  // Works the index out anew from what was counted so far. Costs the ages there are, not the entries.
+  // Works the index out anew from what was counted so far, once a few hundred uses were seen. Costs the ages there are,
+  // not the entries.
   void Learn(uint64_t now);
-  // Expected uses per operation of an entry of this age, as of the last Learn; never 0. Before there is anything to
-  // learn from it falls with the age, so that what follows it is least recently used.
+  // Expected uses per operation of an entry of this age, as of the last Learn; never 0. Before there is enough
+  // to learn from it falls with the age, so that what follows it is least recently used.
   double Index(int family, uint64_t age) const;
 
  private:
