@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
 # Every load test, or those named: each figure is one line `name value unit (baseline value, ratio)`.
 #
-#   bash load_tests/run.sh [NAME ...] [--quick] [--json FILE]      NAME: link coder attention engine modes budget router serve
+#   bash load_tests/run.sh [NAME ...] [--quick] [--json FILE]      NAME: link coder attention engine modes budget router serve traffic index
 #
-# `serve` replays public traces from the folder that DECANT_TRACES names, else `traces` beside or above the checkout.
+# `serve` and `traffic` replay public traces from the folder that DECANT_TRACES names, else `traces` beside or above the checkout.
 # `engine` compares with PyTorch when DECANT_TORCH_PYTHON names a Python that has torch and transformers.
 set -euo pipefail
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
@@ -17,8 +17,10 @@ declare -A binary=(
   [coder]=load_tests/codec/coder_bench
   [router]=load_tests/traffic/router_bench
   [serve]=load_tests/traffic/serve_bench
+  [traffic]=load_tests/traffic/traffic_bench
+  [index]=load_tests/traffic/index_bench
 )
-order=(link coder attention engine modes budget router serve)
+order=(link coder attention engine modes budget router serve traffic index)
 
 names=()
 quick=()
