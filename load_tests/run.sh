@@ -1,10 +1,11 @@
 #!/usr/bin/env bash
 # Every load test, or those named: each figure is one line `name value unit (baseline value, ratio)`.
 #
-#   bash load_tests/run.sh [NAME ...] [--quick] [--json FILE]      NAME: link codec coder attention engine modes budget router serve chaos peers
+#   bash load_tests/run.sh [NAME ...] [--quick] [--json FILE]
+#   NAME: link codec coder attention engine modes budget router traffic index serve chaos peers
 #
 # `codec` is every profile there and back, the coders and the compiler; `coder` the coders alone.
-# `serve` replays public traces from the folder that DECANT_TRACES names, else `traces` beside or above the checkout.
+# `serve` and `traffic` replay public traces from the folder that DECANT_TRACES names, else `traces` beside or above the checkout.
 # `engine` compares with PyTorch when DECANT_TORCH_PYTHON names a Python that has torch and transformers.
 set -euo pipefail
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
@@ -22,8 +23,10 @@ declare -A binaries=(
   [serve]=load_tests/traffic/serve_bench
   [chaos]=load_tests/chaos/chaos_bench
   [peers]=load_tests/peers/peers_bench
+  [traffic]=load_tests/traffic/traffic_bench
+  [index]=load_tests/traffic/index_bench
 )
-order=(link codec attention engine modes budget router serve chaos peers)
+order=(link codec attention engine modes budget router traffic index serve chaos peers)
 
 names=()
 quick=()
@@ -32,7 +35,7 @@ while [ $# -gt 0 ]; do
   case "$1" in
     --quick) quick=(--quick) ;;
     --json) json=${2:?--json needs a file}; shift ;;
-    -h|--help) sed -n '2,8s/^# \{0,1\}//p' "${BASH_SOURCE[0]}"; exit 0 ;;
+    -h|--help) sed -n '2,9s/^# \{0,1\}//p' "${BASH_SOURCE[0]}"; exit 0 ;;
     *) [ -n "${binaries[$1]:-}" ] || { echo "load_tests: no test '$1'; there are: ${!binaries[*]}" >&2; exit 2; }; names+=("$1") ;;
   esac
   shift

@@ -1,141 +1,353 @@
 // A key commits to all tokens before it, so following keys from token 0 is the walk down a prefix tree: no node needs
 // to know its children.
+//
+// Invariants: a list of places_ is never empty; record 0 and up are in exactly one list or in free_; free ones have no
+// tokens.
 #include "common/index/chunk_index.h"
 
 #include <algorithm>
+#include <array>
+#include <cstring>
 #include <tuple>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "common/base/check.h"
+#include "common/base/random.h"
 #include "common/index/keys.h"
+#include "common/kv/frame.h"
 
 namespace decant {
+
+// A want with its digests looked up.
+struct ChunkIndex::Lookup {
+  const PrefixWant* want;
+  uint32_t model;
+  uint32_t form;
+  bool behind_exact = false;
+  bool anywhere = false;  // a segment
+};
+
 namespace {
 
-// The order of preference among usable variants; greater is better.
-using Rank = std::tuple<bool, double, bool, int64_t>;
-
-// A chunk fits when it was computed in the same run as the one before it, or right behind all that is loaded.
-bool Fits(const Variant& variant, const PrefixMatch& before, absl::Span<const LoadedChunk> loaded) {
-  const Digest previous = before.chunks.empty() ? Digest{} : before.chunks.back().context;
-  return variant.context == previous || (!variant.context.IsZero() && variant.context == ContextOf(loaded));
-}
-
-Rank RankOf(const Variant& variant, const PrefixWant& want, bool fits) {
-  return {variant.profile == want.form, variant.quality, fits, -variant.bytes};
-}
-
-// Empty when usable.
-std::string WhyUnusable(const Variant& variant, const PrefixWant& want, int64_t first_token) {
-  if (variant.model != want.model) return "it is of another model";
-  if (variant.first_token != first_token || variant.tokens != want.chunk_tokens) {
-    return absl::StrCat("it holds tokens ", variant.first_token, "+", variant.tokens, ", wanted ", first_token, "+",
-                        want.chunk_tokens);
-  }
-  if (IsTainted(variant.provenance)) return absl::StrCat(variant.profile_name, " of it is tainted");
-  if (want.floor >= 1 && !variant.exact()) return absl::StrCat(variant.profile_name, " of it is not exact");
-  if (want.floor > 0 && !variant.exact() && variant.quality < want.floor) {
-    return absl::StrCat("quality ", variant.quality, " of ", variant.profile_name, " is below floor ", want.floor);
-  }
-  return "";
-}
-
-bool Takes(const Digest& form, const Variant& variant, bool behind_exact) {
-  return variant.exact() || (variant.profile == form && !behind_exact);
-}
-
-// Whether `variant` makes everything behind it be encoded anew.
-bool IsTakenAsExact(const Digest& form, const Variant& variant) { return variant.exact() && variant.profile != form; }
+constexpr size_t kBatch = 16;  // keys whose memory is waited for together
 
 }  // namespace
 
-size_t TakeableChunks(absl::Span<const Variant> prefix, const Digest& form) {
-  bool behind_exact = false;
-  for (size_t i = 0; i < prefix.size(); ++i) {
-    if (!Takes(form, prefix[i], behind_exact)) return i;
-    behind_exact = behind_exact || IsTakenAsExact(form, prefix[i]);
-  }
-  return prefix.size();
+// ---- Records.
+
+uint64_t ChunkIndex::PlaceOf(const Digest& key) const {
+  std::array<uint64_t, 4> words;
+  std::memcpy(words.data(), key.bytes.data(), sizeof(words));
+  return MixBits(MixBits(MixBits(MixBits(seed_, words[0]), words[1]), words[2]), words[3]);
 }
 
-bool ChunkIndex::Insert(Variant variant) {
-  std::vector<Variant>& variants = keys_[variant.key];
-  const auto same = [&](const Variant& other) {
-    return other.profile == variant.profile && other.context == variant.context;
-  };
-  if (std::any_of(variants.begin(), variants.end(), same)) return false;
-  variants.push_back(std::move(variant));
+VariantId ChunkIndex::FirstAt(const Digest& key) const {
+  const auto found = places_.find(PlaceOf(key));
+  return found == places_.end() ? kNone : found->second;
+}
+
+// Calls f(id, record) for every variant of the key until it returns false.
+template <typename F>
+void ChunkIndex::ForEach(VariantId first, const Digest& key, F f) const {
+  for (VariantId id = first; id != kNone; id = record(id).next) {
+    if (record(id).key == key && !f(id, record(id))) return;
+  }
+}
+
+VariantId ChunkIndex::OfEntry(const Digest& key, uint64_t entry) const {
+  VariantId found = kNone;
+  ForEach(FirstAt(key), key, [&](VariantId id, const VariantRecord& record) {
+    if (record.entry == entry) found = id;
+    return found == kNone;
+  });
+  return found;
+}
+
+bool ChunkIndex::HasVariant(const Digest& key, uint32_t profile, uint32_t context) const {
+  bool has = false;
+  ForEach(FirstAt(key), key, [&](VariantId, const VariantRecord& record) {
+    has = record.profile == profile && record.context == context;
+    return !has;
+  });
+  return has;
+}
+
+VariantId ChunkIndex::NewRecord() {
+  if (!free_.empty()) {
+    const VariantId id = free_.back();
+    free_.pop_back();
+    return id;
+  }
+  if (used_ == blocks_.size() * kBlock) blocks_.push_back(std::make_unique<VariantRecord[]>(kBlock));
+  return used_++;
+}
+
+bool ChunkIndex::Insert(const Variant& variant) {
+  DECANT_CHECK(variant.tokens > 0 && variant.tokens <= kMaxFrameSpan);
+  const VariantId first = FirstAt(variant.key);
+  const uint32_t profile = forms_.Hold(variant.profile, variant.profile_name);
+  const uint32_t context = contexts_.Hold(variant.context);
+  if (HasVariant(variant.key, profile, context)) {
+    forms_.LetGo(profile);
+    contexts_.LetGo(context);
+    return false;
+  }
+  bool is_new_key = true;
+  ForEach(first, variant.key, [&](VariantId, const VariantRecord&) { return is_new_key = false; });
+  const VariantId id = NewRecord();
+  VariantRecord& record = at(id);
+  record.key = variant.key;
+  record.next = first;
+  record.model = models_.Hold(variant.model);
+  record.profile = profile;
+  record.context = context;
+  record.first_token = variant.first_token;
+  record.tokens = static_cast<uint16_t>(variant.tokens);
+  record.provenance = variant.provenance;
+  record.quality = variant.quality;
+  record.entry = variant.entry;
+  record.bytes = variant.bytes;
+  record.parent = variant.parent;
+  record.tenant = variant.tenant;
+  places_[PlaceOf(variant.key)] = id;
   ++variants_;
+  keys_ += is_new_key ? 1 : 0;
+  return true;
+}
+
+bool ChunkIndex::Reencode(const Digest& key, uint64_t entry, const Digest& profile, const std::string& profile_name,
+                          double quality, int64_t bytes) {
+  const VariantId id = OfEntry(key, entry);
+  if (id == kNone) return false;
+  VariantRecord& record = at(id);
+  if (HasVariant(key, forms_.Find(profile), record.context)) return false;
+  const uint32_t number = forms_.Hold(profile, profile_name);
+  forms_.LetGo(record.profile);
+  record.profile = number;
+  record.provenance = std::max(record.provenance, Provenance::kQuantised);
+  record.quality = std::min(record.quality, quality);
+  record.bytes = bytes;
   return true;
 }
 
 bool ChunkIndex::Erase(const Digest& key, uint64_t entry) {
-  const auto found = keys_.find(key);
-  if (found == keys_.end()) return false;
-  std::vector<Variant>& variants = found->second;
-  const auto it =
-      std::find_if(variants.begin(), variants.end(), [entry](const Variant& v) { return v.entry == entry; });
-  if (it == variants.end()) return false;
-  variants.erase(it);
+  const VariantId id = OfEntry(key, entry);
+  if (id == kNone) return false;
+  const auto place = places_.find(PlaceOf(key));
+  if (place->second == id) {
+    place->second = at(id).next;
+    if (place->second == kNone) places_.erase(place);
+  } else {
+    VariantId before = place->second;
+    while (at(before).next != id) before = at(before).next;
+    at(before).next = at(id).next;
+  }
+  models_.LetGo(at(id).model);
+  forms_.LetGo(at(id).profile);
+  contexts_.LetGo(at(id).context);
+  at(id) = VariantRecord{};
+  free_.push_back(id);
   --variants_;
-  if (variants.empty()) keys_.erase(found);
+  bool was_last = true;
+  ForEach(FirstAt(key), key, [&](VariantId, const VariantRecord&) { return was_last = false; });
+  keys_ -= was_last ? 1 : 0;
   return true;
 }
 
-absl::Span<const Variant> ChunkIndex::Find(const Digest& key) const {
-  const auto found = keys_.find(key);
-  if (found == keys_.end()) return {};
-  return found->second;
+std::vector<VariantId> ChunkIndex::Find(const Digest& key) const {
+  std::vector<VariantId> ids;
+  ForEach(FirstAt(key), key, [&](VariantId id, const VariantRecord&) {
+    ids.push_back(id);
+    return true;
+  });
+  return ids;
 }
 
-const Variant* ChunkIndex::Find(const Digest& key, const Digest& variant) const {
-  for (const Variant& candidate : Find(key)) {
-    if (VariantDigest(candidate.profile, candidate.context) == variant) return &candidate;
+std::optional<VariantId> ChunkIndex::Find(const Digest& key, const Digest& variant) const {
+  std::optional<VariantId> found;
+  ForEach(FirstAt(key), key, [&](VariantId id, const VariantRecord& record) {
+    if (VariantDigest(forms_.digest(record.profile), contexts_.digest(record.context)) == variant) found = id;
+    return !found.has_value();
+  });
+  return found;
+}
+
+Variant ChunkIndex::Get(VariantId id) const {
+  const VariantRecord& from = record(id);
+  Variant variant;
+  variant.entry = from.entry;
+  variant.key = from.key;
+  variant.parent = from.parent;
+  variant.model = models_.digest(from.model);
+  variant.profile = forms_.digest(from.profile);
+  variant.context = contexts_.digest(from.context);
+  variant.profile_name = forms_.label(from.profile);
+  variant.first_token = from.first_token;
+  variant.tokens = from.tokens;
+  variant.provenance = from.provenance;
+  variant.quality = from.quality;
+  variant.bytes = from.bytes;
+  variant.tenant = from.tenant;
+  return variant;
+}
+
+std::vector<Variant> ChunkIndex::Scan(VariantId* cursor, size_t most) const {
+  std::vector<Variant> variants;
+  VariantId id = *cursor;
+  for (; id < used_ && variants.size() < most; ++id) {
+    if (record(id).tokens > 0) variants.push_back(Get(id));
   }
-  return nullptr;
+  *cursor = id < used_ ? id : 0;
+  return variants;
+}
+
+// ---- Matching.
+
+MissReason ChunkIndex::WhyUnusable(const VariantRecord& record, const Lookup& lookup, int64_t first_token) const {
+  const PrefixWant& want = *lookup.want;
+  if (record.model != lookup.model) return MissReason::kOtherModel;
+  if (record.tokens != want.chunk_tokens) return MissReason::kOtherPlace;
+  if (!lookup.anywhere && record.first_token != first_token) return MissReason::kOtherPlace;
+  if (IsTainted(record.provenance)) return MissReason::kTainted;
+  const bool exact = record.exact();
+  if (want.floor >= 1 && !exact) return MissReason::kNotExact;
+  if (want.floor > 0 && !exact && record.quality < want.floor) return MissReason::kBelowFloor;
+  if (want.any_form || exact) return MissReason::kNone;
+  if (lookup.form == 0 || record.profile != lookup.form) return MissReason::kOtherForm;
+  return lookup.behind_exact ? MissReason::kBehindExact : MissReason::kNone;
+}
+
+// A chunk fits when it was computed in the same run as the one before it, or right behind all that is loaded.
+bool ChunkIndex::FitsContext(const VariantRecord& candidate, const PrefixMatch& before) const {
+  const uint32_t previous = before.chunks.empty() ? 0 : record(before.chunks.back()).context;
+  if (candidate.context == previous || candidate.context == 0) return candidate.context == previous;
+  std::vector<LoadedChunk> loaded;
+  for (const VariantId id : before.chunks) {
+    const VariantRecord& chunk = record(id);
+    loaded.push_back(LoadedChunk{
+        chunk.key, VariantDigest(forms_.digest(chunk.profile), contexts_.digest(chunk.context)), chunk.exact()});
+  }
+  return contexts_.digest(candidate.context) == ContextOf(loaded);
+}
+
+// The best usable variant of a key, kNone when there is none: then why, and which one was met last.
+VariantId ChunkIndex::BestOf(VariantId first, const Digest& key, const Lookup& lookup, const PrefixMatch& before,
+                             MissReason* why, VariantId* unusable) const {
+  *why = MissReason::kNotStored;
+  const int64_t first_token = static_cast<int64_t>(before.chunks.size()) * lookup.want->chunk_tokens;
+  VariantId best = kNone;
+  const auto rank = [&](const VariantRecord& r) { return std::make_tuple(r.profile == lookup.form, r.quality); };
+  ForEach(first, key, [&](VariantId id, const VariantRecord& candidate) {
+    const MissReason reason = WhyUnusable(candidate, lookup, first_token);
+    if (reason != MissReason::kNone) {
+      *why = reason;
+      *unusable = id;
+      return true;
+    }
+    if (best == kNone || rank(record(best)) < rank(candidate)) {
+      best = id;
+    } else if (rank(record(best)) == rank(candidate)) {  // contexts cost hashing: only where they decide
+      const bool best_fits = FitsContext(record(best), before);
+      const bool fits = FitsContext(candidate, before);
+      if (fits != best_fits ? fits : candidate.bytes < record(best).bytes) best = id;
+    }
+    return true;
+  });
+  return best;
+}
+
+std::string ChunkIndex::Explain(size_t chunk, int64_t first_token, MissReason why, VariantId unusable,
+                                const Lookup& lookup) const {
+  const std::string where = absl::StrCat("chunk ", chunk, " (from token ", first_token, "): ");
+  if (why == MissReason::kNotStored) return absl::StrCat(where, "it is not stored");
+  const VariantRecord& met = record(unusable);
+  const std::string& form = ProfileName(met);
+  switch (why) {
+    case MissReason::kOtherModel:
+      return absl::StrCat(where, "it is of another model");
+    case MissReason::kOtherPlace:
+      return absl::StrCat(where, "it holds tokens ", met.first_token, "+", met.tokens, ", wanted ", first_token, "+",
+                          lookup.want->chunk_tokens);
+    case MissReason::kTainted:
+      return absl::StrCat(where, form, " of it is tainted");
+    case MissReason::kNotExact:
+      return absl::StrCat(where, form, " of it is not exact");
+    case MissReason::kBelowFloor:
+      return absl::StrCat(where, "quality ", met.quality, " of ", form, " is below floor ", lookup.want->floor);
+    case MissReason::kOtherForm:
+      return absl::StrCat(where, "it is stored as ", form, ", which the profile cannot take");
+    case MissReason::kBehindExact:
+      return absl::StrCat(where, "it is stored as ", form, ", which the profile cannot take behind exact chunks");
+    case MissReason::kNone:
+    case MissReason::kNotStored:
+      break;
+  }
+  return where;
 }
 
 PrefixMatch ChunkIndex::MatchPrefix(absl::Span<const Digest> keys, const PrefixWant& want) const {
   PrefixMatch match;
-  std::vector<LoadedChunk> loaded;
-  bool behind_exact = false;
-  const auto limit =
-      static_cast<size_t>(ReusableChunks(want.prompt_tokens - want.least_computed + 1, want.chunk_tokens));
-  for (size_t i = 0; i < std::min(keys.size(), limit); ++i) {
-    const int64_t first_token = static_cast<int64_t>(i) * want.chunk_tokens;
-    const absl::Span<const Variant> variants = Find(keys[i]);
-    const Variant* best = nullptr;
-    Rank best_rank;
-    std::string why = "it is not stored";
-    for (const Variant& variant : variants) {
-      std::string unusable = WhyUnusable(variant, want, first_token);
-      if (!unusable.empty()) {
-        why = std::move(unusable);
-        continue;
-      }
-      if (!Takes(want.form, variant, behind_exact)) {
-        why = absl::StrCat("it is stored as ", variant.profile_name, ", which the profile cannot take",
-                           behind_exact ? " behind exact chunks" : "");
-        continue;
-      }
-      const Rank rank = RankOf(variant, want, variants.size() > 1 && Fits(variant, match, loaded));
-      if (best == nullptr || best_rank < rank) {
-        best = &variant;
-        best_rank = rank;
-      }
+  Lookup lookup{&want, models_.Find(want.model), forms_.Find(want.form)};
+  const auto reusable = static_cast<size_t>(ReusableChunks(want.prompt_tokens - want.least_computed + 1, want.chunk_tokens));
+  const size_t limit = std::min(keys.size(), reusable);
+  match.chunks.reserve(limit);
+  std::array<uint64_t, kBatch> places;
+  std::array<VariantId, kBatch> firsts;
+  for (size_t start = 0; start < limit; start += kBatch) {
+    const size_t count = std::min(kBatch, limit - start);
+    for (size_t i = 0; i < count; ++i) {
+      places[i] = PlaceOf(keys[start + i]);
+      places_.prefetch(places[i]);
     }
-    if (best == nullptr) {
-      match.miss_reason = absl::StrCat("chunk ", i, " (from token ", first_token, "): ", why);
-      break;
+    for (size_t i = 0; i < count; ++i) {
+      const auto found = places_.find(places[i]);
+      firsts[i] = found == places_.end() ? kNone : found->second;
+      if (firsts[i] != kNone) __builtin_prefetch(&record(firsts[i]));
     }
-    loaded.push_back(LoadedChunk{best->key, VariantDigest(best->profile, best->context), best->exact()});
-    behind_exact = behind_exact || IsTakenAsExact(want.form, *best);
-    match.chunks.push_back(*best);
+    for (size_t i = 0; i < count; ++i) {
+      MissReason why = MissReason::kNone;
+      VariantId unusable = kNone;
+      const VariantId best = BestOf(firsts[i], keys[start + i], lookup, match, &why, &unusable);
+      if (best == kNone) {
+        const size_t chunk = start + i;
+        match.miss = why;
+        match.miss_reason = Explain(chunk, static_cast<int64_t>(chunk) * want.chunk_tokens, why, unusable, lookup);
+        return match;
+      }
+      // An exact chunk in another form's stead makes everything behind it be encoded anew.
+      lookup.behind_exact |= record(best).exact() && record(best).profile != lookup.form;
+      match.chunks.push_back(best);
+    }
   }
   if (match.chunks.size() == limit && limit < keys.size() && want.least_computed > 1) {
     match.miss_reason =
         absl::StrCat("the last ", want.least_computed, " tokens are computed: the profile chooses by them");
   }
+  return match;
+}
+
+size_t ChunkIndex::TakeableChunks(absl::Span<const VariantId> prefix, const Digest& form) const {
+  const uint32_t number = forms_.Find(form);
+  bool behind_exact = false;
+  for (size_t i = 0; i < prefix.size(); ++i) {
+    const VariantRecord& chunk = record(prefix[i]);
+    const bool of_form = number != 0 && chunk.profile == number;
+    if (!chunk.exact() && (!of_form || behind_exact)) return i;
+    behind_exact |= chunk.exact() && chunk.profile != number;
+  }
+  return prefix.size();
+}
+
+SegmentMatch ChunkIndex::MatchSegment(const Digest& key, const PrefixWant& want) const {
+  Lookup lookup{&want, models_.Find(want.model), forms_.Find(want.form)};
+  lookup.anywhere = true;
+  SegmentMatch match;
+  VariantId unusable = kNone;
+  const VariantId best = BestOf(FirstAt(key), key, lookup, PrefixMatch{}, &match.miss, &unusable);
+  if (best == kNone) return match;
+  match.variant = best;
+  match.miss = MissReason::kNone;
   return match;
 }
 

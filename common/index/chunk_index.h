@@ -1,21 +1,47 @@
 // Which variants of which chunks are stored, and the longest prefix of a prompt that may be served from them.
+//
+// Made for a million chunks: a record takes two cache lines and shares its digests of model, profile and context with
+// others, a lookup waits for memory once per batch of keys and not once per key.
 #ifndef DECANT_COMMON_INDEX_CHUNK_INDEX_H_
 #define DECANT_COMMON_INDEX_CHUNK_INDEX_H_
 
 #include <cstdint>
+#include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
 #include "absl/container/flat_hash_map.h"
 #include "absl/types/span.h"
 #include "common/base/digest.h"
+#include "common/index/digest_table.h"
 #include "common/index/variant.h"
 
 namespace decant {
 
-// How many chunks from the front of a matched prefix a profile of another shareable form can take: the rule of
-// ChunkIndex::MatchPrefix.
-size_t TakeableChunks(absl::Span<const Variant> prefix, const Digest& form);
+// Names a stored variant until it is erased.
+using VariantId = uint32_t;
+
+// What the index keeps of a variant; numbers stand for digests.
+struct alignas(64) VariantRecord {
+  Digest key;
+  VariantId next = 0;
+  uint32_t model = 0;
+  uint32_t profile = 0;
+  uint32_t context = 0;  // 0: all before it was exact
+  int32_t first_token = 0;
+  uint16_t tokens = 0;  // at most kMaxFrameSpan
+  Provenance provenance = Provenance::kUnspecified;
+  double quality = 0;
+  // The second line.
+  uint64_t entry = 0;
+  int64_t bytes = 0;
+  Digest parent;
+  uint32_t tenant = 0;
+
+  bool exact() const { return provenance == Provenance::kExact && context == 0; }
+};
+static_assert(sizeof(VariantRecord) == 128);
 
 // What a request accepts of stored KV.
 struct PrefixWant {
@@ -26,23 +52,62 @@ struct PrefixWant {
   double floor = 0;            // least quality; 1 and above: exact only
   // What the profile in question can take besides exact chunks: chunks of its shareable form. Zeros: nothing besides.
   Digest form;
+  // The profile's rows hold chunks of every form side by side, each as it is stored: then any form is taken, and exact
+  // chunks are not encoded anew.
+  bool any_form = false;
+};
+
+// Why a chunk could not be served.
+enum class MissReason : uint8_t {
+  kNone = 0,
+  kNotStored = 1,
+  kOtherModel = 2,
+  kOtherPlace = 3,  // the key's tokens stand elsewhere, or are another number
+  kTainted = 4,
+  kNotExact = 5,  // and the floor is 1
+  kBelowFloor = 6,
+  kOtherForm = 7,
+  kBehindExact = 8,  // a lossy form behind chunks that will be encoded anew
 };
 
 struct PrefixMatch {
-  std::vector<Variant> chunks;  // contiguous from token 0, one variant each
-  std::string miss_reason;      // why the prefix ends where it ends; empty when every chunk that may come was found
+  std::vector<VariantId> chunks;  // contiguous from token 0, one variant each
+  MissReason miss = MissReason::kNone;
+  std::string miss_reason;  // why the prefix ends where it ends; empty when every chunk that may come was found
+};
+
+// A chunk found by itself, whatever stands before it: its key is a SegmentKey.
+struct SegmentMatch {
+  std::optional<VariantId> variant;
+  MissReason miss = MissReason::kNone;
 };
 
 // Not thread-safe.
 class ChunkIndex {
  public:
-  // False when the key holds a variant of this profile and context already: the first one stays.
-  bool Insert(Variant variant);
+  // Keys come from publishers, and who guesses `seed` could make lookups slow with keys that collide.
+  explicit ChunkIndex(uint64_t seed = 0) : seed_(seed) {}
+
+  // False when the key holds a variant of this profile and context already: the first one stays. REQUIRES: tokens from
+  // 1 to kMaxFrameSpan.
+  bool Insert(const Variant& variant);
+  // The variant of this entry was re-encoded: from now on it is of this profile, quality and size, and quantised at
+  // best. False, and nothing changes, when there is none or the key holds such a variant already.
+  bool Reencode(const Digest& key, uint64_t entry, const Digest& profile, const std::string& profile_name,
+                double quality, int64_t bytes);
   // Forgets the variant of this entry; false when there is none.
   bool Erase(const Digest& key, uint64_t entry);
-  // All variants of a key, in no order; invalid after the next change.
-  absl::Span<const Variant> Find(const Digest& key) const;
-  const Variant* Find(const Digest& key, const Digest& variant) const;
+
+  // All variants of a key, in no order.
+  std::vector<VariantId> Find(const Digest& key) const;
+  std::optional<VariantId> Find(const Digest& key, const Digest& variant) const;
+  // Valid until the next change.
+  const VariantRecord& record(VariantId id) const { return blocks_[id / kBlock][id % kBlock]; }
+  const std::string& ProfileName(const VariantRecord& record) const { return forms_.label(record.profile); }
+  Variant Get(VariantId id) const;
+  // Up to `most` variants from `*cursor` on, which is then where to go on, or 0 at the end. Starts at 0. What was
+  // stored before the first call and is still there at the last is among them; what changes meanwhile may be.
+  std::vector<Variant> Scan(VariantId* cursor, size_t most) const;
 
   // The longest usable prefix of the chunks `keys`, leaving least_computed tokens of the prompt to compute. A variant
   // is usable when it is of the wanted model, stands at its place, is not tainted, has the wanted quality, and is exact
@@ -51,12 +116,44 @@ class ChunkIndex {
   // decides: it is of the wanted form; its quality is higher; its context fits the chunks chosen before it; it is
   // smaller.
   PrefixMatch MatchPrefix(absl::Span<const Digest> keys, const PrefixWant& want) const;
+  // How many chunks from the front of a matched prefix a profile of another shareable form can take, by the same rule.
+  size_t TakeableChunks(absl::Span<const VariantId> prefix, const Digest& form) const;
+  // The variant of a segment that a request accepts, by the same rules but for its place. `want.chunk_tokens` is the
+  // segment's length; prompt_tokens does not count.
+  SegmentMatch MatchSegment(const Digest& key, const PrefixWant& want) const;
 
-  size_t keys() const { return keys_.size(); }
+  size_t keys() const { return keys_; }
   size_t variants() const { return variants_; }
 
  private:
-  absl::flat_hash_map<Digest, std::vector<Variant>> keys_;
+  static constexpr size_t kBlock = 4096;
+  static constexpr VariantId kNone = UINT32_MAX;
+  struct Lookup;
+
+  uint64_t PlaceOf(const Digest& key) const;
+  VariantRecord& at(VariantId id) { return blocks_[id / kBlock][id % kBlock]; }
+  VariantId FirstAt(const Digest& key) const;
+  template <typename F>
+  void ForEach(VariantId first, const Digest& key, F f) const;
+  VariantId OfEntry(const Digest& key, uint64_t entry) const;
+  bool HasVariant(const Digest& key, uint32_t profile, uint32_t context) const;
+  VariantId NewRecord();
+  MissReason WhyUnusable(const VariantRecord& record, const Lookup& lookup, int64_t first_token) const;
+  bool FitsContext(const VariantRecord& record, const PrefixMatch& before) const;
+  VariantId BestOf(VariantId first, const Digest& key, const Lookup& lookup, const PrefixMatch& before, MissReason* why,
+                   VariantId* unusable) const;
+  std::string Explain(size_t chunk, int64_t first_token, MissReason why, VariantId unusable,
+                      const Lookup& lookup) const;
+
+  const uint64_t seed_;
+  absl::flat_hash_map<uint64_t, VariantId> places_;  // the first of a list by `next`, of all keys of one place
+  std::vector<std::unique_ptr<VariantRecord[]>> blocks_;
+  std::vector<VariantId> free_;
+  VariantId used_ = 0;  // records ever used: those beyond are new
+  DigestTable models_;
+  DigestTable forms_;  // profiles, labelled with their names
+  DigestTable contexts_;
+  size_t keys_ = 0;
   size_t variants_ = 0;
 };
 

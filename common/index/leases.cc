@@ -1,17 +1,20 @@
 #include "common/index/leases.h"
 
+#include <algorithm>
+
 #include "absl/strings/str_cat.h"
 #include "common/base/status_macros.h"
 
 namespace decant {
 
-absl::StatusOr<uint64_t> LeaseTable::Grant(std::string tenant, std::vector<uint64_t> entries, absl::Time deadline) {
+absl::StatusOr<uint64_t> LeaseTable::Grant(std::string tenant, std::vector<uint64_t> entries, absl::Time deadline,
+                                           absl::Time last) {
   if (leases_.size() >= limit_) {
     return absl::ResourceExhaustedError(absl::StrCat(leases_.size(), " leases are held; release some or wait"));
   }
   const uint64_t id = ++last_id_;
-  leases_.emplace(id, Lease{id, std::move(tenant), std::move(entries), deadline});
-  by_deadline_.emplace(deadline, id);
+  leases_.emplace(id, Lease{id, std::move(tenant), std::move(entries), std::min(deadline, last), last});
+  by_deadline_.emplace(std::min(deadline, last), id);
   return id;
 }
 
@@ -27,6 +30,7 @@ absl::StatusOr<const Lease*> LeaseTable::Find(uint64_t id, const std::string& te
 absl::Status LeaseTable::Renew(uint64_t id, const std::string& tenant, absl::Time now, absl::Time deadline) {
   DECANT_RETURN_IF_ERROR(Find(id, tenant, now).status());
   Lease& lease = leases_.find(id)->second;
+  deadline = std::min(deadline, lease.last);
   if (deadline <= lease.deadline) return absl::OkStatus();
   by_deadline_.erase({lease.deadline, id});
   lease.deadline = deadline;

@@ -20,6 +20,7 @@ struct Lease {
   std::string tenant;
   std::vector<uint64_t> entries;
   absl::Time deadline;
+  absl::Time last;  // no renewal moves the deadline past it
 };
 
 // Who holds what until when. It pins nothing itself: the owner pins entries when it grants a lease and lets go of those
@@ -28,12 +29,14 @@ class LeaseTable {
  public:
   explicit LeaseTable(size_t limit) : limit_(limit) {}
 
-  // RESOURCE_EXHAUSTED when `limit` leases are held.
-  absl::StatusOr<uint64_t> Grant(std::string tenant, std::vector<uint64_t> entries, absl::Time deadline);
+  // RESOURCE_EXHAUSTED when `limit` leases are held. Heartbeats keep the lease until `last`, so that no reader can hold
+  // entries for ever.
+  absl::StatusOr<uint64_t> Grant(std::string tenant, std::vector<uint64_t> entries, absl::Time deadline,
+                                 absl::Time last = absl::InfiniteFuture());
   // The lease, valid until the next call that ends one. NOT_FOUND when it is unknown, ended, past its deadline or
   // another tenant's.
   absl::StatusOr<const Lease*> Find(uint64_t id, const std::string& tenant, absl::Time now) const;
-  // Moves the deadline; it never comes nearer. Errors as Find.
+  // A heartbeat: moves the deadline, but not past the last; it never comes nearer. Errors as Find.
   absl::Status Renew(uint64_t id, const std::string& tenant, absl::Time now, absl::Time deadline);
   // Ends a lease and gives its entries back; none when there is no such lease.
   std::vector<uint64_t> Release(uint64_t id);

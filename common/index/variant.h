@@ -22,8 +22,9 @@ struct Variant {
   int32_t first_token = 0;
   int32_t tokens = 0;
   Provenance provenance = Provenance::kUnspecified;
-  double quality = 0;  // in [0, 1]; 0 when it was never measured
-  int64_t bytes = 0;   // of its frames
+  double quality = 0;   // in [0, 1]; 0 when it was never measured
+  int64_t bytes = 0;    // of its frames
+  uint32_t tenant = 0;  // whose it is: TenantTable's number
 
   // As computed by the model over an exact prefix: what a floor of 1 asks for.
   bool exact() const { return provenance == Provenance::kExact && context.IsZero(); }

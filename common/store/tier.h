@@ -17,13 +17,11 @@
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
 #include "absl/time/time.h"
+#include "common/kv/tier.h"
 #include "common/store/record.h"
 
 namespace decant {
 
-// Where bytes live.
-enum class Tier : uint8_t { kDevice = 0, kHost = 1, kDisk = 2, kRemote = 3 };
-inline constexpr int kTiers = 4;
 absl::string_view TierName(Tier tier);  // "device", "host", "disk", "remote"
 
 // Why a record did not come from a tier.

@@ -3,6 +3,7 @@
 #include "services/pool/pool.h"
 
 #include <algorithm>
+#include <optional>
 #include <utility>
 
 #include "absl/container/flat_hash_set.h"
@@ -27,33 +28,60 @@ absl::StatusOr<uint64_t> Pool::BeginPublish(absl::Time now, std::shared_ptr<cons
     return absl::ResourceExhaustedError(absl::StrCat(publishes_.size(), " publishes are open; try again later"));
   }
   Publishing publishing;
+  DECANT_ASSIGN_OR_RETURN(publishing.tenant, tier_.tenants().NumberOf(rules->start().tenant));
   publishing.rules = std::move(rules);
   publishing.deadline = now + limits_.publish_idle;
   publishing.use = ++operations_;
   const PublishStart& start = publishing.rules->start();
   const std::vector<Digest> ancestors = AncestorsOf(start);
   publishing.prefix_quality = PrefixQuality(*publishing.rules, ancestors);
-  // What stands in front of published chunks is of use now: without it they could not be found.
-  for (const Digest& key : ancestors) {
-    for (const Variant& variant : index_.Find(key)) tier_.Use(variant.entry, publishing.use);
-  }
+  uint32_t prefix_uses = 0;
+  UseAncestors(publishing, ancestors, &prefix_uses);
   for (const OfferedChunk& offered : start.chunks) {
-    OpenChunk chunk;
-    const Digest variant = VariantDigest(publishing.rules->recipe().digest, offered.context);
-    if (const Variant* stored = index_.Find(offered.key, variant); stored != nullptr) {
-      chunk.state = ChunkState::kKnown;
-      tier_.Use(stored->entry, publishing.use);
-    } else if (auto entry = tier_.Stage(start.model.geometry.layers, offered.first_token, publishing.use); entry.ok()) {
-      chunk.entry = *entry;
-    } else {
-      chunk.state = ChunkState::kRefused;
-    }
+    publishing.chunks.push_back(OpenFor(publishing, offered, prefix_uses));
     ForgetEvicted();
-    publishing.chunks.push_back(chunk);
   }
   const uint64_t id = ++last_publish_;
   publishes_.emplace(id, std::move(publishing));
   return id;
+}
+
+// What stands in front of published chunks is of use now: without it they could not be found. The request has used it
+// already when it was planned.
+void Pool::UseAncestors(const Publishing& publishing, absl::Span<const Digest> ancestors, uint32_t* prefix_uses) {
+  EntryUse again;
+  again.operation = publishing.use;
+  again.counts = false;
+  for (size_t i = 0; i < ancestors.size(); ++i) {
+    for (const VariantId id : index_.Find(ancestors[i])) {
+      const uint64_t entry = index_.record(id).entry;
+      if (i == 0) *prefix_uses = std::max(*prefix_uses, tier_.UsesOf(entry));
+      tier_.Use(entry, again);
+    }
+  }
+}
+
+Pool::OpenChunk Pool::OpenFor(const Publishing& publishing, const OfferedChunk& offered, uint32_t prefix_uses) {
+  OpenChunk chunk;
+  EvictionFacts facts;
+  facts.key = offered.key.Prefix64();
+  facts.depth = offered.first_token;
+  facts.prefix_uses = prefix_uses;
+  facts.use.operation = publishing.use;
+  const Digest variant = VariantDigest(publishing.rules->recipe().digest, offered.context);
+  if (const std::optional<VariantId> stored = index_.Find(offered.key, variant); stored.has_value()) {
+    chunk.state = ChunkState::kKnown;
+    tier_.Use(index_.record(*stored).entry, facts.use);
+    return chunk;
+  }
+  const absl::StatusOr<uint64_t> entry =
+      tier_.Stage(publishing.rules->start().model.geometry.layers, facts, publishing.tenant);
+  if (entry.ok()) {
+    chunk.entry = *entry;
+  } else {
+    chunk.state = ChunkState::kRefused;
+  }
+  return chunk;
 }
 
 // The keys before the first chunk as far as they are stored, from its parent towards token 0. Nobody has verified the
@@ -63,13 +91,14 @@ std::vector<Digest> Pool::AncestorsOf(const PublishStart& start) const {
   const OfferedChunk& first = start.chunks.front();
   Digest parent = first.parent;
   for (int32_t at = first.first_token - first.tokens; at >= 0 && !parent.IsZero(); at -= first.tokens) {
-    const absl::Span<const Variant> variants = index_.Find(parent);
-    const auto in_place = std::find_if(variants.begin(), variants.end(), [&](const Variant& variant) {
+    const std::vector<VariantId> variants = index_.Find(parent);
+    const auto in_place = std::find_if(variants.begin(), variants.end(), [&](VariantId id) {
+      const VariantRecord& variant = index_.record(id);
       return variant.first_token == at && variant.tokens == first.tokens;
     });
     if (in_place == variants.end()) break;
     ancestors.push_back(parent);
-    parent = in_place->parent;
+    parent = index_.record(*in_place).parent;
   }
   return ancestors;
 }
@@ -88,7 +117,8 @@ double Pool::PrefixQuality(const PublishRules& rules, absl::Span<const Digest> a
   want.form = rules.recipe().digest;
   double quality = 1;
   std::vector<LoadedChunk> loaded;
-  for (const Variant& variant : index_.MatchPrefix(keys, want).chunks) {
+  for (const VariantId id : index_.MatchPrefix(keys, want).chunks) {
+    const Variant variant = index_.Get(id);
     loaded.push_back(LoadedChunk{variant.key, VariantDigest(variant.profile, variant.context), variant.exact()});
     quality = std::min(quality, variant.quality);
   }
@@ -128,6 +158,7 @@ Variant Pool::VariantOf(const Publishing& publishing, size_t chunk) const {
   const OfferedChunk& offered = start.chunks[chunk];
   Variant variant;
   variant.entry = publishing.chunks[chunk].entry;
+  variant.tenant = publishing.tenant;
   variant.key = offered.key;
   variant.parent = offered.parent;
   variant.model = start.model.fingerprint;
@@ -151,16 +182,15 @@ Variant Pool::VariantOf(const Publishing& publishing, size_t chunk) const {
 
 void Pool::Store(Publishing& publishing, size_t index) {
   OpenChunk& chunk = publishing.chunks[index];
-  Variant variant = VariantOf(publishing, index);
-  const Digest key = variant.key;
-  if (!index_.Insert(std::move(variant))) {  // another publish was faster
+  const Variant variant = VariantOf(publishing, index);
+  if (!index_.Insert(variant)) {  // another publish was faster
     tier_.Drop(chunk.entry);
     chunk.state = ChunkState::kKnown;
     return;
   }
   const absl::Status committed = tier_.Commit(chunk.entry);
   DECANT_CHECK_MSG(committed.ok(), "%s", std::string(committed.message()).c_str());
-  key_of_.emplace(chunk.entry, key);
+  key_of_.emplace(chunk.entry, variant.key);
   chunk.state = ChunkState::kStored;
 }
 
@@ -217,14 +247,15 @@ absl::StatusOr<FetchCursor> Pool::BeginFetch(absl::Time now, uint64_t lease, con
   cursor.lease = lease;
   cursor.tenant = tenant;
   for (const WantedChunk& chunk : chunks) {
-    const Variant* variant = index_.Find(chunk.key, chunk.variant);
-    if (variant == nullptr || variant->model != model || !covered.contains(variant->entry)) {
+    const std::optional<VariantId> found = index_.Find(chunk.key, chunk.variant);
+    const uint64_t entry = found.has_value() ? index_.record(*found).entry : 0;
+    if (!covered.contains(entry) || index_.Get(*found).model != model) {
       return absl::NotFoundError(
           absl::StrCat("lease ", lease, " does not cover chunk ", chunk.key.Hex().substr(0, 16), "; plan again"));
     }
-    const absl::Span<const LayerBlob> blobs = tier_.Frames(variant->entry);
+    const absl::Span<const LayerBlob> blobs = tier_.Frames(entry);
     cursor.layers = std::max(cursor.layers, blobs.back().first_layer + blobs.back().layers);
-    cursor.entries.push_back(variant->entry);
+    cursor.entries.push_back(entry);
   }
   cursor.next_blob.resize(cursor.entries.size());
   return cursor;
@@ -265,6 +296,11 @@ void Pool::Report(const Observation& observation) { observations_.Add(observatio
 
 void Pool::LetGo(const std::vector<uint64_t>& entries) {
   for (const uint64_t entry : entries) tier_.LetGo(entry);
+}
+
+absl::Status Pool::Renew(absl::Time now, uint64_t lease, const std::string& tenant) {
+  Expire(now);
+  return leases_.Renew(lease, tenant, now, now + limits_.lease);
 }
 
 void Pool::Release(absl::Time now, uint64_t lease) {

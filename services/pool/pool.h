@@ -31,6 +31,7 @@ namespace decant {
 struct PoolLimits {
   int64_t capacity_bytes = int64_t{1} << 30;
   absl::Duration lease = absl::Seconds(30);
+  absl::Duration longest_lease = absl::Minutes(10);  // with all its renewals
   absl::Duration publish_idle = absl::Seconds(10);
   size_t leases = 4096;
   size_t publishes = 256;
@@ -67,6 +68,8 @@ class Pool {
                                           int64_t most_bytes);
 
   void Report(const Observation& observation);
+  // A heartbeat of whoever holds the lease: until now + lease, but not past longest_lease. NOT_FOUND when it has ended.
+  absl::Status Renew(absl::Time now, uint64_t lease, const std::string& tenant);
   void Release(absl::Time now, uint64_t lease);
   // Ends leases and publishes whose time has come; every call above does it too.
   void Expire(absl::Time now);
@@ -88,6 +91,7 @@ class Pool {
     std::vector<OpenChunk> chunks;
     absl::Time deadline;
     uint64_t use = 0;           // the operation that opened it
+    uint32_t tenant = 0;        // TenantTable's number
     double prefix_quality = 1;  // of what the first chunk's context names
   };
 
@@ -103,6 +107,8 @@ class Pool {
   void AddFrame(Publishing& publishing, CheckedFrame frame);
   PublishTally Close(Publishing& publishing);
   std::vector<Digest> AncestorsOf(const PublishStart& start) const;
+  void UseAncestors(const Publishing& publishing, absl::Span<const Digest> ancestors, uint32_t* prefix_uses);
+  OpenChunk OpenFor(const Publishing& publishing, const OfferedChunk& offered, uint32_t prefix_uses);
   double PrefixQuality(const PublishRules& rules, absl::Span<const Digest> ancestors) const;
   void ForgetEvicted();
   void LetGo(const std::vector<uint64_t>& entries);

@@ -46,11 +46,12 @@ absl::StatusOr<Lineup> LineUp(const PoolModel& model, const Catalogue& catalogue
   return lineup;
 }
 
-PrefixOffer OfferOf(absl::Span<const Variant> prefix, const ProfileFacts& facts) {
+PrefixOffer OfferOf(const ChunkIndex& index, absl::Span<const VariantId> prefix, const ProfileFacts& facts) {
   PrefixOffer offer;
-  offer.exact = std::all_of(prefix.begin(), prefix.end(), [](const Variant& variant) { return variant.exact(); });
+  offer.exact = std::all_of(prefix.begin(), prefix.end(), [&](VariantId id) { return index.record(id).exact(); });
   offer.chunks = static_cast<int64_t>(prefix.size());
-  for (const Variant& variant : prefix) {
+  for (const VariantId id : prefix) {
+    const VariantRecord& variant = index.record(id);
     offer.tokens += variant.tokens;
     offer.bytes += variant.bytes;
     if (variant.exact() && !facts.exact) {
@@ -140,7 +141,7 @@ absl::StatusOr<PlanOffer> Pool::PriceAndChoose(const PlanDemand& demand) {
       match->second = index_.MatchPrefix(demand.chunk_keys, want);
     }
     match_of.push_back(&match->second);
-    facts.offer = OfferOf(match->second.chunks, facts);
+    facts.offer = OfferOf(index_, match->second.chunks, facts);
   }
 
   ProfileQuestion question;
@@ -168,12 +169,12 @@ absl::StatusOr<PlanOffer> Pool::PriceAndChoose(const PlanDemand& demand) {
   const auto facts = std::find_if(lineup.facts.begin(), lineup.facts.end(),
                                   [&](const ProfileFacts& candidate) { return candidate.name == chosen; });
   const PrefixMatch& match = *match_of[static_cast<size_t>(facts - lineup.facts.begin())];
-  offer.prefix = match.chunks;
+  for (const VariantId id : match.chunks) offer.prefix.push_back(index_.Get(id));
   offer.miss_reason = match.miss_reason;
   if (offer.pairs.size() == 1) return offer;
   for (size_t i = 0; i < lineup.facts.size(); ++i) {
-    const size_t takeable = std::min(TakeableChunks(match.chunks, lineup.forms[i]), match_of[i]->chunks.size());
-    lineup.facts[i].offer = OfferOf(absl::MakeConstSpan(match.chunks).first(takeable), lineup.facts[i]);
+    const size_t takeable = std::min(index_.TakeableChunks(match.chunks, lineup.forms[i]), match_of[i]->chunks.size());
+    lineup.facts[i].offer = OfferOf(index_, absl::MakeConstSpan(match.chunks).first(takeable), lineup.facts[i]);
   }
   for (size_t i = 1; i < offer.pairs.size(); ++i) {
     const PairCandidate& pair = demand.candidates[static_cast<size_t>(offer.pairs[i].candidate)];
@@ -189,12 +190,15 @@ void Pool::LeasePrefix(absl::Time now, const PlanDemand& demand, PlanOffer& offe
   offer.prefix.resize(static_cast<size_t>(reused / demand.chunk_tokens));
   if (offer.prefix.empty()) return;
   std::vector<uint64_t> entries;
-  const uint64_t use = ++operations_;
+  EntryUse use;
+  use.operation = ++operations_;
+  use.floor = demand.floor;
   for (const Variant& variant : offer.prefix) {
     entries.push_back(variant.entry);
     tier_.Use(variant.entry, use);
   }
-  const absl::StatusOr<uint64_t> lease = leases_.Grant(demand.tenant, entries, now + limits_.lease);
+  const absl::StatusOr<uint64_t> lease =
+      leases_.Grant(demand.tenant, entries, now + limits_.lease, now + limits_.longest_lease);
   DECANT_CHECK(lease.ok());  // without room for a lease nothing was matched
   for (const uint64_t entry : entries) tier_.Hold(entry);
   offer.lease = *lease;

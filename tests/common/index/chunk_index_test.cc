@@ -1,6 +1,9 @@
 #include "common/index/chunk_index.h"
 
 #include <limits>
+#include <map>
+#include <set>
+#include <string>
 
 #include "common/base/random.h"
 #include "common/index/keys.h"
@@ -50,6 +53,10 @@ class Prompt {
   }
   PrefixMatch Match(double floor, const std::string& form = "k8v4") const {
     return index.MatchPrefix(keys, Want(floor, form));
+  }
+
+  const std::string& NameOf(const PrefixMatch& match, size_t chunk) const {
+    return index.ProfileName(index.record(match.chunks[chunk]));
   }
 
   std::vector<Digest> keys;
@@ -114,13 +121,13 @@ TEST(ChunkIndexTest, TakesWhatTheFloorAdmits) {
 TEST(ChunkIndexTest, TakesTheProfilesOwnFormOrExactChunks) {
   Prompt prompt(1);
   prompt.index.Insert(prompt.At(0, "k8v4", 0.98));
-  EXPECT_EQ(prompt.Match(0).chunks[0].profile_name, "k8v4");
+  EXPECT_EQ(prompt.NameOf(prompt.Match(0), 0), "k8v4");
   EXPECT_THAT(prompt.Match(0, "full").miss_reason, HasSubstr("stored as k8v4, which the profile cannot take"));
   EXPECT_THAT(prompt.Match(0, "k4v2").chunks, testing::IsEmpty());
   prompt.index.Insert(prompt.At(0, "full", 1));
-  EXPECT_EQ(prompt.Match(0).chunks[0].profile_name, "k8v4");
-  EXPECT_EQ(prompt.Match(0, "k4v2").chunks[0].profile_name, "full");
-  EXPECT_EQ(prompt.Match(0.99).chunks[0].profile_name, "full");
+  EXPECT_EQ(prompt.NameOf(prompt.Match(0), 0), "k8v4");
+  EXPECT_EQ(prompt.NameOf(prompt.Match(0, "k4v2"), 0), "full");
+  EXPECT_EQ(prompt.NameOf(prompt.Match(0.99), 0), "full");
 }
 
 TEST(ChunkIndexTest, TakesNoLossyChunkBehindAnExactOne) {
@@ -134,10 +141,10 @@ TEST(ChunkIndexTest, TakesNoLossyChunkBehindAnExactOne) {
   prompt.index.Insert(prompt.At(2, "full", 1));
   const PrefixMatch match = prompt.Match(0);
   ASSERT_EQ(match.chunks.size(), 4u);
-  EXPECT_EQ(match.chunks[2].profile_name, "full");
-  EXPECT_EQ(TakeableChunks(match.chunks, Sha256("k8v4")), 4u);
-  EXPECT_EQ(TakeableChunks(match.chunks, Sha256("full")), 0u);
-  EXPECT_EQ(TakeableChunks(absl::MakeConstSpan(match.chunks).subspan(1), Sha256("full")), 3u);
+  EXPECT_EQ(prompt.NameOf(match, 2), "full");
+  EXPECT_EQ(prompt.index.TakeableChunks(match.chunks, Sha256("k8v4")), 4u);
+  EXPECT_EQ(prompt.index.TakeableChunks(match.chunks, Sha256("full")), 0u);
+  EXPECT_EQ(prompt.index.TakeableChunks(absl::MakeConstSpan(match.chunks).subspan(1), Sha256("full")), 3u);
 }
 
 TEST(ChunkIndexTest, FloorOneAsksForExactKvOverAnExactPrefix) {
@@ -150,7 +157,7 @@ TEST(ChunkIndexTest, FloorOneAsksForExactKvOverAnExactPrefix) {
   EXPECT_EQ(prompt.Match(0.999, "full").chunks.size(), 2u);
   prompt.index.Insert(prompt.At(1, "full", 1));
   EXPECT_EQ(prompt.Match(1, "full").chunks.size(), 2u);
-  prompt.index.Erase(prompt.keys[0], prompt.index.Find(prompt.keys[0])[0].entry);
+  prompt.index.Erase(prompt.keys[0], prompt.index.record(prompt.index.Find(prompt.keys[0])[0]).entry);
   Variant requantised = prompt.At(0, "full", 1);
   requantised.provenance = Provenance::kQuantised;
   prompt.index.Insert(requantised);
@@ -180,7 +187,7 @@ TEST(ChunkIndexTest, NeverServesTaintedOrForeignChunks) {
 TEST(ChunkIndexTest, PrefersTheChunkComputedBehindWhatIsLoaded) {
   Prompt prompt(3);
   prompt.index.Insert(prompt.At(0, "k8v4", 0.98));
-  const Variant first = prompt.index.Find(prompt.keys[0])[0];
+  const Variant first = prompt.index.Get(prompt.index.Find(prompt.keys[0])[0]);
   const Digest context = ContextOf({LoadedChunk{first.key, VariantDigest(first.profile, first.context), false}});
   ASSERT_FALSE(context.IsZero());
   for (size_t chunk = 1; chunk < 3; ++chunk) {
@@ -193,8 +200,8 @@ TEST(ChunkIndexTest, PrefersTheChunkComputedBehindWhatIsLoaded) {
   }
   const PrefixMatch match = prompt.Match(0);
   ASSERT_EQ(match.chunks.size(), 3u);
-  EXPECT_EQ(match.chunks[1].context, context);
-  EXPECT_EQ(match.chunks[2].context, context);
+  EXPECT_EQ(prompt.index.Get(match.chunks[1]).context, context);
+  EXPECT_EQ(prompt.index.Get(match.chunks[2]).context, context);
 }
 
 TEST(ChunkIndexTest, KeepsOneVariantOfAProfileAndContext) {
@@ -203,12 +210,123 @@ TEST(ChunkIndexTest, KeepsOneVariantOfAProfileAndContext) {
   EXPECT_TRUE(prompt.index.Insert(first));
   EXPECT_FALSE(prompt.index.Insert(prompt.At(0, "full", 1)));
   EXPECT_EQ(prompt.index.variants(), 1u);
-  EXPECT_EQ(prompt.index.Find(first.key, VariantDigest(first.profile, first.context))->entry, first.entry);
-  EXPECT_EQ(prompt.index.Find(first.key, Sha256("x")), nullptr);
+  const auto found = prompt.index.Find(first.key, VariantDigest(first.profile, first.context));
+  ASSERT_TRUE(found.has_value());
+  EXPECT_EQ(prompt.index.record(*found).entry, first.entry);
+  EXPECT_FALSE(prompt.index.Find(first.key, Sha256("x")).has_value());
   EXPECT_FALSE(prompt.index.Erase(first.key, 999));
   EXPECT_TRUE(prompt.index.Erase(first.key, first.entry));
   EXPECT_FALSE(prompt.index.Erase(first.key, first.entry));
   EXPECT_EQ(prompt.index.keys(), 0u);
+}
+
+TEST(ChunkIndexTest, MixesFormsWhereRowsHoldThem) {
+  Prompt prompt(4);
+  prompt.index.Insert(prompt.At(0, "full", 1));
+  prompt.index.Insert(prompt.At(1, "k4v2", 0.7));
+  prompt.index.Insert(prompt.At(2, "k8v4", 0.9));
+  prompt.index.Insert(prompt.At(2, "k4v2", 0.7));
+  PrefixWant want = prompt.Want(0);
+  want.any_form = true;
+  const PrefixMatch match = prompt.index.MatchPrefix(prompt.keys, want);
+  ASSERT_EQ(match.chunks.size(), 3u);
+  EXPECT_EQ(match.miss, MissReason::kNotStored);
+  EXPECT_EQ(prompt.NameOf(match, 2), "k8v4");
+  want.floor = 0.8;
+  EXPECT_EQ(prompt.index.MatchPrefix(prompt.keys, want).chunks.size(), 1u);
+  EXPECT_EQ(prompt.index.MatchPrefix(prompt.keys, want).miss, MissReason::kBelowFloor);
+}
+
+TEST(ChunkIndexTest, AReencodedVariantKeepsItsPlaceAndIsNeverExactAgain) {
+  Prompt prompt(1);
+  const Variant full = prompt.At(0, "full", 1);
+  prompt.index.Insert(full);
+  EXPECT_FALSE(prompt.index.Reencode(full.key, 999, Sha256("k8v4"), "k8v4", 0.98, 400));
+  ASSERT_TRUE(prompt.index.Reencode(full.key, full.entry, Sha256("k8v4"), "k8v4", 0.98, 400));
+  const Variant now = prompt.index.Get(prompt.index.Find(full.key)[0]);
+  EXPECT_EQ(now.profile_name, "k8v4");
+  EXPECT_EQ(now.provenance, Provenance::kQuantised);
+  EXPECT_EQ(now.quality, 0.98);
+  EXPECT_EQ(now.bytes, 400);
+  EXPECT_EQ(now.entry, full.entry);
+  EXPECT_EQ(prompt.Match(1, "full").miss, MissReason::kNotExact);
+  EXPECT_EQ(prompt.Match(0.98).chunks.size(), 1u);
+  // Where the key has such a variant already there is nothing to make.
+  const Variant again = prompt.At(0, "full", 1);
+  prompt.index.Insert(again);
+  EXPECT_FALSE(prompt.index.Reencode(full.key, again.entry, Sha256("k8v4"), "k8v4", 0.98, 400));
+  EXPECT_EQ(prompt.index.Find(full.key).size(), 2u);
+}
+
+TEST(ChunkIndexTest, FindsSegmentsWhereverTheyStand) {
+  Prompt prompt(1);
+  Variant segment = prompt.At(0, "full", 1);
+  segment.key = SegmentKey(KeySpace{}, {{1, 2, 3}});
+  segment.first_token = 512;
+  prompt.index.Insert(segment);
+  PrefixWant want = prompt.Want(0);
+  const SegmentMatch match = prompt.index.MatchSegment(segment.key, want);
+  ASSERT_TRUE(match.variant.has_value());
+  EXPECT_EQ(prompt.index.record(*match.variant).entry, segment.entry);
+  EXPECT_EQ(prompt.index.MatchSegment(prompt.keys[0], want).miss, MissReason::kNotStored);
+  want.chunk_tokens = kTokens + 1;
+  EXPECT_EQ(prompt.index.MatchSegment(segment.key, want).miss, MissReason::kOtherPlace);
+}
+
+TEST(ChunkIndexTest, ScansAllThatStaysWhileOthersComeAndGo) {
+  ChunkIndex index;
+  const auto variant_of = [](uint64_t number) {
+    Variant variant;
+    variant.entry = number;
+    variant.key = Sha256(std::to_string(number));
+    variant.tokens = kTokens;
+    return variant;
+  };
+  for (uint64_t number = 1; number <= 100; ++number) index.Insert(variant_of(number));
+  std::set<uint64_t> seen;
+  VariantId cursor = 0;
+  uint64_t newest = 100;
+  do {
+    for (const Variant& variant : index.Scan(&cursor, 7)) seen.insert(variant.entry);
+    index.Erase(variant_of(2 * newest % 50 + 1).key, 2 * newest % 50 + 1);  // odd ones of the first fifty
+    index.Insert(variant_of(++newest));
+  } while (cursor != 0);
+  for (uint64_t number = 51; number <= 100; ++number) EXPECT_TRUE(seen.contains(number)) << number;
+}
+
+// Keys share places where their hashes do, and lists of a place hold several keys.
+TEST(ChunkIndexTest, EqualsAMapOfListsUnderRandomUse) {
+  for (uint64_t seed = 0; seed < 20; ++seed) {
+    uint64_t draw = 0;
+    const auto next = [&](uint64_t below) { return MixBits(seed, draw++) % below; };
+    ChunkIndex index(seed);
+    std::map<std::pair<Digest, std::string>, uint64_t> model;  // (key, profile) to entry
+    for (uint64_t step = 1; step < 600; ++step) {
+      Variant variant;
+      variant.entry = step;
+      variant.key = Sha256(std::to_string(next(40)));
+      variant.profile_name = std::to_string(next(3));
+      variant.profile = Sha256(variant.profile_name);
+      variant.tokens = kTokens;
+      const auto place = std::make_pair(variant.key, variant.profile_name);
+      if (next(2) == 0) {
+        ASSERT_EQ(index.Insert(variant), model.emplace(place, step).second);
+      } else if (const auto found = model.find(place); found != model.end()) {
+        ASSERT_TRUE(index.Erase(variant.key, found->second));
+        model.erase(found);
+      }
+      ASSERT_EQ(index.variants(), model.size());
+      std::set<Digest> keys;
+      for (const auto& [at, entry] : model) keys.insert(at.first);
+      ASSERT_EQ(index.keys(), keys.size());
+    }
+    for (const auto& [at, entry] : model) {
+      const auto found = index.Find(at.first, VariantDigest(Sha256(at.second), Digest{}));
+      ASSERT_TRUE(found.has_value());
+      EXPECT_EQ(index.record(*found).entry, entry);
+      EXPECT_EQ(index.ProfileName(index.record(*found)), at.second);
+    }
+  }
 }
 
 // Against brute force: prompts over a tiny alphabet share prefixes of every length.

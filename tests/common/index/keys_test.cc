@@ -42,7 +42,7 @@ std::vector<std::string> Hex(const std::vector<Digest>& keys) {
 
 TEST(KeysTest, EqualsTheBytesThatPythonHashes) {
   const auto goldens = ReadGoldens();
-  ASSERT_EQ(goldens.size(), 6u);
+  ASSERT_EQ(goldens.size(), 8u);
   const std::vector<int32_t> tokens = GoldenTokens();
   KeySpace space = SmolSpace();
   EXPECT_EQ(Hex(ChunkKeys(space, tokens, 64)), goldens.at("default"));
@@ -59,6 +59,31 @@ TEST(KeysTest, EqualsTheBytesThatPythonHashes) {
   space = SmolSpace();
   space.run_type = RunType::kF32;
   EXPECT_EQ(Hex(ChunkKeys(space, tokens, 64)), goldens.at("run_type"));
+}
+
+TEST(KeysTest, SegmentKeysEqualTheBytesThatPythonHashes) {
+  const auto goldens = ReadGoldens();
+  const std::vector<int32_t> tokens = GoldenTokens();
+  KeySpace space = SmolSpace();
+  EXPECT_EQ(SegmentKey(space, absl::MakeConstSpan(tokens).first(64)).Hex(), goldens.at("segment")[0]);
+  EXPECT_NE(SegmentKey(space, absl::MakeConstSpan(tokens).first(64)),
+            ChunkKey(space, Digest{}, absl::MakeConstSpan(tokens).first(64)));
+  space.tenant_namespace = NamespaceOf("blue");
+  space.geometry = Geometry{4, 8, 2, 32};
+  space.shard_rank = 1;
+  space.shard_count = 2;
+  space.run_type = RunType::kF32;
+  EXPECT_EQ(SegmentKey(space, absl::MakeConstSpan(tokens).subspan(64, 36)).Hex(), goldens.at("segment")[1]);
+}
+
+TEST(KeysTest, ASecretMakesNamespacesThatNobodyElseCanCompute) {
+  std::string secret(32, '\0');
+  for (size_t i = 0; i < secret.size(); ++i) secret[i] = static_cast<char>(i);
+  EXPECT_EQ(SaltedNamespaceOf(secret, "blue").Hex(), ReadGoldens().at("salted")[0]);
+  EXPECT_NE(SaltedNamespaceOf(secret, "blue"), SaltedNamespaceOf(secret, "green"));
+  EXPECT_NE(SaltedNamespaceOf(secret, "blue"), NamespaceOf("blue"));
+  secret[31] = 0;
+  EXPECT_NE(SaltedNamespaceOf(secret, "blue").Hex(), ReadGoldens().at("salted")[0]);
 }
 
 TEST(KeysTest, ChainsChunkKeys) {

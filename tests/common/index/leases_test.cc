@@ -35,6 +35,19 @@ TEST(LeaseTableTest, EndsAtTheDeadline) {
   EXPECT_THAT(leases.Expire(deadline + absl::Seconds(1)), ElementsAre(2));
 }
 
+TEST(LeaseTableTest, HeartbeatsEndWithTheLastDeadline) {
+  LeaseTable leases(4);
+  const absl::Time last = kStart + absl::Seconds(8);
+  const uint64_t id = leases.Grant("", {1}, kStart + absl::Seconds(5), last).value();
+  for (int second = 1; second < 8; ++second) {
+    const absl::Time now = kStart + absl::Seconds(second);
+    EXPECT_TRUE(leases.Renew(id, "", now, now + absl::Seconds(5)).ok());
+    EXPECT_THAT(leases.Expire(now), IsEmpty());
+  }
+  EXPECT_EQ(leases.Renew(id, "", last, last + absl::Seconds(5)).code(), absl::StatusCode::kNotFound);
+  EXPECT_THAT(leases.Expire(last), ElementsAre(1));
+}
+
 TEST(LeaseTableTest, RenewalOnlyMovesTheDeadlineAway) {
   LeaseTable leases(4);
   const uint64_t id = leases.Grant("", {1}, kStart + absl::Seconds(5)).value();

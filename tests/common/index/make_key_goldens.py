@@ -2,6 +2,7 @@
 """Writes the golden vectors of keys_test.cc with nothing but hashlib and struct: an independent reading of the byte table in
 common/index/keys.h. Run it and compare its output with key_goldens.txt; a difference means that stored chunks can no longer be found."""
 import hashlib
+import hmac
 import struct
 
 
@@ -13,11 +14,18 @@ def namespace(tenant):
     return sha(b"decant tenant v1\0" + tenant.encode())
 
 
-def chunk_key(parent, tenant, model, geometry, shard, run_type, tokens):
-    data = b"decant chunk v1\0" + parent + namespace(tenant) + model
+def space_and_tokens(tenant, model, geometry, shard, run_type, tokens):
+    data = namespace(tenant) + model
     data += struct.pack("<4I", *geometry) + struct.pack("<2I", *shard) + struct.pack("<I", run_type)
-    data += struct.pack("<I", len(tokens)) + struct.pack("<%dI" % len(tokens), *tokens)
-    return sha(data)
+    return data + struct.pack("<I", len(tokens)) + struct.pack("<%dI" % len(tokens), *tokens)
+
+
+def chunk_key(parent, tenant, model, geometry, shard, run_type, tokens):
+    return sha(b"decant chunk v1\0" + parent + space_and_tokens(tenant, model, geometry, shard, run_type, tokens))
+
+
+def segment_key(tenant, model, geometry, shard, run_type, tokens):
+    return sha(b"decant segment v1\0" + space_and_tokens(tenant, model, geometry, shard, run_type, tokens))
 
 
 def chain(tenant, model, geometry, shard, run_type, tokens, size):
@@ -43,6 +51,10 @@ def main():
     for name, tenant, geometry, shard, run_type, size in cases:
         for i, key in enumerate(chain(tenant, model, geometry, shard, run_type, tokens, size)):
             print(name, i, key.hex())
+    print("segment", 0, segment_key("", model, smol, (0, 1), 2, tokens[:64]).hex())
+    print("segment", 1, segment_key("blue", model, tiny, (1, 2), 1, tokens[64:100]).hex())
+    secret = bytes(range(32))
+    print("salted", 0, hmac.new(secret, b"decant tenant v1\0" + b"blue", "sha256").hexdigest())
 
 
 if __name__ == "__main__":

@@ -144,6 +144,42 @@ TEST(HostTierTest, BlobsOutliveTheirPlace) {
   EXPECT_EQ(blob.view(), std::string(kFrame, '\0'));
 }
 
+TEST(HostTierTest, ReencodedFramesTakeThePlaceOfTheOldOnes) {
+  HostTier tier(2 * kCharge);
+  const uint64_t entry = Put(tier, 0, 1);
+  const Blob read = tier.Frames(entry)[0].blob;
+  EXPECT_EQ(tier.Replace(entry, {FrameOf(0, kFrame + 1)}).code(), absl::StatusCode::kInvalidArgument);
+  EXPECT_EQ(tier.Replace(entry, {FrameOf(0, 10, 2)}).code(), absl::StatusCode::kInvalidArgument);
+  EXPECT_EQ(tier.Replace(entry, {}).code(), absl::StatusCode::kInvalidArgument);
+  EXPECT_EQ(tier.Replace(entry + 1, {FrameOf(0)}).code(), absl::StatusCode::kNotFound);
+  EXPECT_EQ(tier.bytes(), kCharge);
+  tier.Hold(entry);
+  EXPECT_EQ(tier.Replace(entry, {FrameOf(0, 400)}).code(), absl::StatusCode::kFailedPrecondition);
+  tier.LetGo(entry);
+  ASSERT_TRUE(tier.Replace(entry, {FrameOf(0, 400)}).ok());
+  EXPECT_EQ(tier.FrameBytes(entry), 400);
+  EXPECT_EQ(tier.bytes(), kCharge - 600);
+  EXPECT_EQ(tier.bytes(), tier.SumBytes());
+  EXPECT_EQ(read.bytes(), kFrame);  // who read the old ones still has them
+  const uint64_t staged = tier.Stage(1, 0, 2).value();
+  EXPECT_EQ(tier.Replace(staged, {FrameOf(0)}).code(), absl::StatusCode::kFailedPrecondition);
+}
+
+TEST(HostTierTest, CountsRequestsNotOperations) {
+  HostTier tier(2 * kCharge);
+  const uint64_t entry = Put(tier, 0, 1);
+  tier.Use(entry, 2);
+  EntryUse again;
+  again.operation = 3;
+  again.counts = false;
+  tier.Use(entry, again);
+  EXPECT_EQ(tier.UsesOf(entry), 2u);
+  EXPECT_FALSE(tier.MayDisplace(entry, 0, 3));
+  EXPECT_TRUE(tier.MayDisplace(entry, 0, 4));
+  tier.Drop(entry);
+  EXPECT_EQ(tier.UsesOf(entry), 0u);
+}
+
 TEST(HostTierTest, ChargesEqualTheSumUnderRandomUse) {
   for (uint64_t seed = 0; seed < 40; ++seed) {
     uint64_t draw = 0;

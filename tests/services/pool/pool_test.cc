@@ -139,7 +139,7 @@ TEST(PoolTest, QualityIsThatOfTheTableOrLess) {
     start.chunks[0].context = context;
     start.chunks[0].quality = stated;
     EXPECT_EQ(PublishAll(pool, kStart, start, prompt)->stored, 1);
-    return pool.index().Find(prompt.keys[0])[0].quality;
+    return pool.index().record(pool.index().Find(prompt.keys[0])[0]).quality;
   };
   const Digest lossy = Sha256("a lossy prefix");
   EXPECT_EQ(quality(1, "full", {}, 0), 1);
@@ -171,7 +171,7 @@ TEST(PoolTest, ContextProvesTheQualityOfWhatWasComputedOver) {
   EXPECT_EQ(pool.Plan(kStart, DemandOf(prompt, 0.94, "k8v4"))->pairs[0].choice.reused_tokens, 0);
   // A context that nothing here explains proves nothing.
   publish(Sha256("another prefix"), 4, 1);
-  EXPECT_EQ(pool.index().Find(prompt.keys[4])[0].quality, 0);
+  EXPECT_EQ(pool.index().record(pool.index().Find(prompt.keys[4])[0]).quality, 0);
 }
 
 // Into a full pool comes chunk 3 of a prompt. Its parent a is stored at chunk `place`, b at chunk 1, and they name each
@@ -215,7 +215,7 @@ TEST(PoolTest, WhatWasComputedOverSomethingLossyIsNeverExact) {
   start.chunks[0].context = Sha256("a lossy prefix");
   start.chunks[0].quality = 1;
   ASSERT_EQ(PublishAll(pool, kStart, start, prompt)->stored, 1);
-  EXPECT_EQ(pool.index().Find(prompt.keys[0])[0].provenance, Provenance::kQuantised);
+  EXPECT_EQ(pool.index().record(pool.index().Find(prompt.keys[0])[0]).provenance, Provenance::kQuantised);
   EXPECT_EQ(pool.Plan(kStart, DemandOf(prompt, 1))->pairs[0].choice.reused_tokens, 0);
   EXPECT_EQ(pool.Plan(kStart, DemandOf(prompt, 0, "full"))->pairs[0].choice.reused_tokens, 0);
 }

@@ -1,0 +1,251 @@
+#include "common/policy/workflow.h"
+
+#include <algorithm>
+#include <queue>
+#include <tuple>
+
+#include "absl/strings/str_cat.h"
+#include "common/base/check.h"
+#include "common/base/status_macros.h"
+
+namespace decant {
+namespace {
+
+size_t IndexOf(absl::Span<const WorkflowAgent> agents, const std::string& name) {
+  const auto found =
+      std::find_if(agents.begin(), agents.end(), [&](const WorkflowAgent& agent) { return agent.name == name; });
+  return static_cast<size_t>(found - agents.begin());
+}
+
+}  // namespace
+
+// Agents are settled in the order of their steps, as by Dijkstra: one that waits for any is settled by the first
+// settled agent before it, one that waits for all by the last. Both never come out below what settles them, which is
+// all that the order needs (Knuth, A generalization of Dijkstra's algorithm, 1977), loops included.
+std::vector<int32_t> StepsToExecution(absl::Span<const WorkflowAgent> agents, absl::Span<const std::string> running) {
+  std::vector<int32_t> steps(agents.size(), kNeverNeeded);
+  std::vector<size_t> waits_for(agents.size());
+  std::vector<std::vector<size_t>> before(agents.size());  // whom an agent's end brings nearer
+  for (size_t agent = 0; agent < agents.size(); ++agent) {
+    waits_for[agent] = agents[agent].join == Join::kAll ? agents[agent].after.size() : 1;
+    for (const std::string& name : agents[agent].after) before[IndexOf(agents, name)].push_back(agent);
+  }
+  std::queue<size_t> settled;  // steps never fall along it
+  for (const std::string& name : running) {
+    const size_t agent = IndexOf(agents, name);
+    if (steps[agent] == 0) continue;
+    steps[agent] = 0;
+    settled.push(agent);
+  }
+  for (; !settled.empty(); settled.pop()) {
+    for (const size_t next : before[settled.front()]) {
+      if (steps[next] != kNeverNeeded || --waits_for[next] > 0) continue;
+      steps[next] = steps[settled.front()] + 1;
+      settled.push(next);
+    }
+  }
+  return steps;
+}
+
+// ---- The table.
+
+absl::Status WorkflowTable::Check(const std::vector<WorkflowAgent>& agents) const {
+  if (agents.size() > limits_.agents) {
+    return absl::ResourceExhaustedError(absl::StrCat(agents.size(), " agents; a workflow may have ", limits_.agents));
+  }
+  for (size_t i = 0; i < agents.size(); ++i) {
+    if (IndexOf(agents, agents[i].name) != i) {
+      return absl::InvalidArgumentError(absl::StrCat("agent '", agents[i].name, "' stands in the graph twice"));
+    }
+    for (const std::string& name : agents[i].after) {
+      if (IndexOf(agents, name) < agents.size()) continue;
+      return absl::InvalidArgumentError(
+          absl::StrCat("agent '", agents[i].name, "' runs after '", name, "', which is not in the graph"));
+    }
+  }
+  return absl::OkStatus();
+}
+
+void WorkflowTable::Use(const Agent& agent) {
+  for (const Digest& key : agent.prefix) {
+    ++needs_[key][agent.steps];
+    changed_.insert(key);
+  }
+}
+
+void WorkflowTable::Unuse(const Agent& agent) {
+  for (const Digest& key : agent.prefix) {
+    const auto needs = needs_.find(key);
+    const auto at = needs->second.find(agent.steps);
+    if (--at->second == 0) needs->second.erase(at);
+    if (needs->second.empty()) needs_.erase(needs);
+    changed_.insert(key);
+  }
+}
+
+void WorkflowTable::SetSteps(Workflow& workflow, const std::vector<int32_t>& steps) {
+  for (size_t i = 0; i < steps.size(); ++i) {
+    Agent& agent = workflow.agents[i];
+    if (agent.steps == steps[i]) continue;
+    Unuse(agent);
+    agent.steps = steps[i];
+    Use(agent);
+  }
+}
+
+WorkflowTable::Workflow* WorkflowTable::Open(absl::Time now, const WorkflowId& id, uint64_t version,
+                                             absl::Duration life, absl::Status* status, bool* is_new) {
+  Expire(now);
+  const auto found = workflows_.find(id);
+  if (found == workflows_.end()) {
+    *status = absl::NotFoundError(absl::StrCat("workflow '", id.client, "' is unknown or was not renewed"));
+    return nullptr;
+  }
+  Workflow& workflow = found->second;
+  if (version < workflow.version) {
+    *status = absl::AbortedError(
+        absl::StrCat("version ", version, " of workflow '", id.client, "' comes after ", workflow.version));
+    return nullptr;
+  }
+  *is_new = version > workflow.version;
+  workflow.until = std::max(workflow.until, now + std::min(life, limits_.longest_life));
+  return &workflow;
+}
+
+absl::Status WorkflowTable::Register(absl::Time now, const WorkflowId& id, uint64_t version,
+                                     std::vector<WorkflowAgent> agents, absl::Duration life) {
+  DECANT_RETURN_IF_ERROR(Check(agents));
+  absl::Status status;
+  bool is_new = false;
+  Workflow* known = Open(now, id, version, life, &status, &is_new);
+  if (known == nullptr && !absl::IsNotFound(status)) return status;
+  if (known != nullptr && !is_new) return absl::OkStatus();
+  if (known == nullptr && workflows_.size() >= limits_.workflows) {
+    return absl::ResourceExhaustedError(absl::StrCat("there are ", workflows_.size(), " workflows already"));
+  }
+  Forget(id);
+  Workflow& workflow = workflows_[id];
+  workflow.version = version;
+  workflow.until = now + std::min(life, limits_.longest_life);
+  workflow.agents.resize(agents.size());
+  workflow.graph = std::move(agents);
+  return absl::OkStatus();
+}
+
+absl::Status WorkflowTable::MarkPrefix(const WorkflowId& id, const std::string& name, absl::Span<const Digest> keys) {
+  const auto found = workflows_.find(id);
+  const size_t index = found == workflows_.end() ? 0 : IndexOf(found->second.graph, name);
+  if (found == workflows_.end() || index == found->second.graph.size()) {
+    return absl::NotFoundError(absl::StrCat("workflow '", id.client, "' has no agent '", name, "'"));
+  }
+  Workflow& workflow = found->second;
+  Agent& agent = workflow.agents[index];
+  const size_t chunks = workflow.chunks - agent.prefix.size() + keys.size();
+  if (chunks > limits_.chunks) {
+    return absl::ResourceExhaustedError(
+        absl::StrCat(chunks, " chunks in the prompts of workflow '", id.client, "'; there may be ", limits_.chunks));
+  }
+  Unuse(agent);
+  agent.prefix.assign(keys.begin(), keys.end());
+  workflow.chunks = chunks;
+  Use(agent);
+  return absl::OkStatus();
+}
+
+absl::Status WorkflowTable::Running(absl::Time now, const WorkflowId& id, uint64_t version,
+                                    absl::Span<const std::string> agents, absl::Duration life) {
+  absl::Status status;
+  bool is_new = false;
+  Workflow* workflow = Open(now, id, version, life, &status, &is_new);
+  if (workflow == nullptr) return status;
+  for (const std::string& name : agents) {
+    if (IndexOf(workflow->graph, name) < workflow->graph.size()) continue;
+    return absl::InvalidArgumentError(absl::StrCat("workflow '", id.client, "' has no agent '", name, "'"));
+  }
+  if (!is_new) return absl::OkStatus();
+  workflow->version = version;
+  SetSteps(*workflow, StepsToExecution(workflow->graph, agents));
+  return absl::OkStatus();
+}
+
+absl::Status WorkflowTable::State(absl::Time now, const WorkflowId& id, uint64_t version,
+                                  absl::Span<const std::pair<std::string, int32_t>> stated, absl::Duration life) {
+  absl::Status status;
+  bool is_new = false;
+  Workflow* workflow = Open(now, id, version, life, &status, &is_new);
+  if (workflow == nullptr) return status;
+  std::vector<int32_t> steps(workflow->graph.size(), kNeverNeeded);
+  for (const auto& [name, count] : stated) {
+    const size_t agent = IndexOf(workflow->graph, name);
+    if (agent == workflow->graph.size() || count < 0) {
+      return absl::InvalidArgumentError(
+          absl::StrCat("workflow '", id.client, "': ", count, " steps for agent '", name, "'"));
+    }
+    steps[agent] = count;
+  }
+  if (!is_new) return absl::OkStatus();
+  workflow->version = version;
+  SetSteps(*workflow, steps);
+  return absl::OkStatus();
+}
+
+void WorkflowTable::Forget(const WorkflowId& id) {
+  const auto found = workflows_.find(id);
+  if (found == workflows_.end()) return;
+  for (const Agent& agent : found->second.agents) Unuse(agent);
+  workflows_.erase(found);
+}
+
+void WorkflowTable::Expire(absl::Time now) {
+  for (auto it = workflows_.begin(); it != workflows_.end();) {
+    const auto workflow = it++;
+    if (workflow->second.until > now) continue;
+    const WorkflowId id = workflow->first;
+    Forget(id);
+  }
+}
+
+int32_t WorkflowTable::StepsOf(const Digest& key) const {
+  const auto needs = needs_.find(key);
+  return needs == needs_.end() ? kNeverNeeded : needs->second.begin()->first;
+}
+
+std::vector<NeededChunk> WorkflowTable::TakeChanged() {
+  std::vector<NeededChunk> changed;
+  for (const Digest& key : changed_) changed.push_back(NeededChunk{key, StepsOf(key)});
+  changed_.clear();
+  std::sort(changed.begin(), changed.end(), [](const auto& a, const auto& b) { return a.key < b.key; });
+  return changed;
+}
+
+std::vector<NeededChunk> WorkflowTable::Prefetch(int32_t within_steps, size_t most) const {
+  std::vector<std::pair<int32_t, const Agent*>> agents;
+  for (const auto& [id, workflow] : workflows_) {
+    for (const Agent& agent : workflow.agents) {
+      if (agent.steps <= within_steps && agent.steps != kNeverNeeded) agents.emplace_back(agent.steps, &agent);
+    }
+  }
+  std::stable_sort(agents.begin(), agents.end(), [](const auto& a, const auto& b) { return a.first < b.first; });
+  std::vector<NeededChunk> chunks;
+  absl::flat_hash_set<Digest> listed;
+  for (const auto& [steps, agent] : agents) {
+    for (const Digest& key : agent->prefix) {
+      if (chunks.size() == most) return chunks;
+      if (listed.insert(key).second) chunks.push_back(NeededChunk{key, steps});
+    }
+  }
+  return chunks;
+}
+
+Readiness ReadinessOf(absl::Span<const Digest> keys, absl::FunctionRef<ChunkPresence(const Digest&)> presence) {
+  Readiness readiness;
+  for (const Digest& key : keys) {
+    const ChunkPresence is = presence(key);
+    readiness.loading = is == ChunkPresence::kLoading;
+    if (is != ChunkPresence::kReady) return readiness;
+    ++readiness.ready;
+  }
+  return readiness;
+}
+
+}  // namespace decant

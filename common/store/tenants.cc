@@ -1,0 +1,56 @@
+#include "common/store/tenants.h"
+
+#include <algorithm>
+
+#include "absl/strings/str_cat.h"
+#include "common/base/status_macros.h"
+
+namespace decant {
+
+TenantTable::TenantTable(TenantTerms unknown, size_t limit) : unknown_(unknown), limit_(std::max<size_t>(1, limit)) {
+  tenants_.push_back(Tenant{"", unknown_, 0});
+  numbers_.emplace("", kDefaultTenant);
+}
+
+absl::Status TenantTable::Configure(absl::string_view name, const TenantTerms& terms) {
+  if (terms.quota_bytes < 0 || terms.retention_budget_bytes < 0 || !(terms.weight > 0)) {
+    return absl::InvalidArgumentError(absl::StrCat("tenant '", name, "': quota ", terms.quota_bytes,
+                                                   " and retention budget ", terms.retention_budget_bytes,
+                                                   " cannot be negative, weight ", terms.weight, " must be positive"));
+  }
+  DECANT_ASSIGN_OR_RETURN(const uint32_t number, NumberOf(name));
+  tenants_[number].terms = terms;
+  return absl::OkStatus();
+}
+
+absl::StatusOr<uint32_t> TenantTable::NumberOf(absl::string_view name) {
+  if (const auto found = numbers_.find(name); found != numbers_.end()) return found->second;
+  if (tenants_.size() >= limit_) {
+    return absl::ResourceExhaustedError(absl::StrCat("no room for another tenant beside ", limit_));
+  }
+  const auto number = static_cast<uint32_t>(tenants_.size());
+  tenants_.push_back(Tenant{std::string(name), unknown_, 0});
+  numbers_.emplace(name, number);
+  return number;
+}
+
+int64_t TenantTable::OverQuota(uint32_t tenant, int64_t bytes) const {
+  const Tenant& taker = tenants_[tenant];
+  if (taker.bytes <= taker.terms.quota_bytes - bytes) return 0;
+  return taker.bytes + bytes - taker.terms.quota_bytes;
+}
+
+uint32_t TenantTable::WhoGives(uint32_t taker, int64_t taking, absl::FunctionRef<bool(uint32_t)> can_give) const {
+  auto giver = static_cast<uint32_t>(tenants_.size());
+  double most = -1;
+  for (uint32_t number = 0; number < tenants_.size(); ++number) {
+    const Tenant& tenant = tenants_[number];
+    const auto holds = static_cast<double>(tenant.bytes + (number == taker ? taking : 0)) / tenant.terms.weight;
+    if (holds < most || (holds == most && number != taker) || !can_give(number)) continue;
+    giver = number;
+    most = holds;
+  }
+  return giver;
+}
+
+}  // namespace decant

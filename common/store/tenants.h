@@ -1,0 +1,68 @@
+// Tenants of a store: what each may take, what each takes, and who gives when room is needed.
+//
+// A quota is hard: the stored bytes of a tenant never exceed it, whatever is free. Within quotas memory is shared by
+// weight, and only when it is short: the tenant that holds most per weight gives first. So a tenant whose bytes are
+// below its share never loses any to another, and what others leave unused is anyone's until they come for it.
+#ifndef DECANT_COMMON_STORE_TENANTS_H_
+#define DECANT_COMMON_STORE_TENANTS_H_
+
+#include <cstdint>
+#include <limits>
+#include <string>
+#include <vector>
+
+#include "absl/container/flat_hash_map.h"
+#include "absl/functional/function_ref.h"
+#include "absl/status/statusor.h"
+#include "absl/strings/string_view.h"
+
+namespace decant {
+
+struct TenantTerms {
+  int64_t quota_bytes = std::numeric_limits<int64_t>::max();
+  double weight = 1;                   // > 0
+  int64_t retention_budget_bytes = 0;  // how much may be kept above the default priority
+};
+
+// Not thread-safe.
+class TenantTable {
+ public:
+  static constexpr uint32_t kDefaultTenant = 0;  // the tenant of the empty name is always there
+
+  // Tenants that nobody configured get `unknown`. At most `limit` tenants.
+  explicit TenantTable(TenantTerms unknown = {}, size_t limit = 65536);
+
+  // INVALID_ARGUMENT for negative bytes or a weight that is not positive; RESOURCE_EXHAUSTED when there are `limit`.
+  absl::Status Configure(absl::string_view name, const TenantTerms& terms);
+  // The number of a tenant, made when it is new. RESOURCE_EXHAUSTED when there are `limit` others.
+  absl::StatusOr<uint32_t> NumberOf(absl::string_view name);
+
+  const std::string& name(uint32_t tenant) const { return tenants_[tenant].name; }
+  const TenantTerms& terms(uint32_t tenant) const { return tenants_[tenant].terms; }
+  int64_t bytes(uint32_t tenant) const { return tenants_[tenant].bytes; }
+  size_t size() const { return tenants_.size(); }
+
+  // Adds to what the tenant holds; negative when bytes go.
+  void Charge(uint32_t tenant, int64_t bytes) { tenants_[tenant].bytes += bytes; }
+  // How many of its own bytes the tenant has to give up before it may take `bytes`; more than it holds: it never may.
+  int64_t OverQuota(uint32_t tenant, int64_t bytes) const;
+  // Of the tenants that `can_give`, the one that holds most per weight, `taker`'s bytes counted with `taking` more; of
+  // equals `taker`, else the lower number. size() when none can.
+  uint32_t WhoGives(uint32_t taker, int64_t taking, absl::FunctionRef<bool(uint32_t)> can_give) const;
+
+ private:
+  struct Tenant {
+    std::string name;
+    TenantTerms terms;
+    int64_t bytes = 0;
+  };
+
+  const TenantTerms unknown_;
+  const size_t limit_;
+  std::vector<Tenant> tenants_;
+  absl::flat_hash_map<std::string, uint32_t> numbers_;
+};
+
+}  // namespace decant
+
+#endif  // DECANT_COMMON_STORE_TENANTS_H_
