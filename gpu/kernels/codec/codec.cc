@@ -2,6 +2,7 @@
 #include "gpu/kernels/codec/append_token.h"
 #include "gpu/kernels/codec/codec_host.h"
 #include "gpu/kernels/codec/encode_frames.h"
+#include "gpu/kernels/codec/reencode_frames.h"
 #include "gpu/kernels/codec/shape_keys.h"
 
 namespace decant {
@@ -27,6 +28,11 @@ void EncodeFrames(Stream& stream, const EncodeFramesArgs& args) {
 void ExpandFrames(Stream& stream, const ExpandFramesArgs& args) {
   RequireHost(stream);
   ExpandFramesHost(stream, args);
+}
+
+void ReencodeFrames(Stream& stream, const ReencodeFramesArgs& args) {
+  RequireHost(stream);
+  ReencodeFramesHost(stream, args);
 }
 
 void FitKeyBalance(Stream& stream, const FitKeyBalanceArgs& args) {

@@ -1,9 +1,10 @@
-// The host schedules of append_token.h, encode_frames.h, settle_rows.h and shape_keys.h.
+// The host schedules of append_token.h, encode_frames.h, reencode_frames.h, settle_rows.h and shape_keys.h.
 #ifndef DECANT_GPU_KERNELS_CODEC_CODEC_HOST_H_
 #define DECANT_GPU_KERNELS_CODEC_CODEC_HOST_H_
 
 #include "gpu/kernels/codec/append_token.h"
 #include "gpu/kernels/codec/encode_frames.h"
+#include "gpu/kernels/codec/reencode_frames.h"
 #include "gpu/kernels/codec/settle_rows.h"
 #include "gpu/kernels/codec/shape_keys.h"
 
@@ -12,6 +13,7 @@ namespace decant {
 void AppendTokenHost(Stream& stream, const AppendTokenArgs& args);
 void EncodeFramesHost(Stream& stream, const EncodeFramesArgs& args);
 void ExpandFramesHost(Stream& stream, const ExpandFramesArgs& args);
+void ReencodeFramesHost(Stream& stream, const ReencodeFramesArgs& args);
 void FitKeyBalanceHost(Stream& stream, const FitKeyBalanceArgs& args);
 void ShapeKeysHost(Stream& stream, const ShapeKeysArgs& args);
 void SettleRowsHost(Stream& stream, const SettleRowsArgs& args);

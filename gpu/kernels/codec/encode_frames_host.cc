@@ -3,6 +3,7 @@
 
 #include "gpu/kernels/codec/channel_codec.h"
 #include "gpu/kernels/codec/codec_host.h"
+#include "gpu/kernels/codec/half_writer.h"
 #include "gpu/kernels/codec/vector_codec.h"
 #include "gpu/kernels/pages/key_statistics.h"
 
@@ -12,48 +13,6 @@ namespace {
 int64_t VectorStride(RunType run_type, int32_t head_dim) {
   return RunType::kF32 == run_type ? int64_t{4} * head_dim : int64_t{2} * head_dim;
 }
-
-// Writes one half, K or V, of a run: vector by vector or, where pairs belong to channels, group by group.
-class HalfWriter {
- public:
-  HalfWriter(const EncodeFramesArgs& args, Element element, int32_t levels, int64_t codes, int64_t meta)
-      : args_(args), element_(element), levels_(levels), codes_(args.out + codes), meta_(args.out + meta) {}
-
-  void Add(const void* vector) {
-    if (element_ == Element::kNone) return;
-    if (IsChannel(element_)) {
-      group_[pending_++] = vector;
-      if (pending_ == kTokenGroup) Flush();
-      return;
-    }
-    EncodeVector(args_.run_type, vector, args_.head_dim, element_, levels_, codes_, meta_, &error_);
-    codes_ += VectorBytes(element_, args_.head_dim);
-    meta_ += MetaBytes(element_, args_.head_dim);
-  }
-
-  // What is left is a group of fewer tokens.
-  StoredError Finish() {
-    if (pending_ > 0) Flush();
-    return error_;
-  }
-
- private:
-  void Flush() {
-    EncodeChannels(args_.run_type, group_, pending_, args_.head_dim, element_, levels_, codes_, meta_, &error_);
-    codes_ += pending_ * VectorBytes(element_, args_.head_dim);
-    meta_ += MetaSegmentBytes(element_, args_.head_dim, pending_);
-    pending_ = 0;
-  }
-
-  const EncodeFramesArgs& args_;
-  const Element element_;
-  const int32_t levels_;
-  uint8_t* codes_;
-  uint8_t* meta_;
-  StoredError error_;
-  const void* group_[kTokenGroup];
-  int32_t pending_ = 0;
-};
 
 bool IsInRun(const EncodeFramesArgs& args, const EncodeRun& run, int64_t row, int32_t t) {
   if (run.tokens >= 0) return t >= run.from && t < run.from + run.tokens;
@@ -67,13 +26,13 @@ void EncodeOneRun(const EncodeFramesArgs& args, int64_t index) {
   const auto* k = static_cast<const uint8_t*>(args.k) + (run.head * args.capacity + run.first_token) * stride;
   const auto* v = static_cast<const uint8_t*>(args.v) + (run.head * args.capacity + run.first_token) * stride;
   const int64_t row = run.head * args.tokens + run.first_token;
-  HalfWriter keys(args, format.k, args.key_levels, run.keys, run.key_meta);
-  HalfWriter values(args, format.v, args.value_levels, run.values, run.value_meta);
+  HalfWriter keys(args.head_dim, format.k, args.key_levels, args.out + run.keys, args.out + run.key_meta);
+  HalfWriter values(args.head_dim, format.v, args.value_levels, args.out + run.values, args.out + run.value_meta);
   int32_t written = 0;
   for (int32_t t = 0; t < run.chunk_tokens; ++t) {
     if (!IsInRun(args, run, row, t)) continue;
-    keys.Add(k + t * stride);
-    values.Add(v + t * stride);
+    keys.Add(args.run_type, k + t * stride);
+    values.Add(args.run_type, v + t * stride);
     const auto position = static_cast<uint16_t>(t);
     if (run.positions >= 0) std::memcpy(args.out + run.positions + int64_t{2} * written, &position, sizeof(position));
     if (run.scores >= 0) {

@@ -6,6 +6,7 @@
 #include "common/base/half.h"
 #include "common/base/random.h"
 #include "common/compress/arith/affine.h"
+#include "common/compress/arith/hadamard.h"
 
 namespace decant {
 namespace {
@@ -203,7 +204,10 @@ float ScalarValue(const char* codes, const char* meta, int32_t i, int32_t bits) 
 }  // namespace
 
 std::vector<float> ScalarRoundTrip(const float* x, int32_t count, Element element, int32_t levels) {
-  const std::string bytes = ScalarEncode(x, count, element, levels);
+  return ScalarDecode(ScalarEncode(x, count, element, levels), count, element);
+}
+
+std::vector<float> ScalarDecode(const std::string& bytes, int32_t count, Element element) {
   std::vector<float> back(static_cast<size_t>(count));
   if (element == Element::kF32) std::memcpy(back.data(), bytes.data(), bytes.size());
   const char* meta = bytes.data() + VectorBytes(element, count);
@@ -218,6 +222,17 @@ std::vector<float> ScalarRoundTrip(const float* x, int32_t count, Element elemen
     back[static_cast<size_t>(i)] = ScalarValue(bytes.data(), meta + 4 * pair, i, ElementBits(element));
   }
   return back;
+}
+
+std::string ScalarReencode(const std::string& bytes, Element from, Element to, int32_t count, int32_t levels,
+                           int32_t unrotate, int32_t rotate) {
+  if (from == to && levels == 0 && unrotate == rotate) return bytes;
+  std::vector<float> x = ScalarDecode(bytes, count, from);
+  if (unrotate != rotate) {
+    RotateHadamard(x.data(), count, 1 << unrotate);
+    RotateHadamard(x.data(), count, 1 << rotate);
+  }
+  return ScalarEncode(x.data(), count, to, levels);
 }
 
 std::string ScalarEncodeChannels(const std::vector<const float*>& rows, int32_t head_dim, Element element,

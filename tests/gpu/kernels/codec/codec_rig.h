@@ -45,7 +45,13 @@ EncodedPrompt EncodePrompt(Device& device, const PromptLayer& prompt, FormatId h
 std::vector<float> ScalarRoundTrip(const float* x, int32_t count, Element element, int32_t levels = 0);
 // The bytes it stores, codes then meta.
 std::string ScalarEncode(const float* x, int32_t count, Element element, int32_t levels = 0);
-// The same for the vectors of one group whose pairs belong to channels: codes of all, then meta; [rows, head_dim].
+// The floats that stored bytes, codes then meta, stand for.
+std::vector<float> ScalarDecode(const std::string& bytes, int32_t count, Element element);
+// What ReencodeFrames makes of one stored vector; rotations as in ReencodeRun.
+std::string ScalarReencode(const std::string& bytes, Element from, Element to, int32_t count, int32_t levels,
+                           int32_t unrotate, int32_t rotate);
+// As ScalarEncode for the vectors of one group whose pairs belong to channels: codes of all, then meta; [rows,
+// head_dim].
 std::string ScalarEncodeChannels(const std::vector<const float*>& rows, int32_t head_dim, Element element,
                                  int32_t levels = 0);
 std::vector<float> ScalarRoundTripChannels(const std::vector<const float*>& rows, int32_t head_dim, Element element,
