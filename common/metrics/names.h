@@ -43,6 +43,9 @@ inline constexpr char kPoolTierWrittenBytes[] = "decant_pool_tier_written_bytes_
 inline constexpr char kPoolTierWrites[] = "decant_pool_tier_writes_total";  // outcome: written, failed, dropped
 inline constexpr char kPoolTierQuarantined[] = "decant_pool_tier_records_quarantined_total";
 inline constexpr char kPoolTierMisses[] = "decant_pool_tier_misses_total";  // reason
+inline constexpr char kPoolReencoded[] = "decant_pool_chunks_reencoded_total";  // result: done, failed
+inline constexpr char kPoolReencodeLaunches[] = "decant_pool_reencode_launches_total";
+inline constexpr char kPoolReencodeFreed[] = "decant_pool_reencode_freed_bytes_total";
 
 // Prefill.
 inline constexpr char kPrefillTokensComputed[] = "decant_prefill_tokens_computed_total";

@@ -216,6 +216,10 @@ void Ladder::Moved(uint64_t entry, size_t rung, int64_t bytes) {
   });
 }
 
+void Ladder::Waits(uint64_t entry) {
+  Move(entry, [](Node& node) { node.planned = false; });
+}
+
 void Ladder::Stays(uint64_t entry) {
   Move(entry, [](Node& node) {
     node.planned = false;

@@ -8,7 +8,7 @@
 // evicted rather than kept; and a chunk goes while it could still be re-encoded only when that would spoil it.
 //
 // A Ladder is also an eviction policy: Evict answers when room is needed at once. It decides and never encodes:
-// whoever executes Plan says with Moved, Stays or Forget how each step ended. Nothing ever climbs: a form comes from a
+// whoever executes Plan says with Moved, Waits, Stays or Forget how each step ended. Nothing ever climbs: a form comes from a
 // better one or is published anew.
 //
 // What is known of departed chunks - uses and floors - is remembered for as many as there are entries, so that a chunk
@@ -60,10 +60,12 @@ class Ladder final : public EvictionPolicy {
   void Describe(uint64_t entry, uint32_t scale, size_t rung, int64_t bytes);
 
   // Steps that free `bytes` in sum, in the order to take them, at most `most`; fewer when nothing else that `admits`
-  // lets go can be freed. Planned entries are in no later plan, and never victims, until Moved, Stays or Forget.
+  // lets go can be freed. Planned entries are in no later plan, and never victims, until Moved, Waits, Stays or Forget.
   std::vector<LadderStep> Plan(int64_t bytes, size_t most, Admits admits);
   // A planned entry is re-encoded and has `bytes` now.
   void Moved(uint64_t entry, size_t rung, int64_t bytes);
+  // A planned entry was not re-encoded now: it is a candidate again.
+  void Waits(uint64_t entry);
   // A planned entry could not be re-encoded: from now on it can only be evicted.
   void Stays(uint64_t entry);
 

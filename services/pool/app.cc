@@ -8,6 +8,7 @@
 #include "absl/synchronization/mutex.h"
 #include "common/base/status_macros.h"
 #include "common/policy/measurements.h"
+#include "services/pool/ladder_runner.h"
 #include "services/pool/pool_rpc.h"
 #include "services/rpc/metrics.h"
 #include "services/rpc/server.h"
@@ -53,6 +54,7 @@ class ServingPool final : public ServiceApp {
  public:
   ServingPool(PoolOptions options, const PoolLimits& limits, Catalogue catalogue, ProfileTables tables)
       : options_(std::move(options)),
+        device_(CreateHostDevice(options_.threads)),
         pool_(std::make_shared<SharedPool>(limits, std::move(catalogue), std::move(tables), metrics_)),
         service_(pool_) {}
 
@@ -66,6 +68,9 @@ class ServingPool final : public ServiceApp {
     server.drain_limit = options_.drain_limit;
     DECANT_ASSIGN_OR_RETURN(server_, Server::Start(std::move(server)));
     expirer_ = std::make_unique<Expirer>(pool_);
+    if (!options_.ladder.empty()) {
+      DECANT_ASSIGN_OR_RETURN(ladder_, LadderRunner::Start(pool_, *device_, LadderRunnerOptions()));
+    }
     return absl::OkStatus();
   }
   std::string address() const override { return server_ == nullptr ? "" : server_->address(); }
@@ -77,10 +82,12 @@ class ServingPool final : public ServiceApp {
  private:
   const PoolOptions options_;
   Metrics metrics_;
+  const std::unique_ptr<Device> device_;
   std::shared_ptr<SharedPool> pool_;
   PoolService service_;
   std::unique_ptr<Server> server_;
   std::unique_ptr<Expirer> expirer_;
+  std::unique_ptr<LadderRunner> ladder_;
 };
 
 }  // namespace
@@ -96,12 +103,19 @@ absl::StatusOr<std::unique_ptr<ServiceApp>> CreatePoolApp(PoolOptions options) {
     return absl::InvalidArgumentError(
         absl::StrCat("fetch_bits_per_s is ", options.fetch_bits_per_s, "; it must be above 0"));
   }
+  if (options.threads < 0) {
+    return absl::InvalidArgumentError(absl::StrCat("threads is ", options.threads, "; it must not be negative"));
+  }
   PoolLimits limits;
   limits.capacity_bytes = options.pool_bytes;
   limits.lease = options.lease;
   limits.publish_idle = options.publish_idle;
   limits.fetch_bits_per_s = options.fetch_bits_per_s;
+  limits.ladder = options.ladder;
   DECANT_ASSIGN_OR_RETURN(Measurements measurements, LoadMeasurements(options.tables, options.profiles_dir));
+  for (const std::string& form : options.ladder) {
+    DECANT_RETURN_IF_ERROR(measurements.catalogue.Find(form).status());
+  }
   return std::make_unique<ServingPool>(std::move(options), limits, std::move(measurements.catalogue),
                                        std::move(measurements.tables));
 }

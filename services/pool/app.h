@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
@@ -19,6 +20,9 @@ struct PoolOptions : ServiceOptions {
   absl::Duration lease = absl::Seconds(30);         // renewed by use
   absl::Duration publish_idle = absl::Seconds(10);  // a publish with no frame for so long is dropped
   double fetch_bits_per_s = 8e9;  // what Plan expects of pool-to-prefill transfers until it has seen some
+  // Forms that cold chunks take before any is forgotten, best first; empty: none, the least recently used goes.
+  std::vector<std::string> ladder = {"full", "k8v4", "k4v2"};
+  int32_t threads = 1;  // of the device that re-encodes
 };
 
 // INVALID_ARGUMENT for options that make no sense.

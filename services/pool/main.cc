@@ -26,5 +26,13 @@ int main(int argc, char** argv) {
   cli.add_option("--fetch-bits-per-s", options.fetch_bits_per_s, "what to expect of the network to prefill workers")
       ->check(decant::InRange(1, decant::kMostBitsPerS))
       ->capture_default_str();
+  cli.add_option("--ladder", options.ladder,
+                 "profiles that cold chunks are re-encoded to when memory is short, best first; '' for none: then the\n"
+                 "least recently used chunk is forgotten")
+      ->delimiter(',')
+      ->expected(0, -1)
+      ->type_name("A,B,...")
+      ->capture_default_str();
+  cli.add_option("--threads", options.threads, "that re-encode; 0: one per core")->capture_default_str();
   return decant::RunService(cli, argc, argv, "pool", options, [&] { return decant::CreatePoolApp(options); });
 }

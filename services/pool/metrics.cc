@@ -15,7 +15,11 @@ PoolMetrics::PoolMetrics(Metrics& metrics)
       stored_(metrics.AddCounter(metric::kPoolPublished, "chunks offered", {{"result", "stored"}})),
       known_(metrics.AddCounter(metric::kPoolPublished, "chunks offered", {{"result", "known"}})),
       refused_(metrics.AddCounter(metric::kPoolPublished, "chunks offered", {{"result", "refused"}})),
-      fetched_bytes_(metrics.AddCounter(metric::kPoolFetchedBytes, "bytes of frames sent to fetchers")) {}
+      fetched_bytes_(metrics.AddCounter(metric::kPoolFetchedBytes, "bytes of frames sent to fetchers")),
+      reencoded_(metrics.AddCounter(metric::kPoolReencoded, "chunks for a cheaper form", {{"result", "done"}})),
+      ladder_failed_(metrics.AddCounter(metric::kPoolReencoded, "chunks for a cheaper form", {{"result", "failed"}})),
+      reencode_launches_(metrics.AddCounter(metric::kPoolReencodeLaunches, "batches re-encoded on the device")),
+      reencode_freed_bytes_(metrics.AddCounter(metric::kPoolReencodeFreed, "bytes freed by cheaper forms")) {}
 
 void PoolMetrics::Show(const PoolStats& stats) {
   stored_bytes_.Set(static_cast<double>(stats.stored_bytes));
@@ -32,6 +36,10 @@ void PoolMetrics::Show(const PoolStats& stats) {
   add(known_, &PoolStats::chunks_known);
   add(refused_, &PoolStats::chunks_refused);
   add(fetched_bytes_, &PoolStats::fetched_bytes);
+  add(reencoded_, &PoolStats::reencoded);
+  add(ladder_failed_, &PoolStats::ladder_failed);
+  add(reencode_launches_, &PoolStats::reencode_launches);
+  add(reencode_freed_bytes_, &PoolStats::reencode_freed_bytes);
   shown_ = stats;
 }
 

@@ -17,7 +17,9 @@ Pool::Pool(const PoolLimits& limits, Catalogue catalogue, ProfileTables tables)
     : limits_(limits),
       catalogue_(std::move(catalogue)),
       tables_(std::move(tables)),
-      tier_(limits.capacity_bytes),
+      tier_(
+          limits.capacity_bytes,
+          limits.ladder.empty() ? HostTier::MakePolicy() : [] { return std::make_unique<Ladder>(); }),
       leases_(limits.leases) {}
 
 // ---- Publish.
@@ -192,6 +194,7 @@ void Pool::Store(Publishing& publishing, size_t index) {
   DECANT_CHECK_MSG(committed.ok(), "%s", std::string(committed.message()).c_str());
   key_of_.emplace(chunk.entry, variant.key);
   chunk.state = ChunkState::kStored;
+  DescribeToLadder(publishing, variant);
 }
 
 void Pool::Refuse(OpenChunk& chunk) {
@@ -318,6 +321,14 @@ void Pool::Expire(absl::Time now) {
     Close(it->second);
     it = publishes_.erase(it);
   }
+}
+
+void Pool::RemoveEntry(uint64_t entry) {
+  const auto found = key_of_.find(entry);
+  DECANT_CHECK(found != key_of_.end());
+  tier_.Drop(entry);
+  index_.Erase(found->second, entry);
+  key_of_.erase(found);
 }
 
 // Staged entries that were displaced need nothing: their next frame finds them gone.

@@ -23,6 +23,7 @@
 #include "common/policy/observations.h"
 #include "common/policy/profile_table.h"
 #include "common/store/host_tier.h"
+#include "common/store/ladder.h"
 #include "services/pool/pool_messages.h"
 #include "services/pool/publish_rules.h"
 
@@ -36,6 +37,10 @@ struct PoolLimits {
   size_t leases = 4096;
   size_t publishes = 256;
   double fetch_bits_per_s = 8e9;
+  // Forms that chunks may be re-encoded to under pressure, best first; empty: least recently used chunks go instead.
+  std::vector<std::string> ladder;
+  double ladder_starts = 0.9;  // of the capacity: fuller, and chunks are re-encoded
+  double ladder_ends = 0.85;   // until it is this full
 };
 
 class Pool {
@@ -66,6 +71,16 @@ class Pool {
   // before `most_bytes` are passed, but gives at least one frame. NOT_FOUND when the lease has ended.
   absl::StatusOr<FetchedBatch> NextFrames(absl::Time now, FetchCursor& cursor, int64_t enough_bytes,
                                           int64_t most_bytes);
+
+  // ---- the ladder: degrade before evict.
+  // What to re-encode so that the store is no fuller than ladder_ends, at most `most`; none while it is below
+  // ladder_starts. Chunks that the ladder gives up are evicted at once. Every job wants one FinishLadder; until then
+  // its chunk is neither evicted nor planned again, but may be read.
+  std::vector<LadderJob> PlanLadder(absl::Time now, size_t most);
+  // The job's frames in its target's form, or why not: then the chunk stays as it is, and so it does when it is leased.
+  void FinishLadder(absl::Time now, const LadderJob& job, absl::StatusOr<std::vector<LayerBlob>> frames);
+
+  void NoteLaunches(int64_t launches) { sums_.reencode_launches = launches; }
 
   void Report(const Observation& observation);
   // A heartbeat of whoever holds the lease: until now + lease, but not past longest_lease. NOT_FOUND when it has ended.
@@ -100,6 +115,12 @@ class Pool {
   absl::StatusOr<PlanOffer> PriceAndChoose(const PlanDemand& demand);
   void LeasePrefix(absl::Time now, const PlanDemand& demand, PlanOffer& offer);
 
+  // ---- pool_ladder.cc
+  Ladder& LadderOf(uint32_t tenant);
+  std::optional<uint32_t> ScaleOf(uint32_t tenant, const PoolModel& model);
+  void DescribeToLadder(const Publishing& publishing, const Variant& variant);
+  bool HasForm(const Digest& key, const LadderJob& job) const;
+
   // ---- pool.cc
   Variant VariantOf(const Publishing& publishing, size_t chunk) const;
   void Store(Publishing& publishing, size_t chunk);
@@ -112,6 +133,7 @@ class Pool {
   double PrefixQuality(const PublishRules& rules, absl::Span<const Digest> ancestors) const;
   void ForgetEvicted();
   void LetGo(const std::vector<uint64_t>& entries);
+  void RemoveEntry(uint64_t entry);  // a readable one
 
   const PoolLimits limits_;
   const Catalogue catalogue_;
@@ -121,7 +143,10 @@ class Pool {
   LeaseTable leases_;
   Observations observations_;
   std::map<uint64_t, Publishing> publishes_;
-  absl::flat_hash_map<uint64_t, Digest> key_of_;  // of readable entries
+  absl::flat_hash_map<uint64_t, Digest> key_of_;                             // of readable entries
+  std::map<std::pair<uint32_t, Digest>, std::optional<uint32_t>> scales_;    // of a tenant's ladder for a model
+  std::map<std::pair<uint32_t, uint32_t>, std::vector<Recipe>> recipes_of_;  // by tenant and scale; by rung
+  int64_t ladder_frees_ = 0;  // what the jobs under way are expected to free
   uint64_t last_publish_ = 0;
   uint64_t operations_ = 0;
   PoolStats sums_;

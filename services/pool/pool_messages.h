@@ -9,11 +9,12 @@
 #include "absl/time/time.h"
 #include "common/base/digest.h"
 #include "common/compress/profile.h"
+#include "common/compress/recipe.h"
 #include "common/index/variant.h"
 #include "common/kv/geometry.h"
 #include "common/policy/candidate.h"
 #include "common/policy/choose_profile.h"
-#include "common/store/blob.h"
+#include "common/store/host_tier.h"
 
 namespace decant {
 
@@ -103,6 +104,20 @@ struct FetchedBatch {
   std::vector<Blob> frames;  // empty at the end
 };
 
+// ---- The ladder.
+
+// A chunk that should be stored in a cheaper form. The frames are shared with the store, which never changes them.
+struct LadderJob {
+  uint32_t tenant = 0;
+  uint64_t entry = 0;
+  size_t from = 0;  // rungs
+  size_t to = 0;
+  double quality = 0;  // of the target, as measured
+  int64_t frees = 0;   // bytes that are expected
+  Recipe target;
+  std::vector<LayerBlob> frames;
+};
+
 // ---- What may be counted. Sums since the start, except where said otherwise.
 
 struct PoolStats {
@@ -117,6 +132,10 @@ struct PoolStats {
   int64_t chunks_known = 0;
   int64_t chunks_refused = 0;
   int64_t fetched_bytes = 0;
+  int64_t reencoded = 0;          // chunks
+  int64_t reencode_launches = 0;  // of the re-encoding operation
+  int64_t reencode_freed_bytes = 0;
+  int64_t ladder_failed = 0;  // chunks that could not be re-encoded
 };
 
 }  // namespace decant

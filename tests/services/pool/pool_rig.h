@@ -2,12 +2,14 @@
 #ifndef DECANT_TESTS_SERVICES_POOL_POOL_RIG_H_
 #define DECANT_TESTS_SERVICES_POOL_POOL_RIG_H_
 
+#include <cstring>
 #include <map>
 #include <optional>
 #include <string>
 #include <utility>
 #include <vector>
 
+#include "common/base/half.h"
 #include "common/base/random.h"
 #include "common/index/keys.h"
 #include "common/kv/frame.h"
@@ -106,11 +108,17 @@ inline std::string FrameOf(const FrameHeader& header) {
   const FrameLayout layout = LayOutFrame(header, counts);
   std::string batch(static_cast<size_t>(layout.bytes), '\0');
   const uint64_t seed = header.context.Prefix64() ^ header.profile.Prefix64();
+  const bool floats = FormatOf(header.formats[0]).k == Element::kBf16;  // that a re-encoder can read
   for (const FrameRun& run : layout.runs) {
     const int64_t key_bytes = run.tokens * VectorBytes(FormatOf(header.formats[0]).k, header.head_dim);
     for (int64_t i = 0; i < key_bytes; ++i) {
       batch[static_cast<size_t>(run.keys + i)] =
           static_cast<char>(MixBits(seed, static_cast<uint64_t>(header.first_layer * 100000 + i)));
+    }
+    for (int64_t i = 0; floats && i < key_bytes; i += 2) {
+      const uint64_t bits = MixBits(seed, static_cast<uint64_t>(header.first_layer * 100000 + i));
+      const Bf16 value = ToBf16(static_cast<float>(bits % 2001) / 500 - 2);
+      std::memcpy(&batch[static_cast<size_t>(run.keys + i)], &value, 2);
     }
   }
   SealFrame(header, layout, reinterpret_cast<uint8_t*>(batch.data()));

@@ -1,0 +1,131 @@
+// The ladder in the pool: what is planned under pressure, and what becomes of it. The bytes are re-encoded outside, by
+// LadderRunner, while the pool goes on.
+#include <algorithm>
+#include <utility>
+
+#include "common/base/check.h"
+#include "common/compress/token_bytes.h"
+#include "services/pool/pool.h"
+
+namespace decant {
+
+Ladder& Pool::LadderOf(uint32_t tenant) { return static_cast<Ladder&>(tier_.policy(tenant)); }
+
+// The forms that chunks of this model may take, best first; made when the tenant's first chunk of it is stored.
+std::optional<uint32_t> Pool::ScaleOf(uint32_t tenant, const PoolModel& model) {
+  const auto [found, is_new] = scales_.try_emplace({tenant, model.fingerprint});
+  if (!is_new) return found->second;
+  const ProfileTable* table = tables_.For(model.fingerprint);
+  std::vector<Rung> forms;
+  std::vector<Recipe> recipes;
+  double first_bytes = 0;
+  for (const std::string& name : limits_.ladder) {
+    const absl::StatusOr<Profile> profile = catalogue_.FindFor(name, model.fingerprint);
+    if (!profile.ok()) continue;
+    absl::StatusOr<Recipe> recipe = Compile(*profile, model.geometry, model.run_type);
+    if (!recipe.ok() || !recipe->token_wise()) continue;
+    const ProfileCost* cost = table == nullptr ? nullptr : table->Find(name);
+    if (!recipe->exact() && cost == nullptr) continue;  // nobody knows what it would cost in answers
+    const double bytes = BytesPerTokenOf(*recipe, model.geometry).most;
+    if (first_bytes == 0) first_bytes = bytes;
+    forms.push_back(Rung{recipe->digest, name, recipe->exact() ? 1 : cost->quality, bytes / first_bytes});
+    recipes.push_back(*std::move(recipe));
+  }
+  const std::vector<Rung> rungs = RungsOf(std::move(forms));
+  if (rungs.empty()) return std::nullopt;
+  found->second = LadderOf(tenant).AddScale(rungs);
+  std::vector<Recipe>& by_rung = recipes_of_[{tenant, *found->second}];
+  for (const Rung& rung : rungs) {
+    const auto same = [&](const Recipe& recipe) { return recipe.digest == rung.profile; };
+    by_rung.push_back(*std::find_if(recipes.begin(), recipes.end(), same));
+  }
+  return found->second;
+}
+
+void Pool::DescribeToLadder(const Publishing& publishing, const Variant& variant) {
+  if (limits_.ladder.empty()) return;
+  const std::optional<uint32_t> scale = ScaleOf(publishing.tenant, publishing.rules->start().model);
+  if (!scale.has_value()) return;
+  Ladder& ladder = LadderOf(publishing.tenant);
+  const absl::Span<const Rung> rungs = ladder.rungs(*scale);
+  for (size_t rung = 0; rung < rungs.size(); ++rung) {
+    if (rungs[rung].profile != variant.profile) continue;
+    ladder.Describe(variant.entry, *scale, rung, tier_.ChargeOf(variant.entry));
+  }
+}
+
+std::vector<LadderJob> Pool::PlanLadder(absl::Time now, size_t most) {
+  Expire(now);
+  std::vector<LadderJob> jobs;
+  const auto capacity = static_cast<double>(tier_.capacity_bytes());
+  const int64_t bytes = tier_.bytes() - ladder_frees_;
+  if (limits_.ladder.empty() || static_cast<double>(bytes) <= limits_.ladder_starts * capacity) return jobs;
+  int64_t wanted = bytes - static_cast<int64_t>(limits_.ladder_ends * capacity);
+  std::vector<bool> asked(tier_.tenants().size());
+  const auto can_give = [&](uint32_t tenant) { return !asked[tenant] && tier_.tenants().bytes(tenant) > 0; };
+  while (wanted > 0 && jobs.size() < most) {
+    const uint32_t tenant = tier_.tenants().WhoGives(TenantTable::kDefaultTenant, 0, can_give);
+    if (tenant >= asked.size()) break;
+    asked[tenant] = true;
+    for (const LadderStep& step : LadderOf(tenant).Plan(wanted, most - jobs.size(), [](uint64_t) { return true; })) {
+      wanted -= step.frees;
+      if (step.to == LadderStep::kEvict) {
+        RemoveEntry(step.entry);
+        ++sums_.evicted;
+        continue;
+      }
+      LadderJob& job = jobs.emplace_back();
+      job.tenant = tenant;
+      job.entry = step.entry;
+      job.from = step.from;
+      job.to = step.to;
+      job.frees = step.frees;
+      ladder_frees_ += job.frees;
+      job.target = recipes_of_.at({tenant, step.scale})[step.to];
+      job.quality = LadderOf(tenant).rungs(step.scale)[step.to].quality;
+      const absl::Span<const LayerBlob> frames = tier_.Frames(step.entry);
+      job.frames.assign(frames.begin(), frames.end());
+    }
+  }
+  return jobs;
+}
+
+void Pool::FinishLadder(absl::Time now, const LadderJob& job, absl::StatusOr<std::vector<LayerBlob>> frames) {
+  Expire(now);
+  ladder_frees_ -= job.frees;
+  Ladder& ladder = LadderOf(job.tenant);
+  const auto found = key_of_.find(job.entry);
+  if (found == key_of_.end()) return;  // dropped meanwhile, and forgotten by the ladder with it
+  const Digest key = found->second;
+  if (tier_.IsHeld(job.entry)) {  // a reader came: what is leased is never moved
+    ladder.Waits(job.entry);
+    return;
+  }
+  if (HasForm(key, job)) {  // published meanwhile in the form it would take
+    RemoveEntry(job.entry);
+    return;
+  }
+  const int64_t before = tier_.ChargeOf(job.entry);
+  if (!frames.ok() || !tier_.Replace(job.entry, *std::move(frames)).ok()) {
+    ladder.Stays(job.entry);
+    ++sums_.ladder_failed;
+    return;
+  }
+  DECANT_CHECK(
+      index_.Reencode(key, job.entry, job.target.digest, job.target.profile, job.quality, tier_.FrameBytes(job.entry)));
+  const int64_t after = tier_.ChargeOf(job.entry);
+  ladder.Moved(job.entry, job.to, after);
+  ++sums_.reencoded;
+  sums_.reencode_freed_bytes += before - after;
+}
+
+bool Pool::HasForm(const Digest& key, const LadderJob& job) const {
+  for (const VariantId id : index_.Find(key)) {
+    const Variant variant = index_.Get(id);
+    if (variant.entry != job.entry) continue;
+    return index_.Find(key, VariantDigest(job.target.digest, variant.context)).has_value();
+  }
+  return false;
+}
+
+}  // namespace decant
