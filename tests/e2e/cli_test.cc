@@ -174,7 +174,6 @@ TEST_F(CalibrateTest, WhatItWritesIsWhatTheServicesTake) {
     const ProfileCost* const cost = table->Find(profile);
     ASSERT_TRUE(cost != nullptr && cost->hit.has_value()) << profile;
     EXPECT_GT(cost->hit->wire_ratio, 2) << profile;
-    EXPECT_LT(cost->hit->wire_ratio, 5) << profile;
   }
   EXPECT_EQ(RunDecant({"generate", "--model", model_, "--tables", tables_ + "/none", kPrompt}).exit, 1);
   EXPECT_EQ(RunDecant({"generate", "--model", model_, "--tables", tables_, "--dtype", "f32", "--floor", "0.01",
