@@ -5,7 +5,7 @@
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <signal.h>
-#include <spawn.h>
+#include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -15,8 +15,6 @@
 
 #include "absl/time/clock.h"
 #include "common/base/check.h"
-
-extern char** environ;
 
 namespace decant {
 namespace {
@@ -73,15 +71,19 @@ std::unique_ptr<PeerProcess> PeerProcess::Start(const std::vector<std::string>& 
   if (access(arguments[0].c_str(), X_OK) != 0) return nullptr;
   int ends[2];
   DECANT_CHECK(pipe2(ends, O_CLOEXEC) == 0);
-  posix_spawn_file_actions_t actions;
-  posix_spawn_file_actions_init(&actions);
-  posix_spawn_file_actions_adddup2(&actions, ends[1], STDOUT_FILENO);
   std::vector<char*> argv;
   for (const std::string& argument : arguments) argv.push_back(const_cast<char*>(argument.c_str()));
   argv.push_back(nullptr);
-  pid_t pid = 0;
-  DECANT_CHECK(posix_spawn(&pid, argv[0], &actions, nullptr, argv.data(), environ) == 0);
-  posix_spawn_file_actions_destroy(&actions);
+  const pid_t pid = fork();
+  DECANT_CHECK(pid >= 0);
+  if (pid == 0) {
+    // It must not outlive us, nor hold what we have open.
+    prctl(PR_SET_PDEATHSIG, SIGKILL);
+    dup2(ends[1], STDOUT_FILENO);
+    close_range(3, ~0u, 0);
+    execv(argv[0], argv.data());
+    _exit(127);
+  }
   close(ends[1]);
   auto process = std::unique_ptr<PeerProcess>(new PeerProcess(pid, ends[0]));
   if (!ready.empty()) {

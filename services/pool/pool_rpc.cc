@@ -15,8 +15,8 @@
 namespace decant {
 namespace {
 
-// One message of a fetch: enough to be worth a message, little enough to be pipelined.
-constexpr int64_t kEnoughBytes = int64_t{256} << 10;
+// One message of a fetch, as large as those of a publish.
+constexpr int64_t kEnoughBytes = int64_t{1} << 20;
 constexpr int64_t kMostBytes = int64_t{1} << 20;
 
 grpc::ServerUnaryReactor* Answer(grpc::CallbackServerContext* context, const absl::Status& status) {
