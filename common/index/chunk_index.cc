@@ -11,6 +11,7 @@
 #include <tuple>
 #include <utility>
 
+#include "absl/numeric/int128.h"
 #include "absl/strings/str_cat.h"
 #include "common/base/check.h"
 #include "common/base/random.h"
@@ -36,10 +37,19 @@ constexpr size_t kBatch = 16;  // keys whose memory is waited for together
 
 // ---- Records.
 
+ChunkIndex::ChunkIndex(uint64_t seed) {
+  for (size_t i = 0; i < salts_.size(); ++i) salts_[i] = MixBits(seed, i);
+}
+
+// Two products that do not wait for each other, of words that only who knows the seed could choose to cancel out.
 uint64_t ChunkIndex::PlaceOf(const Digest& key) const {
   std::array<uint64_t, 4> words;
   std::memcpy(words.data(), key.bytes.data(), sizeof(words));
-  return MixBits(MixBits(MixBits(MixBits(seed_, words[0]), words[1]), words[2]), words[3]);
+  const auto fold = [](uint64_t a, uint64_t b) {
+    const absl::uint128 product = absl::uint128(a) * absl::uint128(b);
+    return absl::Uint128Low64(product) ^ absl::Uint128High64(product);
+  };
+  return fold(words[0] ^ salts_[0], words[1] ^ salts_[1]) ^ fold(words[2] ^ salts_[2], words[3] ^ salts_[3]);
 }
 
 VariantId ChunkIndex::FirstAt(const Digest& key) const {

@@ -5,6 +5,7 @@
 #ifndef DECANT_COMMON_INDEX_CHUNK_INDEX_H_
 #define DECANT_COMMON_INDEX_CHUNK_INDEX_H_
 
+#include <array>
 #include <cstdint>
 #include <memory>
 #include <optional>
@@ -86,7 +87,7 @@ struct SegmentMatch {
 class ChunkIndex {
  public:
   // Keys come from publishers, and who guesses `seed` could make lookups slow with keys that collide.
-  explicit ChunkIndex(uint64_t seed = 0) : seed_(seed) {}
+  explicit ChunkIndex(uint64_t seed = 0);
 
   // False when the key holds a variant of this profile and context already: the first one stays. REQUIRES: tokens from
   // 1 to kMaxFrameSpan.
@@ -145,7 +146,7 @@ class ChunkIndex {
   std::string Explain(size_t chunk, int64_t first_token, MissReason why, VariantId unusable,
                       const Lookup& lookup) const;
 
-  const uint64_t seed_;
+  std::array<uint64_t, 4> salts_;
   absl::flat_hash_map<uint64_t, VariantId> places_;  // the first of a list by `next`, of all keys of one place
   std::vector<std::unique_ptr<VariantRecord[]>> blocks_;
   std::vector<VariantId> free_;
