@@ -44,7 +44,7 @@ absl::StatusOr<std::unique_ptr<Cluster>> Cluster::Start(const ClusterOptions& op
   cluster->options_ = options;
   std::vector<std::string> router_flags = {"--model", TinyModel()};
   if (options.pool) {
-    DECANT_ASSIGN_OR_RETURN(cluster->pool, Launch("pool", {}));
+    DECANT_ASSIGN_OR_RETURN(cluster->pool, Launch("pool", options.pool_flags));
     router_flags.insert(router_flags.end(), {"--pool", cluster->pool.address});
   }
   router_flags.insert(router_flags.end(), options.router_flags.begin(), options.router_flags.end());
@@ -71,6 +71,13 @@ absl::Status Cluster::AddDecode() {
   flags.insert(flags.end(), {"--kv-budget", options_.kv_budget});
   DECANT_ASSIGN_OR_RETURN(Service service, Launch("decode", flags));
   decodes.push_back(std::move(service));
+  return absl::OkStatus();
+}
+
+absl::Status Cluster::RestartPool() {
+  std::vector<std::string> flags = options_.pool_flags;
+  flags.insert(flags.end(), {"--listen", pool.address});
+  DECANT_ASSIGN_OR_RETURN(pool, Launch("pool", flags));
   return absl::OkStatus();
 }
 

@@ -34,6 +34,7 @@ struct ClusterOptions {
   int decodes = 1;
   bool pool = true;
   std::vector<std::string> router_flags;
+  std::vector<std::string> pool_flags;
   std::vector<std::string> prefill_flags;
   std::vector<std::string> decode_flags;
   std::string kv_budget = "64MB";  // of every decode worker
@@ -46,6 +47,8 @@ class Cluster {
 
   absl::Status AddPrefill();
   absl::Status AddDecode();
+  // A new pool, with the address of the one that has ended.
+  absl::Status RestartPool();
   // Until the router counts this many.
   absl::Status WaitWorkers(int prefills, int decodes);
 
