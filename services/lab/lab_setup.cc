@@ -295,6 +295,12 @@ absl::StatusOr<LabSetup> SetUp(const LabOptions& options, const LoadedModel& mod
     LabPoint point;
     point.profile = name;
     DECANT_ASSIGN_OR_RETURN(point.recipe, Compile(profile, config.geometry(), model.weights->run_type()));
+    // Its decomposition of every prompt takes as long as all the other profiles together.
+    if (options.quick && options.profiles.empty() && point.recipe.low_rank.group_layers > 0) {
+      setup.notes.push_back(
+          absl::StrCat("A quick look leaves out ", name, ", whose pages are those of full; name it to have it."));
+      continue;
+    }
     setup.points.push_back(std::move(point));
     DECANT_RETURN_IF_ERROR(AddBudgets(profile, budgets, model, setup));
   }
