@@ -35,8 +35,8 @@ TEST(QualityTableTest, QualityIsTheShareOfFullsCreditAtTheProfilesOwnSetting) {
 
 TEST(QualityTableTest, PlanCanReadWhatIsWritten) {
   std::vector<ProfileCost> costs(2);
-  costs[0] = {"full", 1, 1, 1, 1e9, 1};
-  costs[1] = {"k8v4", 0.97, 2.4, 2.2, 5e8, 1.1};
+  costs[0] = {"full", 1, 1, 1, 1e9, 1, {}};
+  costs[1] = {"k8v4", 0.97, 2.4, 2.2, 5e8, 1.1, {}};
   const ProfileTable table =
       ParseProfileTable(QualityJson({"m", Sha256("m"), "decant lab", "here", "abc", "2026-01-02"}, costs)).value();
   EXPECT_EQ(table.model, "m");
