@@ -8,6 +8,11 @@
 #include "services/pool/pool.h"
 
 namespace decant {
+namespace {
+
+constexpr double kBelowExact = 1 - 1e-9;
+
+}  // namespace
 
 Ladder& Pool::LadderOf(uint32_t tenant) { return static_cast<Ladder&>(tier_.policy(tenant)); }
 
@@ -28,7 +33,9 @@ std::optional<uint32_t> Pool::ScaleOf(uint32_t tenant, const PoolModel& model) {
     if (!recipe->exact() && cost == nullptr) continue;  // nobody knows what it would cost in answers
     const double bytes = BytesPerTokenOf(*recipe, model.geometry).most;
     if (first_bytes == 0) first_bytes = bytes;
-    forms.push_back(Rung{recipe->digest, name, recipe->exact() ? 1 : cost->quality, bytes / first_bytes});
+    // However well a lossy form answers, it never stands in for the exact one that a floor of 1 wants.
+    const double quality = recipe->exact() ? 1 : std::min(cost->quality, kBelowExact);
+    forms.push_back(Rung{recipe->digest, name, quality, bytes / first_bytes});
     recipes.push_back(*std::move(recipe));
   }
   const std::vector<Rung> rungs = RungsOf(std::move(forms));

@@ -19,7 +19,7 @@ std::unique_ptr<Cluster> Start(const ClusterOptions& options) {
   return *std::move(cluster);
 }
 
-// A chunk of `full` takes 0.4 MB in f32, so that two documents fill 6 MB past the ladder's mark.
+// A chunk of `full` takes 0.4 MB in f32, so that three documents fill 6 MB past the ladder's mark.
 TEST(PoolTest, ReencodesColdChunksOnItsDeviceBeforeItForgetsAny) {
   ClusterOptions options;
   options.pool_flags = {"--pool-bytes", "6MB"};

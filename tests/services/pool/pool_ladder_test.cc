@@ -129,6 +129,18 @@ TEST_F(PoolLadderTest, WhatCannotBeReencodedStaysUntilItIsEvicted) {
   EXPECT_EQ(pool_.tier().SumBytes(), pool_.tier().bytes());
 }
 
+TEST_F(PoolLadderTest, AFormThatAnswersAsWellAsTheExactOneDoesNotTakeItsPlace) {
+  ProfileTable table = *TestTables().For(Model().fingerprint);
+  for (ProfileCost& cost : table.profiles) cost.quality = 1;
+  ProfileTables tables;
+  tables.Replace(table);
+  Pool pool(Limits(), TestCatalogue(), tables);
+  ASSERT_TRUE(PublishAll(pool, kStart, PromptOf(1, 10), "full").ok());
+  const std::vector<LadderJob> jobs = pool.PlanLadder(kStart, kMany);
+  ASSERT_FALSE(jobs.empty());
+  EXPECT_LT(jobs.front().quality, 1);
+}
+
 TEST_F(PoolLadderTest, WithoutALadderNothingIsPlanned) {
   PoolLimits limits = Limits();
   limits.ladder.clear();
