@@ -165,10 +165,10 @@ TEST(LabTableTest, ARivalHoldsNoMoreBytesAndHasTheMostRightAnswers) {
   const char* names[] = {"full", "decant", "decant-window", "snapkv", "kvzip", "k8v4"};
   for (size_t i = 0; i < 6; ++i) f.points[i].profile = names[i];
   LabTable table(f.points, f.tasks, f.geometry);
-  const AnswerScore right = {4, 4, 0, 0.4}, wrong = {4, 0, 0, 0.04};
+  const AnswerScore right = {4, 4, 0, 0.4}, wrong = {4, 0, 0, 0.04}, near = {4, 4, 0, 0.01};
   table.Add(LabUnit(),
             {Result({{right}, {right}}, 12800), Result({{right}, {wrong}}, 3200), Result({{right}, {right}}, 3200),
-             Result({{wrong}, {wrong}}, 3200), Result({{right}, {right}}, 3200), Result({{right}, {right}}, 3201)});
+             Result({{wrong}, {wrong}}, 3200), Result({{right}, {right}}, 3200), Result({{near}, {near}}, 3201)});
   const std::vector<LabRival> rivals = table.Rivals("decant");
   ASSERT_EQ(rivals.size(), 1u);
   EXPECT_EQ(rivals[0].best.profile, "kvzip") << "not ours, not full, not the one with more bytes";
