@@ -236,7 +236,9 @@ absl::Status Router::CheckInTime(absl::Time now, const Request& request, int64_t
   const bool waits = places_taken_ >= ahead.places;
   const double own = admission_.ServiceMs(request.prompt_tokens);
   const double before = absl::ToDoubleMilliseconds(now - request.arrived) + (waits ? admission_.WaitMs(ahead) : 0);
-  if (before + own <= wanted || own > wanted) return absl::OkStatus();
+  // Under load prompts hold their places longer, so that `own` alone must not open the door.
+  const bool alone = !waits && request.queued_at == now;
+  if (before + own <= wanted || alone) return absl::OkStatus();
   return absl::ResourceExhaustedError(absl::StrFormat(
       "the first token would come about %.0f ms after the request, which allows %.0f ms: %d prompt tokens "
       "wait before it. Ask again later, or with more time",

@@ -112,6 +112,7 @@ class Router {
   void PlanAlone(absl::Time now, Request& request, absl::string_view why);
   absl::Status AdoptPlan(Request& request, PlanAnswer answer);
   void ReserveNext(absl::Time now, Request& request);
+  absl::Duration PagesWait(absl::Time now, const Request& request) const;
   void SendReserve(absl::Time now, Request& request, size_t plan);
   void ReserveRefused(absl::Time now, Request& request, const absl::Status& status);
   void Pour(absl::Time now, Request& request, const ReserveAnswer& answer);

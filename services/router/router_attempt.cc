@@ -222,6 +222,14 @@ void Router::ReserveNext(absl::Time now, Request& request) {
               attempt.failure.ok() ? absl::UnavailableError("the planned workers are gone") : attempt.failure);
 }
 
+// Pages that come after the first token was due are of no use to who said when.
+absl::Duration Router::PagesWait(absl::Time now, const Request& request) const {
+  const absl::Duration wait = std::max(absl::ZeroDuration(), std::min(limits_.reserve_wait, request.deadline - now));
+  const double wanted = request.terms.slo.ttft_ms;
+  if (wanted <= 0 || request.answered() > 0) return wait;
+  return std::clamp(request.arrived + absl::Milliseconds(wanted) - now, absl::ZeroDuration(), wait);
+}
+
 void Router::SendReserve(absl::Time now, Request& request, size_t plan) {
   Attempt& attempt = request.attempt;
   attempt.plan = plan;
@@ -240,7 +248,7 @@ void Router::SendReserve(absl::Time now, Request& request, size_t plan) {
   query.sampling = request.terms.sampling;
   query.run_type = attempt.run_type;
   query.first_token_index = request.answered();
-  query.wait = attempt.waits ? std::min(limits_.reserve_wait, request.deadline - now) : absl::ZeroDuration();
+  query.wait = attempt.waits ? PagesWait(now, request) : absl::ZeroDuration();
   const absl::Duration limit = query.wait + limits_.reserve;
   SetStepDeadline(request, now + limit);
   attempt.reserve_open = true;

@@ -68,6 +68,19 @@ TEST(RouterAdmissionTest, ServesWhomNoMachineCouldServeInTime) {
   EXPECT_EQ(rig.world.plans.size(), 2u);
 }
 
+TEST(RouterAdmissionTest, NobodyWaitsForPagesBeyondTheFirstTokensTime) {
+  RouterRig rig;
+  rig.Ask("tentokens!", Within(3000));
+  rig.Pass(absl::Seconds(1));
+  rig.PlanOk();
+  rig.NoPages();
+  EXPECT_EQ(rig.world.reserves.back().query.wait, absl::Seconds(2));
+  rig.Ask("tentokens!");
+  rig.PlanOk();
+  rig.NoPages();
+  EXPECT_EQ(rig.world.reserves.back().query.wait, RouterRig::SmallLimits().reserve_wait);
+}
+
 TEST(RouterAdmissionTest, AFreePlaceIsNoWait) {
   RouterLimits limits = RouterRig::SmallLimits();
   limits.prefills_per_worker = 2;
