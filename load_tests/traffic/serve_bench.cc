@@ -21,6 +21,7 @@
 #include "load_tests/traffic/open_loop.h"
 #include "load_tests/traffic/trace.h"
 #include "tests/e2e/cluster.h"
+#include "tests/support/mooncake_trace.h"
 
 namespace decant {
 namespace {
@@ -214,14 +215,14 @@ class Serve {
 int Main(int argc, char** argv) {
   const LoadTestFlags flags = ParseLoadTestFlags(argc, argv);
   Report report(flags);
-  const auto folder = TraceFolder();
-  if (!folder.ok()) {
-    std::printf("serve: skipped: %s\n", std::string(folder.status().message()).c_str());
+  const std::string folder = TraceFolder(DECANT_SOURCE_DIR);
+  if (folder.empty()) {
+    std::printf("serve: skipped: no folder `traces` beside or above the checkout; DECANT_TRACES names another\n");
     return report.Finish();
   }
   int faults = 0;
   for (const Traffic& traffic : kTraffic) {
-    const auto rows = traffic.read(absl::StrCat(*folder, "/", traffic.file));
+    const auto rows = traffic.read(absl::StrCat(folder, "/", traffic.file));
     if (!rows.ok()) {
       std::printf("serve: %s skipped: %s\n", traffic.name, std::string(rows.status().message()).c_str());
       continue;

@@ -1,7 +1,5 @@
 #include "load_tests/traffic/trace.h"
 
-#include <cstdlib>
-#include <filesystem>
 #include <fstream>
 #include <utility>
 
@@ -34,17 +32,6 @@ void Spread(std::vector<TraceRow>& rows) {
 }
 
 }  // namespace
-
-absl::StatusOr<std::string> TraceFolder() {
-  if (const char* named = std::getenv("DECANT_TRACES"); named != nullptr) return std::string(named);
-  std::filesystem::path at = DECANT_SOURCE_DIR;
-  for (; at.has_relative_path(); at = at.parent_path()) {
-    for (const char* place : {"traces", "shared/traces"}) {
-      if (std::filesystem::is_directory(at / place)) return (at / place).string();
-    }
-  }
-  return absl::NotFoundError("no folder `traces` beside or above the checkout; set DECANT_TRACES to where they are");
-}
 
 absl::StatusOr<std::vector<TraceRow>> ReadMooncake(const std::string& file) {
   std::ifstream in(file);

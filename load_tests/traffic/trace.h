@@ -17,10 +17,6 @@ struct TraceRow {
   std::vector<int64_t> blocks;  // ids of its 512-token blocks; empty where the trace has none
 };
 
-// The folder of the trace files: $DECANT_TRACES, else `traces` beside or above the checkout. NOT_FOUND says what to
-// set.
-absl::StatusOr<std::string> TraceFolder();
-
 // Mooncake's JSON lines, in order of arrival. Rows that share a time stamp are spread evenly until the next one, since
 // the trace has a step of three seconds. INVALID_ARGUMENT names the line.
 absl::StatusOr<std::vector<TraceRow>> ReadMooncake(const std::string& file);
