@@ -1,4 +1,6 @@
 #include <CLI/CLI.hpp>
+#include <string>
+#include <vector>
 
 #include "services/pool/app.h"
 #include "services/rpc/flag_range.h"
@@ -33,6 +35,11 @@ int main(int argc, char** argv) {
       ->expected(0, -1)
       ->type_name("A,B,...")
       ->capture_default_str();
-  cli.add_option("--threads", options.threads, "that re-encode; 0: one per core")->capture_default_str();
-  return decant::RunService(cli, argc, argv, "pool", options, [&] { return decant::CreatePoolApp(options); });
+  cli.add_option("--threads", options.threads, "that re-encode; 0: one per core")
+      ->check(CLI::Range(0, 1024))
+      ->capture_default_str();
+  return decant::RunService(cli, argc, argv, "pool", options, [&] {
+    std::erase(options.ladder, "");  // what '' leaves
+    return decant::CreatePoolApp(options);
+  });
 }

@@ -37,6 +37,19 @@ TEST(PoolTest, ReencodesColdChunksOnItsDeviceBeforeItForgetsAny) {
   EXPECT_TRUE(again.ok()) << again.status();
 }
 
+// Two documents too many for it, and nothing is re-encoded: the least recently used goes.
+TEST(PoolTest, AnEmptyLadderIsNone) {
+  ClusterOptions options;
+  options.pool_flags = {"--pool-bytes", "3MB", "--ladder", ""};
+  const auto cluster = Start(options);
+  for (uint64_t document = 1; document <= 3; ++document) {
+    const auto answer = cluster->Generate(Request(Document(document, 250), "full", 4));
+    ASSERT_TRUE(answer.ok()) << answer.status();
+  }
+  EXPECT_TRUE(WaitUntil([&] { return MetricSum(cluster->pool.metrics, metric::kPoolEvicted) > 0; }).ok());
+  EXPECT_EQ(MetricSum(cluster->pool.metrics, metric::kPoolReencodeLaunches), 0);
+}
+
 TEST(PoolTest, GenerationNeverFailsWhileThePoolIsRestarted) {
   const auto cluster = Start({});
   std::atomic<bool> stop{false};
