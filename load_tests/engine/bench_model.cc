@@ -8,6 +8,7 @@
 #include "common/base/status_macros.h"
 #include "common/compress/profile.h"
 #include "gpu/engine/recipe_schedule.h"
+#include "tests/support/paths/paths.h"
 
 namespace decant {
 
@@ -24,7 +25,7 @@ std::string BenchModelFolder() {
 
 std::string SmallModelFolder() {
   if (const char* named = std::getenv("DECANT_MODEL")) return named;
-  return std::string(DECANT_SOURCE_DIR) + "/deploy/models/decant-tiny";
+  return SourceDir() + "/deploy/models/decant-tiny";
 }
 
 absl::StatusOr<std::unique_ptr<BenchModel>> BenchModel::Load(const std::string& folder) {

@@ -1,4 +1,5 @@
 #include "load_tests/engine/torch_peer.h"
+#include "tests/support/paths/paths.h"
 
 #include <sys/wait.h>
 #include <unistd.h>
@@ -21,7 +22,7 @@ std::unique_ptr<TorchPeer> TorchPeer::Start(const std::string& folder, int threa
   int answers[2];
   if (pipe(requests) != 0 || pipe(answers) != 0) return nullptr;
   std::unique_ptr<TorchPeer> peer(new TorchPeer);
-  const std::string script = std::string(DECANT_SOURCE_DIR) + "/load_tests/engine/torch_baseline.py";
+  const std::string script = SourceDir() + "/load_tests/engine/torch_baseline.py";
   const std::string count = std::to_string(threads);
   peer->child_ = fork();
   if (peer->child_ == 0) {

@@ -22,6 +22,7 @@
 #include "services/rpc/metrics.h"
 #include "services/rpc/server.h"
 #include "tests/services/router/fake_fleet.h"
+#include "tests/support/paths/paths.h"
 
 namespace decant {
 namespace {
@@ -114,7 +115,7 @@ std::string ReadAddress(int from) {
 }
 
 int Run(LoadTestFlags flags) {
-  auto folder = OpenModelFolder(DECANT_SOURCE_DIR "/deploy/models/decant-tiny");
+  auto folder = OpenModelFolder(SourceDir() + "/deploy/models/decant-tiny");
   DECANT_CHECK_MSG(folder.ok(), "%s", std::string(folder.status().message()).c_str());
   std::array<int, 2> down{};
   std::array<int, 2> up{};

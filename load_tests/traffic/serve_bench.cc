@@ -22,6 +22,7 @@
 #include "load_tests/traffic/trace.h"
 #include "tests/e2e/cluster.h"
 #include "tests/support/mooncake_trace.h"
+#include "tests/support/paths/paths.h"
 
 namespace decant {
 namespace {
@@ -215,7 +216,7 @@ class Serve {
 int Main(int argc, char** argv) {
   const LoadTestFlags flags = ParseLoadTestFlags(argc, argv);
   Report report(flags);
-  const std::string folder = TraceFolder(DECANT_SOURCE_DIR);
+  const std::string folder = TraceFolder(SourceDir());
   if (folder.empty()) {
     std::printf("serve: skipped: no folder `traces` beside or above the checkout; DECANT_TRACES names another\n");
     return report.Finish();

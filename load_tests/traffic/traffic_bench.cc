@@ -15,6 +15,7 @@
 #include "common/base/random.h"
 #include "load_tests/support/report.h"
 #include "load_tests/traffic/pool_replay.h"
+#include "tests/support/paths/paths.h"
 
 namespace decant {
 namespace {
@@ -43,7 +44,7 @@ class Traffic {
   }
 
   int Run() {
-    const std::string folder = TraceFolder(DECANT_SOURCE_DIR);
+    const std::string folder = TraceFolder(SourceDir());
     for (const auto& [name, hits] : kOracle) {
       const auto trace = LoadMooncakeTrace(folder, name);
       if (!trace.ok()) {

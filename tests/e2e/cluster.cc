@@ -14,6 +14,7 @@
 #include "common/base/status_macros.h"
 #include "common/metrics/names.h"
 #include "services/cli/held_out_text.h"
+#include "tests/support/paths/paths.h"
 
 namespace decant {
 namespace {
@@ -33,10 +34,10 @@ absl::StatusOr<Service> Launch(const std::string& room, std::vector<std::string>
 
 }  // namespace
 
-std::string TinyModel() { return DECANT_SOURCE_DIR "/deploy/models/decant-tiny"; }
+std::string TinyModel() { return SourceDir() + "/deploy/models/decant-tiny"; }
 
 std::string Binary(const std::string& room, const std::string& name) {
-  return absl::StrCat(DECANT_BINARY_DIR, "/services/", room, "/", name);
+  return absl::StrCat(BinaryDir(), "/services/", room, "/", name);
 }
 
 absl::StatusOr<std::unique_ptr<Cluster>> Cluster::Start(const ClusterOptions& options) {

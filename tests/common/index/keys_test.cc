@@ -1,4 +1,5 @@
 #include "common/index/keys.h"
+#include "tests/support/paths/paths.h"
 
 #include <chrono>
 #include <fstream>
@@ -28,7 +29,7 @@ std::vector<int32_t> GoldenTokens() {
 
 std::map<std::string, std::vector<std::string>> ReadGoldens() {
   std::map<std::string, std::vector<std::string>> goldens;
-  std::ifstream file(std::string(DECANT_SOURCE_DIR) + "/tests/common/index/key_goldens.txt");
+  std::ifstream file(SourceDir() + "/tests/common/index/key_goldens.txt");
   std::string name, index, hex;
   while (file >> name >> index >> hex) goldens[name].push_back(hex);
   return goldens;

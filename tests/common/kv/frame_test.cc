@@ -14,6 +14,7 @@
 #include "common/kv/envelope.h"
 #include "common/kv/frame_fields.h"
 #include "tests/common/kv/frame_samples.h"
+#include "tests/support/paths/paths.h"
 
 namespace decant {
 namespace {
@@ -246,7 +247,7 @@ TEST(FrameTest, PaddingHoldsNothing) {
 }
 
 std::string GoldenPath(const std::string& version, const std::string& name) {
-  return std::string(DECANT_SOURCE_DIR) + "/tests/golden/frames/" + version + "/" + name + ".bin";
+  return SourceDir() + "/tests/golden/frames/" + version + "/" + name + ".bin";
 }
 
 std::string GoldenBytes(const std::string& path) {

@@ -9,6 +9,7 @@
 #include <string>
 
 #include "nlohmann/json.hpp"
+#include "tests/support/paths/paths.h"
 
 namespace decant {
 
@@ -51,8 +52,8 @@ class TemporaryFolder {
   std::string path_;
 };
 
-inline std::string GoldenModels() { return std::string(DECANT_SOURCE_DIR) + "/tests/golden/models"; }
-inline std::string TinyModel() { return std::string(DECANT_SOURCE_DIR) + "/deploy/models/decant-tiny"; }
+inline std::string GoldenModels() { return SourceDir() + "/tests/golden/models"; }
+inline std::string TinyModel() { return SourceDir() + "/deploy/models/decant-tiny"; }
 
 inline nlohmann::json ReadJson(const std::string& path) {
   std::ifstream file(path);

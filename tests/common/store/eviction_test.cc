@@ -15,6 +15,7 @@
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "tests/support/mooncake_trace.h"
+#include "tests/support/paths/paths.h"
 
 namespace decant {
 namespace {
@@ -150,7 +151,7 @@ int64_t LruHits(const MooncakeTrace& trace, size_t capacity, bool leaf_first) {
 }
 
 TEST(LruTest, HitsExactlyWhatTheOracleOfTheMooncakeTracesDoes) {
-  const std::string folder = TraceFolder(DECANT_SOURCE_DIR);
+  const std::string folder = TraceFolder(SourceDir());
   const auto conversation = LoadMooncakeTrace(folder, "conversation");
   const auto synthetic = LoadMooncakeTrace(folder, "synthetic");
   if (!conversation.ok()) GTEST_SKIP() << conversation.status().message();

@@ -8,6 +8,7 @@
 #include "common/base/crc32c.h"
 #include "common/store/tier.h"
 #include "gtest/gtest.h"
+#include "tests/support/paths/paths.h"
 #include "tests/support/record_samples.h"
 
 namespace decant {
@@ -124,7 +125,7 @@ TEST(RecordTest, ANameIsItsBytes) {
 
 // What was once written to a disk is read by every later build.
 TEST(RecordTest, TheGoldenRecordOfVersion1IsRead) {
-  const std::string path = DECANT_SOURCE_DIR "/tests/golden/records/v1/sample.bin";
+  const std::string path = SourceDir() + "/tests/golden/records/v1/sample.bin";
   if (std::getenv("DECANT_WRITE_GOLDEN") != nullptr) std::ofstream(path, std::ios::binary) << EncodeRecord(RecordOf(7));
   std::ifstream file(path, std::ios::binary);
   std::stringstream golden;

@@ -12,6 +12,7 @@
 #include "gpu/device/device.h"
 #include "gpu/engine/prefill_run.h"
 #include "gpu/engine/weights.h"
+#include "tests/support/paths/paths.h"
 
 namespace decant {
 
@@ -31,7 +32,7 @@ struct GoldenModel {
 
 // With another limit of positions where `max_positions` is not 0.
 inline GoldenModel LoadGolden(Device& device, const std::string& name, RunType run_type, int32_t max_positions = 0) {
-  const std::string path = std::string(DECANT_SOURCE_DIR) + "/tests/golden/models/" + name;
+  const std::string path = SourceDir() + "/tests/golden/models/" + name;
   GoldenModel model;
   auto folder = OpenModelFolder(path);
   if (!folder.ok()) throw std::runtime_error(folder.status().ToString());

@@ -7,6 +7,7 @@
 #include "common/kv/batch.h"
 #include "gpu/engine/prefix_loader.h"
 #include "tests/gpu/engine/decode_rig.h"
+#include "tests/support/paths/paths.h"
 #include "tests/support/test_device.h"
 
 namespace decant {
@@ -25,9 +26,7 @@ PrefixLoaderOptions LoaderOptions(const DecodeRig& rig, const Digest& model) {
   return options;
 }
 
-Digest FingerprintOf(const std::string& folder) {
-  return OpenModelFolder(std::string(DECANT_SOURCE_DIR) + "/" + folder)->fingerprint;
-}
+Digest FingerprintOf(const std::string& folder) { return OpenModelFolder(SourceDir() + "/" + folder)->fingerprint; }
 
 std::vector<StoredFrame> WholeChunks(const EncodedLayer& layer, size_t count) {
   std::vector<StoredFrame> frames;

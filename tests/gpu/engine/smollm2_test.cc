@@ -7,6 +7,7 @@
 #include "common/model/model_folder.h"
 #include "gpu/engine/prefill_run.h"
 #include "tests/common/model/smollm2_folder.h"
+#include "tests/support/paths/paths.h"
 
 namespace decant {
 namespace {
@@ -17,7 +18,7 @@ TEST(Smollm2Test, ContinuesPromptsLikeTheReference) {
   const auto stream = device->NewStream();
   const ModelFolder folder = OpenModelFolder(Smollm2Folder()).value();
   const auto weights = Weights::Load(*device, folder, RunType::kF32).value();
-  std::ifstream file(std::string(DECANT_SOURCE_DIR) + "/tests/golden/models/smollm2_continuations.json");
+  std::ifstream file(SourceDir() + "/tests/golden/models/smollm2_continuations.json");
   for (const nlohmann::json& golden : nlohmann::json::parse(file)) {
     std::vector<int32_t> tokens = golden.at("prompt_ids");
     ASSERT_EQ(folder.tokenizer->Encode(golden.at("prompt").get<std::string>()).value(), tokens);

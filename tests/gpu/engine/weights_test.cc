@@ -16,6 +16,7 @@
 #include "gpu/engine/model_tensors.h"
 #include "gpu/kernels/nn/packed_layout.h"
 #include "tests/gpu/engine/golden_models.h"
+#include "tests/support/paths/paths.h"
 #include "tests/support/test_device.h"
 
 namespace decant {
@@ -25,7 +26,7 @@ using ::testing::HasSubstr;
 
 // A copy of a golden model in which one f32 element of a tensor is `value`.
 std::string BrokenModel(const std::string& tensor, int64_t element, float value) {
-  const std::string from = std::string(DECANT_SOURCE_DIR) + "/tests/golden/models/llama";
+  const std::string from = SourceDir() + "/tests/golden/models/llama";
   const std::string folder = absl::StrCat(testing::TempDir(), "/not_finite_", getpid());
   std::filesystem::remove_all(folder);
   std::filesystem::copy(from, folder, std::filesystem::copy_options::recursive);
@@ -82,7 +83,7 @@ class CountedTensors final : public Safetensors {
 // Else a worker needs twice its weights while it loads.
 TEST(WeightsTest, TheFileIsGivenBackMatrixByMatrix) {
   const auto device = CreateTestDevice(1);
-  ModelFolder folder = OpenModelFolder(std::string(DECANT_SOURCE_DIR) + "/tests/golden/models/llama").value();
+  ModelFolder folder = OpenModelFolder(SourceDir() + "/tests/golden/models/llama").value();
   int releases = 0;
   folder.tensors = std::make_unique<CountedTensors>(std::move(folder.tensors), releases);
   ASSERT_TRUE(Weights::Load(*device, folder, RunType::kF32).ok());
@@ -92,7 +93,7 @@ TEST(WeightsTest, TheFileIsGivenBackMatrixByMatrix) {
 
 TEST(WeightsTest, ADeviceWithoutRoomIsAnError) {
   const auto device = CreateTestDevice(1, 64 << 10);
-  const auto folder = OpenModelFolder(std::string(DECANT_SOURCE_DIR) + "/tests/golden/models/llama").value();
+  const auto folder = OpenModelFolder(SourceDir() + "/tests/golden/models/llama").value();
   const auto weights = Weights::Load(*device, folder, RunType::kF32);
   EXPECT_EQ(weights.status().code(), absl::StatusCode::kResourceExhausted) << weights.status();
   EXPECT_EQ(device->allocated_bytes(), 0);

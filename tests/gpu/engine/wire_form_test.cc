@@ -10,6 +10,7 @@
 #include "common/kv/batch.h"
 #include "gpu/engine/low_rank_encoder.h"
 #include "tests/gpu/engine/decode_rig.h"
+#include "tests/support/paths/paths.h"
 #include "tests/support/test_device.h"
 
 namespace decant {
@@ -235,7 +236,7 @@ TEST(WireFormTest, LongPromptsAreCutIntoSpansThatABatchHolds) {
   options.geometry = rig.config().geometry();
   options.run_type = RunType::kF32;
   options.prompt_tokens = 300;
-  options.model = OpenModelFolder(std::string(DECANT_SOURCE_DIR) + "/" + kTiny)->fingerprint;
+  options.model = OpenModelFolder(SourceDir() + "/" + kTiny)->fingerprint;
   options.inverse_frequencies = rig.config().inverse_frequencies;
   const int64_t most = 900 << 10;
   const auto encoder = CreateLowRankEncoder(rig.device(), options, most).value();

@@ -5,6 +5,7 @@
 
 #include "services/cli/held_out_text.h"
 #include "services/cli/measure_profiles.h"
+#include "tests/support/paths/paths.h"
 
 namespace decant {
 namespace {
@@ -43,7 +44,7 @@ TEST(HeldOutTextTest, IsAFunctionOfItsSeedAndEndsWithAQuestion) {
 class BundledModelTest : public ::testing::Test {
  protected:
   void SetUp() override {
-    auto model = LoadedModel::Load(DECANT_SOURCE_DIR "/deploy/models/decant-tiny", "f32", 2);
+    auto model = LoadedModel::Load(SourceDir() + "/deploy/models/decant-tiny", "f32", 2);
     ASSERT_TRUE(model.ok()) << model.status();
     model_ = *std::move(model);
     for (uint64_t seed = 0; seed < 2; ++seed) {

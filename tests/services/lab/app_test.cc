@@ -8,6 +8,7 @@
 #include <iterator>
 
 #include "common/policy/profile_table.h"
+#include "tests/support/paths/paths.h"
 
 namespace decant {
 namespace {
@@ -21,7 +22,7 @@ std::string Read(const std::string& path) {
 
 LabOptions Small(const std::string& name) {
   LabOptions options;
-  options.model = std::string(DECANT_SOURCE_DIR) + "/deploy/models/decant-tiny";
+  options.model = SourceDir() + "/deploy/models/decant-tiny";
   options.profiles = "k8v4,diffkv";
   options.budgets = "0.3";
   options.tasks = "recall,labels";

@@ -8,13 +8,13 @@
 #include "common/model/log_probabilities.h"
 #include "gpu/engine/prefill_run.h"
 #include "services/lab/lab_plan.h"
+#include "tests/support/paths/paths.h"
 
 namespace decant {
 namespace {
 
 const LoadedModel& Tiny() {
-  static const auto model =
-      LoadedModel::Load(std::string(DECANT_SOURCE_DIR) + "/deploy/models/decant-tiny", "f32", 2).value();
+  static const auto model = LoadedModel::Load(SourceDir() + "/deploy/models/decant-tiny", "f32", 2).value();
   return *model;
 }
 

@@ -1,4 +1,5 @@
 #include "services/lab/lab_plan.h"
+#include "tests/support/paths/paths.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -16,9 +17,7 @@ LabText TwoQuestions(uint64_t seed, int32_t length) {
            {" Question: where is Bruno? Answer:", " attic."}}};
 }
 
-std::unique_ptr<Tokenizer> Tiny() {
-  return Tokenizer::Open(std::string(DECANT_SOURCE_DIR) + "/deploy/models/decant-tiny").value();
-}
+std::unique_ptr<Tokenizer> Tiny() { return Tokenizer::Open(SourceDir() + "/deploy/models/decant-tiny").value(); }
 
 LabTask Task(const std::string& name) {
   LabTask task;

@@ -9,6 +9,7 @@
 #include "common/base/digest.h"
 #include "common/model/tokenizer.h"
 #include "services/lab/task.h"
+#include "tests/support/paths/paths.h"
 
 namespace decant {
 namespace {
@@ -63,7 +64,7 @@ TEST(TasksTest, WhatIsAskedIsInTheContext) {
 }
 
 TEST(TasksTest, ContextsOfTheTinyModelAreAboutAsLongAsAsked) {
-  const auto tokenizer = Tokenizer::Open(std::string(DECANT_SOURCE_DIR) + "/deploy/models/decant-tiny").value();
+  const auto tokenizer = Tokenizer::Open(SourceDir() + "/deploy/models/decant-tiny").value();
   for (const LabTask& task : TinyTasks()) {
     for (const int32_t length : {512, 2048}) {
       double tokens = 0;
@@ -78,7 +79,7 @@ TEST(TasksTest, ContextsOfTheTinyModelAreAboutAsLongAsAsked) {
 
 // Context, question and answer are tokenised apart; the model must see the tokens of the whole text all the same.
 TEST(TasksTest, PiecesHaveTheTokensOfTheWholeText) {
-  const auto tokenizer = Tokenizer::Open(std::string(DECANT_SOURCE_DIR) + "/deploy/models/decant-tiny").value();
+  const auto tokenizer = Tokenizer::Open(SourceDir() + "/deploy/models/decant-tiny").value();
   const size_t begin = tokenizer->Encode("").value().size();
   for (const LabTask& task : TinyTasks()) {
     const LabText text = task.make(3, 512);

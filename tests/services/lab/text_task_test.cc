@@ -6,6 +6,7 @@
 #include <fstream>
 
 #include "services/lab/lab_plan.h"
+#include "tests/support/paths/paths.h"
 
 namespace decant {
 namespace {
@@ -13,7 +14,7 @@ namespace {
 using testing::HasSubstr;
 
 const Tokenizer& Tiny() {
-  static const auto tokenizer = Tokenizer::Open(std::string(DECANT_SOURCE_DIR) + "/deploy/models/decant-tiny").value();
+  static const auto tokenizer = Tokenizer::Open(SourceDir() + "/deploy/models/decant-tiny").value();
   return *tokenizer;
 }
 

@@ -19,6 +19,7 @@
 #include "gpu/engine/loaded_model.h"
 #include "services/decode/decode.h"
 #include "tests/services/prefill/stored_frames.h"
+#include "tests/support/paths/paths.h"
 #include "tests/support/test_device.h"
 
 namespace decant {
@@ -34,7 +35,7 @@ enum class On { kHost, kTestDevice };
 
 const LoadedModel& ModelOn(On device) {
   const auto load = [](std::unique_ptr<Device> d) {
-    return *LoadedModel::Load(DECANT_SOURCE_DIR "/deploy/models/decant-tiny", "f32", std::move(d));
+    return *LoadedModel::Load(SourceDir() + "/deploy/models/decant-tiny", "f32", std::move(d));
   };
   static const auto host = load(CreateHostDevice(2));
   static const auto test = load(CreateTestDevice(2));

@@ -13,6 +13,7 @@
 #include "common/base/crc32c.h"
 #include "common/base/half.h"
 #include "common/base/random.h"
+#include "tests/support/paths/paths.h"
 
 namespace decant {
 namespace {
@@ -226,7 +227,7 @@ TEST(BlockTest, GoldenBlocksDecodeAsEver) {
   };
   for (const auto& golden : goldens) {
     SCOPED_TRACE(golden.name);
-    std::ifstream file(absl::StrCat(DECANT_SOURCE_DIR, "/tests/golden/blocks/v1/", golden.name), std::ios::binary);
+    std::ifstream file(absl::StrCat(SourceDir(), "/tests/golden/blocks/v1/", golden.name), std::ios::binary);
     const Bytes bytes{std::istreambuf_iterator<char>(file), std::istreambuf_iterator<char>()};
     ASSERT_GT(bytes.size(), 3u);
     EXPECT_EQ(bytes[2], golden.flag);

@@ -14,6 +14,7 @@
 #include "common/kv/rows.h"
 #include "tests/common/compress/code/coded_samples.h"
 #include "tests/common/kv/frame_samples.h"
+#include "tests/support/paths/paths.h"
 
 namespace decant {
 namespace {
@@ -149,7 +150,7 @@ TEST(CodedFrameTest, AnotherVersionIsAPreconditionNotALoss) {
 
 TEST(CodedFrameTest, GoldensOfVersion1StayIdentical) {
   for (const NamedFrame& sample : BellFrames()) {
-    const std::string path = std::string(DECANT_SOURCE_DIR) + "/tests/golden/coded/v1/" + sample.name + ".bin";
+    const std::string path = SourceDir() + "/tests/golden/coded/v1/" + sample.name + ".bin";
     const std::string coded = Coded(sample.bytes);
     if (std::getenv("DECANT_WRITE_GOLDEN") != nullptr) std::ofstream(path, std::ios::binary) << coded;
     std::ifstream file(path, std::ios::binary);

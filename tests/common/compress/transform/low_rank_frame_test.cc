@@ -16,6 +16,7 @@
 #include "common/kv/batch.h"
 #include "common/kv/envelope.h"
 #include "common/kv/rows.h"
+#include "tests/support/paths/paths.h"
 
 namespace decant {
 namespace {
@@ -212,7 +213,7 @@ TEST(LowRankFrameTest, ForgedNumbersAreALoss) {
 }
 
 TEST(LowRankFrameTest, TheGoldenOfVersion1StaysIdentical) {
-  const std::string path = std::string(DECANT_SOURCE_DIR) + "/tests/golden/low_rank/v1/sample.bin";
+  const std::string path = SourceDir() + "/tests/golden/low_rank/v1/sample.bin";
   const std::string bytes = SampleBytes();
   if (std::getenv("DECANT_WRITE_GOLDEN") != nullptr) std::ofstream(path, std::ios::binary) << bytes;
   std::ifstream file(path, std::ios::binary);

@@ -9,6 +9,7 @@
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "tests/support/disk_crash.h"
+#include "tests/support/paths/paths.h"
 #include "tests/support/record_samples.h"
 
 namespace decant {
@@ -194,7 +195,7 @@ TEST(DiskTierTest, AKilledWriterLosesNothingItWasToldIsStored) {
   for (const int64_t capacity : {kLeastDiskBytes, 16 * kLeastDiskBytes}) {  // with and without eviction on the way
     const TemporaryFolder folder;
     DiskCrash crash;
-    crash.writer = DECANT_BINARY_DIR "/tests/support/decant_disk_writer";
+    crash.writer = BinaryDir() + "/tests/support/decant_disk_writer";
     crash.folder = folder.path();
     crash.capacity_bytes = capacity;
     crash.shape = {3, 40000};
