@@ -299,7 +299,8 @@ std::string ChunkIndex::Explain(size_t chunk, int64_t first_token, MissReason wh
 PrefixMatch ChunkIndex::MatchPrefix(absl::Span<const Digest> keys, const PrefixWant& want) const {
   PrefixMatch match;
   Lookup lookup{&want, models_.Find(want.model), forms_.Find(want.form)};
-  const auto reusable = static_cast<size_t>(ReusableChunks(want.prompt_tokens - want.least_computed + 1, want.chunk_tokens));
+  const auto reusable =
+      static_cast<size_t>(ReusableChunks(want.prompt_tokens - want.least_computed + 1, want.chunk_tokens));
   const size_t limit = std::min(keys.size(), reusable);
   match.chunks.reserve(limit);
   std::array<uint64_t, kBatch> places;
