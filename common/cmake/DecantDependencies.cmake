@@ -33,5 +33,6 @@ if(DECANT_CUDA)
   enable_language(CUDA)
   # CMake 3.25 knows CUDA standards up to 17; headers shared with kernels keep to it.
   set(CMAKE_CUDA_STANDARD 17)
+  set(CMAKE_CUDA_FLAGS_RELEASE "-O3")
   find_package(CUDAToolkit REQUIRED)
 endif()

@@ -1,0 +1,12 @@
+// CreateCudaDevice of a build without nvcc.
+#include "gpu/device/cuda_device.h"
+
+namespace decant {
+
+absl::StatusOr<int> CudaDeviceCount() { return absl::NotFoundError("this build has no CUDA"); }
+
+absl::StatusOr<std::unique_ptr<Device>> CreateCudaDevice(int, const CudaDeviceOptions&) {
+  return CudaDeviceCount().status();
+}
+
+}  // namespace decant
