@@ -22,8 +22,8 @@ namespace decant {
 enum TierIndex : int32_t { kHigh = 0, kLow = 1, kFixed = 2, kTail = 3 };
 inline constexpr int kTierCount = 4;
 
-// One (sequence, layer, kv head).
-struct HeadState {
+// One (sequence, layer, kv head). Two loads of a device read it.
+struct alignas(16) HeadState {
   int32_t tokens[kTierCount] = {0, 0, 0, 0};
   int32_t pages[kTierCount] = {0, 0, 0, 0};
 };

@@ -13,6 +13,13 @@ absl::StatusOr<std::shared_ptr<const LoadedModel>> LoadedModel::Load(const std::
 }
 
 absl::StatusOr<std::shared_ptr<const LoadedModel>> LoadedModel::Load(const std::string& folder, absl::string_view dtype,
+                                                                     absl::string_view device,
+                                                                     const DeviceOptions& options) {
+  DECANT_ASSIGN_OR_RETURN(std::unique_ptr<Device> created, CreateDevice(device, options));
+  return Load(folder, dtype, std::move(created));
+}
+
+absl::StatusOr<std::shared_ptr<const LoadedModel>> LoadedModel::Load(const std::string& folder, absl::string_view dtype,
                                                                      std::unique_ptr<Device> device) {
   if (dtype != "auto" && dtype != "bf16" && dtype != "f32") {
     return absl::InvalidArgumentError(absl::StrCat("run type '", dtype, "' is unknown; use auto, bf16 or f32"));

@@ -7,6 +7,7 @@
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
 #include "common/model/model_folder.h"
+#include "gpu/device/create_device.h"
 #include "gpu/device/device.h"
 #include "gpu/engine/weights.h"
 
@@ -22,6 +23,10 @@ struct LoadedModel {
   // the value.
   static absl::StatusOr<std::shared_ptr<const LoadedModel>> Load(const std::string& folder, absl::string_view dtype,
                                                                  int threads);
+  // On the device that CreateDevice makes of a name.
+  static absl::StatusOr<std::shared_ptr<const LoadedModel>> Load(const std::string& folder, absl::string_view dtype,
+                                                                 absl::string_view device,
+                                                                 const DeviceOptions& options);
   // On a device of the caller's choice.
   static absl::StatusOr<std::shared_ptr<const LoadedModel>> Load(const std::string& folder, absl::string_view dtype,
                                                                  std::unique_ptr<Device> device);

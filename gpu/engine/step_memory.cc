@@ -1,6 +1,7 @@
 #include "gpu/engine/step_memory.h"
 
 #include "common/base/status_macros.h"
+#include "gpu/kernels/pages/page_ops.h"
 
 namespace decant {
 
@@ -22,7 +23,7 @@ absl::StatusOr<StepMemory> StepMemory::Create(Device& device, const ModelConfig&
   place(memory.angles_, int64_t{max_rows} * config.head_dim, sizeof(float));
   place(memory.logits_, int64_t{max_rows} * config.vocabulary, sizeof(float));
   place(memory.actions_, heads, sizeof(StepAction));
-  place(memory.plan_scratch_, 2 * heads + 1, sizeof(int32_t));
+  place(memory.plan_scratch_, PlanStepScratch(heads), sizeof(int32_t));
   place(memory.sample_scratch_, SampleScratchBytes(max_rows, config.vocabulary), 1);
   place(memory.grow_scratch_, config.kv_heads * kTierCount + 1, sizeof(int32_t));
   DECANT_ASSIGN_OR_RETURN(memory.memory_, device.Allocate(bytes));

@@ -35,7 +35,8 @@ Stack::~Stack() {
 
 absl::Status Stack::StartAll(const StackOptions& options) {
   const std::string metrics = options.metrics ? "127.0.0.1:0" : "";
-  DECANT_ASSIGN_OR_RETURN(model_, LoadedModel::Load(options.model_folder, options.dtype, options.threads));
+  DECANT_ASSIGN_OR_RETURN(model_,
+                          LoadedModel::Load(options.model_folder, options.dtype, options.device, {options.threads, 0}));
   DECANT_RETURN_IF_ERROR(TellMissingMeasurements(options.tables, model_->folder));
   PoolOptions pool;
   pool.metrics = metrics;

@@ -20,8 +20,9 @@ struct StackOptions {
   std::string tables;        // folder of the user's measurements; empty: none
   std::string profiles_dir;  // folder of the user's profiles; empty: none
   std::string dtype = "auto";
-  int threads = 0;  // of the host device; 0 = one per core
-  int port = 0;     // of the router; 0 = any free one
+  std::string device = "host";  // as CreateDevice takes it
+  int threads = 0;              // of the host device; 0 = one per core
+  int port = 0;                 // of the router; 0 = any free one
   int prefill_workers = 1;
   int decode_workers = 1;
   int64_t kv_budget_bytes = int64_t{256} << 20;  // of every decode worker

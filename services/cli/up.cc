@@ -57,6 +57,9 @@ void AddUp(CLI::App& parser, CommandRun& run) {
   command->add_option("--dtype", options->dtype, "run type; auto is bf16 where the processor multiplies it")
       ->check(CLI::IsMember({"auto", "bf16", "f32"}))
       ->capture_default_str();
+  command->add_option("--device", options->device, "what computes: host, cuda:N, or auto for the first GPU")
+      ->type_name("NAME")
+      ->capture_default_str();
   command->add_option("--threads", options->threads, "threads that compute; 0 for one per core")
       ->check(CLI::Range(0, 1024))
       ->capture_default_str();

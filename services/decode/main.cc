@@ -28,7 +28,8 @@ int main(int argc, char** argv) {
   decant::AddSecondsFlag(cli, "--open-limit", options.open_limit, "how long a reservation waits for its transfer");
   return decant::RunService(
       cli, argc, argv, "decode", options, [&]() -> absl::StatusOr<std::unique_ptr<decant::ServiceApp>> {
-        DECANT_ASSIGN_OR_RETURN(auto loaded, decant::LoadedModel::Load(model.folder, model.dtype, model.threads));
+        DECANT_ASSIGN_OR_RETURN(auto loaded, decant::LoadedModel::Load(model.folder, model.dtype, model.device,
+                                                                       {model.threads, model.device_bytes}));
         DECANT_RETURN_IF_ERROR(decant::TellMissingMeasurements(options.tables, loaded->folder));
         return decant::CreateDecodeApp(std::move(loaded), options);
       });

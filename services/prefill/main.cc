@@ -25,7 +25,8 @@ int main(int argc, char** argv) {
       ->default_str("64MiB");
   return decant::RunService(
       cli, argc, argv, "prefill", options, [&]() -> absl::StatusOr<std::unique_ptr<decant::ServiceApp>> {
-        DECANT_ASSIGN_OR_RETURN(auto loaded, decant::LoadedModel::Load(model.folder, model.dtype, model.threads));
+        DECANT_ASSIGN_OR_RETURN(auto loaded, decant::LoadedModel::Load(model.folder, model.dtype, model.device,
+                                                                       {model.threads, model.device_bytes}));
         DECANT_RETURN_IF_ERROR(decant::TellMissingMeasurements(options.tables, loaded->folder));
         return decant::CreatePrefillApp(std::move(loaded), options);
       });

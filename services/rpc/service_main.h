@@ -2,6 +2,7 @@
 #ifndef DECANT_SERVICES_RPC_SERVICE_MAIN_H_
 #define DECANT_SERVICES_RPC_SERVICE_MAIN_H_
 
+#include <cstdint>
 #include <functional>
 #include <memory>
 #include <string>
@@ -24,14 +25,16 @@ struct ModelFolder;
 struct ModelFlags {
   std::string folder;
   std::string dtype = "auto";
+  std::string device = "host";  // as CreateDevice takes it
   int threads = 0;
+  int64_t device_bytes = 0;  // of a GPU's memory; 0: nine tenths of what is free
 };
 
 // What is bound here is written by parsing and must outlive it; what stands in it before is the default.
 
 // --listen, --metrics, --drain-seconds and --log-level.
 void AddServiceFlags(CLI::App& cli, ServiceOptions& options);
-// Those, and --model, --dtype, --threads, --router, --tables, --profiles-dir and --link-bps.
+// Those, and --model, --dtype, --device, --device-memory, --threads, --router, --tables, --profiles-dir and --link-bps.
 void AddWorkerFlags(CLI::App& cli, WorkerOptions& options, ModelFlags& model);
 // --tables.
 void AddTablesFlag(CLI::App& cli, std::string& tables);

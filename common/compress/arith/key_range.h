@@ -27,6 +27,18 @@ DECANT_HOST_DEVICE Bf16 RoundUp(float x) {
   return Bf16{static_cast<uint16_t>((bits >> 16) + away)};
 }
 
+// The ends of one channel over a block's keys so far. Of equal ends the earlier stays.
+struct KeyEnds {
+  Bf16 smallest{0};
+  Bf16 largest{0};
+};
+DECANT_HOST_DEVICE KeyEnds EndsOf(float x) { return KeyEnds{RoundDown(x), RoundUp(x)}; }
+DECANT_HOST_DEVICE KeyEnds Widened(const KeyEnds& ends, float x) {
+  const KeyEnds next = EndsOf(x);
+  return KeyEnds{ToFloat(next.smallest) < ToFloat(ends.smallest) ? next.smallest : ends.smallest,
+                 ToFloat(next.largest) > ToFloat(ends.largest) ? next.largest : ends.largest};
+}
+
 }  // namespace decant
 
 #endif  // DECANT_COMMON_COMPRESS_ARITH_KEY_RANGE_H_

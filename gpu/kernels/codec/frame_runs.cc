@@ -13,6 +13,14 @@ absl::Status CheckLayer(const FrameHeader& header, int32_t layer) {
                                                     " was expected; treat it as a miss"));
 }
 
+// The last run of the same (head, tier) knows.
+int32_t TokensBefore(const std::vector<ImportRun>& runs, const ImportRun& run) {
+  for (auto it = runs.rbegin(); it != runs.rend(); ++it) {
+    if (it->head == run.head && it->tier == run.tier) return it->before + it->tokens;
+  }
+  return 0;
+}
+
 }  // namespace
 
 void AppendEncodeRuns(const FrameHeader& header, const FrameLayout& frame, const OverlayLayout* overlay,
@@ -73,6 +81,7 @@ absl::Status AppendImportRuns(const BatchPart& part, int32_t layer, const Format
       run.positions = place.positions;
       run.statistics = place.statistics;
       run.scores = part.overlay.has_value() ? part.overlay->layout.run(at, head, tier) : -1;
+      run.before = TokensBefore(runs, run);
       runs.push_back(run);
     }
   }

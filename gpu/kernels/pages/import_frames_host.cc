@@ -2,6 +2,7 @@
 #include <cstring>
 #include <functional>
 
+#include "gpu/kernels/pages/import_run.h"
 #include "gpu/kernels/pages/key_statistics.h"
 #include "gpu/kernels/pages/page_ops_host.h"
 #include "gpu/kernels/pages/slot.h"
@@ -13,13 +14,6 @@ void CopyTokens(uint8_t* to, const uint8_t* from, int64_t token_bytes, int32_t t
   std::memcpy(to, from, static_cast<size_t>(token_bytes * tokens));
 }
 
-// The tokens of a run that go into one page: [first, first + count) of the run, from slot `slot` of the tier on.
-struct RunPart {
-  int32_t first = 0;
-  int32_t count = 0;
-  int32_t slot = 0;
-};
-
 // Pairs of whole groups: what came before the part was whole groups too, in the run and in the page.
 void ImportMeta(const ImportFramesArgs& args, Element element, int64_t offset, const RunPart& part, uint8_t* to) {
   const int32_t head_dim = args.arena.geometry.head_dim;
@@ -27,12 +21,11 @@ void ImportMeta(const ImportFramesArgs& args, Element element, int64_t offset, c
   CopyTokens(to, from, 1, static_cast<int32_t>(MetaSegmentBytes(element, head_dim, part.count)));
 }
 
-// Blocks that begin and end alike in run and page are copied; the others are made of the stored keys.
 void ImportStatistics(const ImportFramesArgs& args, const ImportRun& run, FormatId id, const HeadRow& row,
                       const RunPart& part) {
   const int32_t head_dim = args.arena.geometry.head_dim;
   uint8_t* const entry = StatisticsAt(args.arena, row, id, run.tier, part.slot);
-  if (part.slot % kStatisticsBlock == 0 && part.first % kStatisticsBlock == 0) {
+  if (CopiesStatistics(part)) {
     const uint8_t* from = args.frames + run.statistics + StatisticsBytes(id, head_dim, part.first);
     CopyTokens(entry, from, 1, static_cast<int32_t>(StatisticsBytes(id, head_dim, part.count)));
     return;
@@ -69,35 +62,18 @@ void ImportPart(const ImportFramesArgs& args, const ImportRun& run, FormatId id,
   }
 }
 
-// Where the run's first token goes: behind those that are there or, in the window of a split row, where its position
-// stands.
-int32_t FirstSlot(const ImportFramesArgs& args, const ImportRun& run, int32_t held) {
-  if (!args.rows->split() || run.tier != kTail) return held;
-  uint16_t offset = 0;
-  if (run.positions >= 0) std::memcpy(&offset, args.frames + run.positions, 2);
-  return (run.first_position + offset) % args.rows->window;
-}
+// Tokens that each tier gains.
+struct Gains {
+  int32_t tokens[kTierCount] = {0, 0, 0, 0};
+};
 
-void ImportOneRun(const ImportFramesArgs& args, const ImportRun& run, const HeadRow& row) {
-  const FormatId id = args.rows->formats[run.tier];
-  const int32_t page_tokens = args.arena.layouts[static_cast<int32_t>(id)].tokens;
-  int32_t& held = row.state->tokens[run.tier];
-  const int64_t room = int64_t{row.state->pages[run.tier]} * page_tokens;
-  // GrowRows ran out of pages and said so; there is no place to write to.
-  if (held + run.tokens > room) return;
-  RunPart part;
-  part.slot = FirstSlot(args, run, held);
-  const bool wraps = args.rows->split() && run.tier == kTail;
-  if (wraps && args.rows->window > room && part.slot + run.tokens > room) return;
-  while (part.first < run.tokens) {
-    part.count = std::min(run.tokens - part.first, page_tokens - part.slot % page_tokens);
-    if (wraps) part.count = std::min(part.count, args.rows->window - part.slot);
-    ImportPart(args, run, id, row, part);
-    held += part.count;
-    part.first += part.count;
-    part.slot += part.count;
-    if (wraps && part.slot == args.rows->window) part.slot = 0;
+void ImportOneRun(const ImportFramesArgs& args, const ImportRun& run, const HeadRow& row, Gains& gains) {
+  const RunTarget target = TargetOf(args, run, *row.state);
+  if (!target.fits) return;
+  for (RunPart part = FirstPart(target, run.tokens); part.count > 0; part = NextPart(target, run.tokens, part)) {
+    ImportPart(args, run, target.format, row, part);
   }
+  gains.tokens[run.tier] = std::max(gains.tokens[run.tier], run.before + run.tokens);
 }
 
 }  // namespace
@@ -106,9 +82,11 @@ void ImportFramesHost(Stream& stream, const ImportFramesArgs& args) {
   const HostAccess access(stream);
   const auto import_head = [&args](int64_t head, int) {
     const HeadRow row = RowOf(*args.rows, args.arena.geometry, args.layer, static_cast<int32_t>(head));
+    Gains gains;
     for (int32_t i = 0; i < args.run_count; ++i) {
-      if (args.runs[i].head == head && args.runs[i].tokens > 0) ImportOneRun(args, args.runs[i], row);
+      if (args.runs[i].head == head && args.runs[i].tokens > 0) ImportOneRun(args, args.runs[i], row, gains);
     }
+    for (int32_t tier = 0; tier < kTierCount; ++tier) row.state->tokens[tier] += gains.tokens[tier];
   };
   stream.device().ParallelFor(args.arena.geometry.kv_heads, std::cref(import_head));
 }

@@ -20,27 +20,22 @@ float KeyAt(const uint8_t* key, int32_t channel, Element element) {
   return x;
 }
 
-Bf16 Smaller(Bf16 a, Bf16 b) { return ToFloat(b) < ToFloat(a) ? b : a; }
-Bf16 Larger(Bf16 a, Bf16 b) { return ToFloat(b) > ToFloat(a) ? b : a; }
-
 }  // namespace
 
 void AddKeyToStatistics(const uint8_t* key, int32_t index, int32_t head_dim, Element element, uint8_t* entry) {
   DECANT_CHECK_MSG(IsFull(element), "element %d has no statistics", static_cast<int>(element));
   for (int32_t i = 0; i < head_dim; ++i) {
     const float x = KeyAt(key, i, element);
-    Bf16 ends[2] = {RoundDown(x), RoundUp(x)};
     uint8_t* const smallest = entry + 2 * i;
     uint8_t* const largest = entry + 2 * (head_dim + i);
+    KeyEnds ends = EndsOf(x);
     if (index > 0) {
-      Bf16 held[2];
-      std::memcpy(&held[0], smallest, sizeof(Bf16));
-      std::memcpy(&held[1], largest, sizeof(Bf16));
-      ends[0] = Smaller(held[0], ends[0]);
-      ends[1] = Larger(held[1], ends[1]);
+      std::memcpy(&ends.smallest, smallest, sizeof(Bf16));
+      std::memcpy(&ends.largest, largest, sizeof(Bf16));
+      ends = Widened(ends, x);
     }
-    std::memcpy(smallest, &ends[0], sizeof(Bf16));
-    std::memcpy(largest, &ends[1], sizeof(Bf16));
+    std::memcpy(smallest, &ends.smallest, sizeof(Bf16));
+    std::memcpy(largest, &ends.largest, sizeof(Bf16));
   }
 }
 

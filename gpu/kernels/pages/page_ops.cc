@@ -1,52 +1,30 @@
 #include "gpu/kernels/pages/page_ops.h"
 
-#include "common/base/check.h"
+#include "gpu/device/dispatch.h"
+#include "gpu/kernels/pages/page_ops_cuda.h"
 #include "gpu/kernels/pages/page_ops_host.h"
 
 namespace decant {
-namespace {
 
-void RequireHost(Stream& stream) {
-  DECANT_CHECK_MSG(stream.device().kind() == DeviceKind::kHost, "no page operations for device %s",
-                   stream.device().name().c_str());
-}
+void ResetRing(Stream& stream, const PageRing& ring) { DECANT_DISPATCH(ResetRing, stream, ring); }
 
-}  // namespace
+void GrowRows(Stream& stream, const GrowRowsArgs& args) { DECANT_DISPATCH(GrowRows, stream, args); }
 
-void ResetRing(Stream& stream, const PageRing& ring) {
-  RequireHost(stream);
-  ResetRingHost(stream, ring);
-}
+void ImportFrames(Stream& stream, const ImportFramesArgs& args) { DECANT_DISPATCH(ImportFrames, stream, args); }
 
-void GrowRows(Stream& stream, const GrowRowsArgs& args) {
-  RequireHost(stream);
-  GrowRowsHost(stream, args);
-}
-
-void ImportFrames(Stream& stream, const ImportFramesArgs& args) {
-  RequireHost(stream);
-  ImportFramesHost(stream, args);
-}
-
-void PlanStep(Stream& stream, const PlanStepArgs& args) {
-  RequireHost(stream);
-  PlanStepHost(stream, args);
-}
+void PlanStep(Stream& stream, const PlanStepArgs& args) { DECANT_DISPATCH(PlanStep, stream, args); }
 
 void AdvanceLengths(Stream& stream, const SequenceRows* rows, int32_t sequences) {
-  RequireHost(stream);
-  AdvanceLengthsHost(stream, rows, sequences);
+  DECANT_DISPATCH(AdvanceLengths, stream, rows, sequences);
 }
 
 void ReleaseRows(Stream& stream, const PageArena& arena, const PageRing& ring, const SequenceRows* rows,
                  int32_t sequences) {
-  RequireHost(stream);
-  ReleaseRowsHost(stream, arena, ring, rows, sequences);
+  DECANT_DISPATCH(ReleaseRows, stream, arena, ring, rows, sequences);
 }
 
 void CountRows(Stream& stream, const PageArena& arena, const SequenceRows* rows, int64_t* out) {
-  RequireHost(stream);
-  CountRowsHost(stream, arena, rows, out);
+  DECANT_DISPATCH(CountRows, stream, arena, rows, out);
 }
 
 }  // namespace decant

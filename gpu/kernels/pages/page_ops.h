@@ -35,6 +35,7 @@ struct ImportRun {
   int32_t head = 0;
   int32_t tier = 0;  // TierIndex
   int32_t tokens = 0;
+  int32_t before = 0;          // tokens of the runs of the same (head, tier) that stand before it in the list
   int32_t first_position = 0;  // of the frame's chunk
   int64_t keys = 0;            // byte offsets of the segments in `frames`
   int64_t key_meta = 0;
@@ -53,8 +54,12 @@ struct ImportFramesArgs {
   const ImportRun* runs = nullptr;  // [run_count], those of one (head, tier) in ascending position
   int32_t run_count = 0;
 };
-// Copies frames into pages behind the tokens that are there, without decoding them, and moves the token counts.
+// Copies frames into pages behind the tokens that are there, without decoding them, and moves the token counts. A run
+// that the pages of its tier have no room for is not written.
 void ImportFrames(Stream& stream, const ImportFramesArgs& args);
+
+// Values of type int32_t that PlanStep wants as scratch for so many heads of all sequences and layers.
+constexpr int64_t PlanStepScratch(int64_t heads) { return 2 * heads + 3; }
 
 struct PlanStepArgs {
   PageArena arena;
@@ -62,7 +67,7 @@ struct PlanStepArgs {
   const SequenceRows* rows = nullptr;
   int32_t sequences = 0;
   StepAction* actions = nullptr;  // [sequences, layers, kv_heads], out
-  int32_t* scratch = nullptr;     // [sequences * layers * kv_heads * 2 + 1]
+  int32_t* scratch = nullptr;     // [PlanStepScratch(sequences * layers * kv_heads)], aligned to 8 bytes
   int64_t* moved = nullptr;       // [sequences, 2]: demoted and dropped tokens, added to
   int32_t* error = nullptr;
 };

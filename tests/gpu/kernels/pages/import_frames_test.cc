@@ -11,14 +11,19 @@
 namespace decant {
 namespace {
 
-RigOptions Options() {
-  RigOptions options;
-  options.geometry = Geometry{2, 4, 2, 24};
-  options.page_count = 128;
-  options.page_bytes = 1024;
-  options.fixed = FormatId::kFullF32;
-  return options;
-}
+class ImportFramesTest : public ::testing::TestWithParam<KernelDevice> {
+ protected:
+  static RigOptions Options() {
+    RigOptions options;
+    options.geometry = Geometry{2, 4, 2, 24};
+    options.page_count = 128;
+    options.page_bytes = 1024;
+    options.fixed = FormatId::kFullF32;
+    options.device = GetParam().create;
+    return options;
+  }
+};
+DECANT_ON_KERNEL_DEVICES(ImportFramesTest);
 
 std::vector<ImportRun> RunsOf(const std::string& batch, FormatId fixed) {
   const FormatId formats[kTierCount] = {FormatId::kK8V4, FormatId::kK4V2, fixed};
@@ -50,7 +55,7 @@ void ExpectPrompt(PageRig& rig, int32_t layer, const PromptLayer& prompt, int32_
   }
 }
 
-TEST(ImportFramesTest, PagesHoldWhatWasEncoded) {
+TEST_P(ImportFramesTest, PagesHoldWhatWasEncoded) {
   const auto device = CreateTestDevice(2);
   for (const int32_t tokens : {1, 8, 9, 33, 100}) {
     for (const bool with_scores : {false, true}) {
@@ -66,7 +71,7 @@ TEST(ImportFramesTest, PagesHoldWhatWasEncoded) {
 }
 
 // D1: the released prompt kernel stored s_scores[rank] beside s_positions[rank] of another token. N = 200 is its case.
-TEST(ImportFramesTest, D1ScoresStayWithTheirTokens) {
+TEST_P(ImportFramesTest, D1ScoresStayWithTheirTokens) {
   const auto device = CreateTestDevice(2);
   const PromptLayer prompt = RandomPrompt(1, RunType::kF32, 2, 24, 200, true);
   const EncodedPrompt encoded = EncodePrompt(*device, prompt, FormatId::kK8V4, FormatId::kK4V2, 64, true);
@@ -75,7 +80,7 @@ TEST(ImportFramesTest, D1ScoresStayWithTheirTokens) {
   ExpectPrompt(rig, 0, prompt, 0, true);
 }
 
-TEST(ImportFramesTest, ChunkByChunkEqualsAllAtOnce) {
+TEST_P(ImportFramesTest, ChunkByChunkEqualsAllAtOnce) {
   const auto device = CreateTestDevice(2);
   const PromptLayer prompt = RandomPrompt(3, RunType::kF32, 2, 24, 90, true);
   const EncodedPrompt encoded = EncodePrompt(*device, prompt, FormatId::kK8V4, FormatId::kK4V2, 16, true);
@@ -92,7 +97,7 @@ TEST(ImportFramesTest, ChunkByChunkEqualsAllAtOnce) {
   EXPECT_EQ(rig.FreePages(), whole.FreePages());
 }
 
-TEST(ImportFramesTest, FormatsMixInOneRow) {
+TEST_P(ImportFramesTest, FormatsMixInOneRow) {
   const auto device = CreateTestDevice(2);
   PromptLayer prefix = RandomPrompt(4, RunType::kF32, 2, 24, 32, false);
   PromptLayer suffix = RandomPrompt(5, RunType::kF32, 2, 24, 20, true);
@@ -117,7 +122,7 @@ TEST(ImportFramesTest, FormatsMixInOneRow) {
   }
 }
 
-TEST(ImportFramesTest, HeadWithoutHighTokensHasNoHighPage) {
+TEST_P(ImportFramesTest, HeadWithoutHighTokensHasNoHighPage) {
   const auto device = CreateTestDevice(2);
   PromptLayer prompt = RandomPrompt(6, RunType::kF32, 2, 24, 20, true);
   for (size_t i = 0; i < 20; ++i) prompt.tiers[i] = 1 + prompt.tiers[i] / 2;  // head 0: low or pruned
@@ -135,7 +140,7 @@ TEST(ImportFramesTest, HeadWithoutHighTokensHasNoHighPage) {
   EXPECT_EQ(rig.Tokens(0, 0, 0, kHigh).at(0).position, 20);
 }
 
-TEST(ImportFramesTest, RunWithoutPagesIsNotWritten) {
+TEST_P(ImportFramesTest, RunWithoutPagesIsNotWritten) {
   const auto device = CreateTestDevice(2);
   const PromptLayer prompt = RandomPrompt(7, RunType::kF32, 2, 24, 40, true);
   const EncodedPrompt encoded = EncodePrompt(*device, prompt, FormatId::kK8V4, FormatId::kK4V2, 64, true);
@@ -147,7 +152,7 @@ TEST(ImportFramesTest, RunWithoutPagesIsNotWritten) {
   EXPECT_EQ(rig.Head(0, 0, 0).tokens[kHigh], 0);
 }
 
-TEST(ImportFramesTest, FormatTheRowDoesNotHaveIsRefused) {
+TEST_P(ImportFramesTest, FormatTheRowDoesNotHaveIsRefused) {
   const auto device = CreateTestDevice(1);
   const PromptLayer prompt = RandomPrompt(8, RunType::kF32, 1, 24, 8, false);
   const std::string full = EncodePrompt(*device, prompt, FormatId::kFullF32, FormatId::kNone, 16, false).batch;

@@ -26,8 +26,22 @@ float Attention(int32_t n, int32_t position) {
   return static_cast<float>(popular * noise) * 0.125f;
 }
 
-RigOptions Limited(OnlinePolicy policy, int32_t limit, int32_t window, int32_t sinks) {
+class LimitPolicyTest : public ::testing::TestWithParam<KernelDevice> {
+ protected:
+  static RigOptions Limited(OnlinePolicy policy, int32_t limit, int32_t window, int32_t sinks);
+};
+using HeavyHitterTest = LimitPolicyTest;
+using SinksAndRecentTest = LimitPolicyTest;
+using DemoteOldestTest = LimitPolicyTest;
+using KeepShareTest = LimitPolicyTest;
+DECANT_ON_KERNEL_DEVICES(HeavyHitterTest);
+DECANT_ON_KERNEL_DEVICES(SinksAndRecentTest);
+DECANT_ON_KERNEL_DEVICES(DemoteOldestTest);
+DECANT_ON_KERNEL_DEVICES(KeepShareTest);
+
+RigOptions LimitPolicyTest::Limited(OnlinePolicy policy, int32_t limit, int32_t window, int32_t sinks) {
   RigOptions options;
+  options.device = GetParam().create;
   options.geometry = Geometry{1, 1, 1, 8};
   options.page_count = 200;
   options.capacity = 200;
@@ -70,7 +84,7 @@ std::vector<int32_t> Positions(const std::map<int32_t, float>& held) {
 
 // Test (m) of the methods' list. The oracle evicts after a step, the rows when the next token comes: they hold what it
 // keeps and the newest token.
-TEST(HeavyHitterTest, EqualsBruteForceOverALongDecode) {
+TEST_P(HeavyHitterTest, EqualsBruteForceOverALongDecode) {
   for (const int32_t heavy : {0, 1, 12}) {
     for (const int32_t recent : {1, 5}) {
       PageRig rig(Limited(OnlinePolicy::kHeavyHitter, heavy + recent + 1, recent, 0));
@@ -97,7 +111,7 @@ TEST(HeavyHitterTest, EqualsBruteForceOverALongDecode) {
   }
 }
 
-TEST(SinksAndRecentTest, KeepsTheFirstAndTheLast) {
+TEST_P(SinksAndRecentTest, KeepsTheFirstAndTheLast) {
   for (const int32_t sinks : {0, 1, 4}) {
     for (const int32_t recent : {1, 2, 30}) {
       PageRig rig(Limited(OnlinePolicy::kSinksAndRecent, sinks + recent, 0, sinks));
@@ -115,7 +129,7 @@ TEST(SinksAndRecentTest, KeepsTheFirstAndTheLast) {
 }
 
 // MiKV: the sets of H2O, but what leaves the important ones goes low with its score, and nothing is lost.
-TEST(DemoteOldestTest, WhatLeavesTheImportantSetGoesLow) {
+TEST_P(DemoteOldestTest, WhatLeavesTheImportantSetGoesLow) {
   RigOptions options = Limited(OnlinePolicy::kDemoteOldest, 12, 4, 0);
   options.low = FormatId::kK4V2;
   PageRig rig(options);
@@ -142,7 +156,7 @@ TEST(DemoteOldestTest, WhatLeavesTheImportantSetGoesLow) {
 
 // PrefixKV as its released code does it: a list of entries, of which the one at a fixed index is deleted while there
 // are more than the layer's share of all tokens seen.
-TEST(KeepShareTest, DeletesAtTheFixedIndexOfTheReleasedCode) {
+TEST_P(KeepShareTest, DeletesAtTheFixedIndexOfTheReleasedCode) {
   for (const int32_t prompt : {1, 10, 26, 60}) {
     for (const float share : {0.25f, 0.5f, 1.0f}) {
       RigOptions options = Limited(OnlinePolicy::kKeepShare, KeepShareIndex(prompt), 1, 0);

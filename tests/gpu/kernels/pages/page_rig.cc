@@ -43,8 +43,60 @@ T* PageRig::New(int64_t count) {
   return buffers_.back().As<T>();
 }
 
+void PageRig::Read() {
+  if (fresh_) return;
+  copies_.resize(buffers_.size());
+  for (size_t i = 0; i < buffers_.size(); ++i) {
+    Copy& copy = copies_[i];
+    copy.device = buffers_[i].As<char>();
+    copy.bytes = buffers_[i].bytes();
+    copy.lines.resize(static_cast<size_t>(copy.bytes + 63) / 64);
+    stream_->Copy(copy.lines.data(), copy.device, copy.bytes);
+  }
+  DECANT_CHECK(stream_->Synchronize().ok());
+  fresh_ = true;
+}
+
+void PageRig::Write() {
+  for (size_t i = 0; i < buffers_.size(); ++i) {
+    stream_->Copy(buffers_[i].As<char>(), copies_[i].lines.data(), copies_[i].bytes);
+  }
+  DECANT_CHECK(stream_->Synchronize().ok());
+}
+
+template <typename T>
+T* PageRig::Here(T* address) {
+  if (address == nullptr) return nullptr;
+  Read();
+  const auto* const at = reinterpret_cast<const char*>(address);
+  for (Copy& copy : copies_) {
+    if (at < copy.device || at >= copy.device + copy.bytes) continue;
+    return reinterpret_cast<T*>(copy.lines.data()->bytes + (at - copy.device));
+  }
+  DECANT_CHECK_MSG(false, "%p is none of the rig's", static_cast<const void*>(address));
+}
+
+SequenceRows PageRig::RowsHere(int32_t sequence) {
+  SequenceRows here = *Here(rows_ + sequence);
+  here.heads = Here(here.heads);
+  here.page_ids = Here(here.page_ids);
+  here.length = Here(here.length);
+  here.keep_shares = Here(here.keep_shares);
+  here.balance = Here(here.balance);
+  return here;
+}
+
+PageArena PageRig::ArenaHere() {
+  PageArena here = arena_;
+  here.pages = Here(arena_.pages);
+  return here;
+}
+
 PageRig::PageRig(const RigOptions& options)
-    : options_(options), device_(CreateTestDevice(options.threads, int64_t{64} << 20)), stream_(device_->NewStream()) {
+    : options_(options),
+      device_(options.device ? options.device(int64_t{64} << 20)
+                             : CreateTestDevice(options.threads, int64_t{64} << 20)),
+      stream_(device_->NewStream()) {
   const int64_t heads = int64_t{options.geometry.layers} * options.geometry.kv_heads;
   arena_.pages = New<uint8_t>(options.page_count * options.page_bytes);
   arena_.page_bytes = options.page_bytes;
@@ -57,7 +109,7 @@ PageRig::PageRig(const RigOptions& options)
   ring_.head_tail = New<uint64_t>(2);
   ring_.page_count = options.page_count;
   rows_ = New<SequenceRows>(options.sequences);
-  scratch_ = New<int32_t>(options.sequences * heads * kTierCount + 1);
+  scratch_ = New<int32_t>(options.sequences * heads * kTierCount + 3);
   error_ = New<int32_t>(1);
   moved_ = New<int64_t>(2 * options.sequences);
   actions_ = New<StepAction>(options.sequences * heads);
@@ -112,6 +164,7 @@ void PageRig::Grow(int32_t sequence, int32_t layer, const std::vector<int32_t>& 
   args.scratch = scratch_;
   args.error = error_;
   GrowRows(*stream_, args);
+  fresh_ = false;
 }
 
 void PageRig::Import(int32_t sequence, int32_t layer, const std::string& batch, const std::vector<ImportRun>& runs) {
@@ -127,6 +180,8 @@ void PageRig::Import(int32_t sequence, int32_t layer, const std::string& batch, 
   args.runs = device_runs.As<ImportRun>();
   args.run_count = static_cast<int32_t>(runs.size());
   ImportFrames(*stream_, args);
+  DECANT_CHECK(stream_->Synchronize().ok());
+  fresh_ = false;
 }
 
 void PageRig::GrowAndImport(int32_t sequence, int32_t layer, const std::string& batch,
@@ -148,6 +203,7 @@ void PageRig::Plan() {
   args.moved = moved_;
   args.error = error_;
   PlanStep(*stream_, args);
+  fresh_ = false;
 }
 
 void PageRig::Append(const std::function<std::vector<float>(int32_t, int32_t, int32_t, bool)>& token,
@@ -178,8 +234,34 @@ void PageRig::Append(const std::function<std::vector<float>(int32_t, int32_t, in
     args.kv_stride = stride;
     args.pre_rope_k = pre_rope.As<float>();
     args.pre_rope_stride = stride;
-    AppendToken(*stream_, args);
+    if (device_->kind() == DeviceKind::kHost || options_.appends_on_device) {
+      AppendToken(*stream_, args);
+      fresh_ = false;
+    } else {
+      AppendHere(args);
+    }
   }
+}
+
+void PageRig::AppendHere(AppendTokenArgs args) {
+  const auto device = CreateHostDevice(1);
+  const auto stream = device->NewStream();
+  const int64_t bytes = options_.sequences * args.kv_stride * 4;
+  std::vector<float> vectors[3];
+  const float** const addresses[] = {&args.k, &args.v, &args.pre_rope_k};
+  for (size_t i = 0; i < 3; ++i) {
+    vectors[i].resize(static_cast<size_t>(bytes / 4));
+    stream_->Copy(vectors[i].data(), *addresses[i], bytes);
+    *addresses[i] = vectors[i].data();
+  }
+  DECANT_CHECK(stream_->Synchronize().ok());
+  std::vector<SequenceRows> rows;
+  for (int32_t s = 0; s < options_.sequences; ++s) rows.push_back(RowsHere(s));
+  args.arena = ArenaHere();
+  args.rows = rows.data();
+  args.actions = Here(actions_);
+  AppendToken(*stream, args);
+  Write();
 }
 
 void PageRig::Append(float value) {
@@ -187,18 +269,22 @@ void PageRig::Append(float value) {
   Append([&](int32_t, int32_t, int32_t, bool) { return std::vector<float>(head_dim, value); });
 }
 
-void PageRig::Advance() { AdvanceLengths(*stream_, rows_, options_.sequences); }
+void PageRig::Advance() {
+  AdvanceLengths(*stream_, rows_, options_.sequences);
+  fresh_ = false;
+}
 
-void PageRig::Release(int32_t sequence) { ReleaseRows(*stream_, arena_, ring_, rows(sequence), 1); }
+void PageRig::Release(int32_t sequence) {
+  ReleaseRows(*stream_, arena_, ring_, rows(sequence), 1);
+  fresh_ = false;
+}
 
 HeadState PageRig::Head(int32_t sequence, int32_t layer, int32_t head) {
-  const HostAccess access(*stream_);
-  return *RowOf(*rows(sequence), arena_.geometry, layer, head).state;
+  return *RowOf(RowsHere(sequence), arena_.geometry, layer, head).state;
 }
 
 std::vector<int32_t> PageRig::PageIds(int32_t sequence, int32_t layer, int32_t head, int32_t tier) {
-  const HostAccess access(*stream_);
-  const HeadRow row = RowOf(*rows(sequence), arena_.geometry, layer, head);
+  const HeadRow row = RowOf(RowsHere(sequence), arena_.geometry, layer, head);
   std::vector<int32_t> ids;
   for (int32_t page = 0; page < row.state->pages[tier]; ++page) {
     ids.push_back(row.page_ids[RowPlace(*row.state, row.capacity, tier, page)]);
@@ -207,26 +293,25 @@ std::vector<int32_t> PageRig::PageIds(int32_t sequence, int32_t layer, int32_t h
 }
 
 StepAction PageRig::Action(int32_t sequence, int32_t layer, int32_t head) {
-  const HostAccess access(*stream_);
   const Geometry& geometry = arena_.geometry;
-  return actions_[(sequence * geometry.layers + layer) * geometry.kv_heads + head];
+  return Here(actions_)[(sequence * geometry.layers + layer) * geometry.kv_heads + head];
 }
 
 std::vector<StoredToken> PageRig::Tokens(int32_t sequence, int32_t layer, int32_t head, int32_t tier) {
-  const HostAccess access(*stream_);
-  const SequenceRows& sequence_rows = *rows(sequence);
+  const SequenceRows sequence_rows = RowsHere(sequence);
+  const PageArena arena = ArenaHere();
   const HeadRow row = RowOf(sequence_rows, arena_.geometry, layer, head);
   const FormatId id = sequence_rows.formats[tier];
   const Format format = FormatOf(id);
   std::vector<StoredToken> tokens;
   for (int32_t slot = 0; slot < row.state->tokens[tier]; ++slot) {
-    const TokenSlot at = SlotAt(arena_, row, id, tier, slot);
+    const TokenSlot at = SlotAt(arena, row, id, tier, slot);
     StoredToken token;
     if (format.tracked) {
       token.position = *at.position;
       token.score = *at.score;
     }
-    const uint8_t* key_meta = IsChannel(format.k) ? ChannelPairsAt(arena_, row, id, tier, slot) : at.key_meta;
+    const uint8_t* key_meta = IsChannel(format.k) ? ChannelPairsAt(arena, row, id, tier, slot) : at.key_meta;
     token.k = DecodeScalar(format.k, at.keys, key_meta, arena_.geometry.head_dim);
     token.v = DecodeScalar(format.v, at.values, at.value_meta, arena_.geometry.head_dim);
     tokens.push_back(token);
@@ -235,27 +320,29 @@ std::vector<StoredToken> PageRig::Tokens(int32_t sequence, int32_t layer, int32_
 }
 
 void PageRig::AddScores(int32_t sequence, int32_t layer, int32_t head, const std::function<float(int32_t)>& attention) {
-  const HostAccess access(*stream_);
-  const SequenceRows& sequence_rows = *rows(sequence);
+  const SequenceRows sequence_rows = RowsHere(sequence);
+  const PageArena arena = ArenaHere();
   const HeadRow row = RowOf(sequence_rows, arena_.geometry, layer, head);
   for (int32_t tier = kHigh; tier <= kLow; ++tier) {
     for (int32_t slot = 0; slot < row.state->tokens[tier]; ++slot) {
-      const TokenSlot at = SlotAt(arena_, row, sequence_rows.formats[tier], tier, slot);
+      const TokenSlot at = SlotAt(arena, row, sequence_rows.formats[tier], tier, slot);
       *at.score += attention(*at.position);
     }
   }
+  stream_->Copy(arena_.pages, arena.pages, arena.page_count * arena.page_bytes);
+  DECANT_CHECK(stream_->Synchronize().ok());
 }
 
 int64_t PageRig::FreePages() {
-  const HostAccess access(*stream_);
-  return static_cast<int64_t>(ring_.head_tail[1] - ring_.head_tail[0]);
+  const uint64_t* head_tail = Here(ring_.head_tail);
+  return static_cast<int64_t>(head_tail[1] - head_tail[0]);
 }
 
 std::vector<int32_t> PageRig::FreeIds() {
-  const HostAccess access(*stream_);
   std::vector<int32_t> ids;
-  for (uint64_t at = ring_.head_tail[0]; at < ring_.head_tail[1]; ++at) {
-    ids.push_back(ring_.ids[at % static_cast<uint64_t>(ring_.page_count)]);
+  const uint64_t* head_tail = Here(ring_.head_tail);
+  for (uint64_t at = head_tail[0]; at < head_tail[1]; ++at) {
+    ids.push_back(Here(ring_.ids)[at % static_cast<uint64_t>(ring_.page_count)]);
   }
   return ids;
 }
@@ -265,16 +352,15 @@ int64_t PageRig::demoted() { return SumMoved(0); }
 int64_t PageRig::dropped() { return SumMoved(1); }
 
 int64_t PageRig::SumMoved(int32_t column) {
-  const HostAccess access(*stream_);
   int64_t sum = 0;
-  for (int32_t s = 0; s < options_.sequences; ++s) sum += moved_[2 * s + column];
+  for (int32_t s = 0; s < options_.sequences; ++s) sum += Here(moved_)[2 * s + column];
   return sum;
 }
 
 bool PageRig::TookError() {
-  const HostAccess access(*stream_);
-  const bool error = *error_ != 0;
-  *error_ = 0;
+  const bool error = *Here(error_) != 0;
+  stream_->Fill(error_, 0, 4);
+  fresh_ = false;
   return error;
 }
 
@@ -283,12 +369,13 @@ std::vector<int64_t> PageRig::Counts(int32_t sequence) {
   CountRows(*stream_, arena_, rows(sequence), out.As<int64_t>());
   std::vector<int64_t> counts(2 * kTierCount);
   stream_->Copy(counts.data(), out.As<int64_t>(), 2 * kTierCount * 8);
+  DECANT_CHECK(stream_->Synchronize().ok());
   return counts;
 }
 
 void PageRig::SetLength(int32_t sequence, int32_t length) {
-  const HostAccess access(*stream_);
-  *rows(sequence)->length = length;
+  *RowsHere(sequence).length = length;
+  Write();
 }
 
 }  // namespace decant

@@ -1,5 +1,5 @@
-// One device with pages, a ring and rows, for the tests of the operations on them. Memory is that of the test device:
-// the rig looks at it only the way an operation does.
+// One device with pages, a ring and rows, for the tests of the operations on them. The rig looks at device memory
+// through copies of it.
 #ifndef DECANT_TESTS_GPU_KERNELS_PAGES_PAGE_RIG_H_
 #define DECANT_TESTS_GPU_KERNELS_PAGES_PAGE_RIG_H_
 
@@ -12,6 +12,7 @@
 #include "gpu/device/device.h"
 #include "gpu/kernels/codec/append_token.h"
 #include "gpu/kernels/pages/page_ops.h"
+#include "tests/support/kernel_devices.h"
 
 namespace decant {
 
@@ -36,6 +37,11 @@ struct RigOptions {
   KeyForm key_form;      // of high and low; balanced by `balance`
   std::vector<float> balance;
   int threads = 2;
+  // Instead of a test device.
+  std::function<std::unique_ptr<Device>(int64_t bytes)> device;
+  // Append tokens with the device's own operation. Otherwise a device that is no host has it done on a copy of its
+  // memory, so that tests of pages want no other kernels.
+  bool appends_on_device = false;
 };
 
 // A token as a page holds it, decoded by the scalar arithmetic.
@@ -53,7 +59,11 @@ class PageRig {
   const PageArena& arena() const { return arena_; }
   const PageRing& ring() const { return ring_; }
   const SequenceRows* rows(int32_t sequence = 0) const { return rows_ + sequence; }
-  Stream& stream() { return *stream_; }
+  // What is done with it is not seen by the rig, which reads everything again.
+  Stream& stream() {
+    fresh_ = false;
+    return *stream_;
+  }
 
   void Grow(int32_t sequence, int32_t layer, const std::vector<int32_t>& growth);
   void Import(int32_t sequence, int32_t layer, const std::string& batch, const std::vector<ImportRun>& runs);
@@ -84,14 +94,36 @@ class PageRig {
   void SetLength(int32_t sequence, int32_t length);
 
  private:
+  // A copy of one buffer.
+  struct alignas(64) Line {
+    uint8_t bytes[64];
+  };
+  struct Copy {
+    const char* device = nullptr;
+    int64_t bytes = 0;
+    std::vector<Line> lines;
+  };
+
   int64_t SumMoved(int32_t column);
   template <typename T>
   T* New(int64_t count);
+  // Brings the copies up to date, or the device.
+  void Read();
+  void Write();
+  // Where the copy of `address` is, once read.
+  template <typename T>
+  T* Here(T* address);
+  // Rows and pages whose addresses lie in the copies.
+  SequenceRows RowsHere(int32_t sequence);
+  PageArena ArenaHere();
+  void AppendHere(AppendTokenArgs args);
 
   RigOptions options_;
   std::unique_ptr<Device> device_;
   std::unique_ptr<Stream> stream_;
   std::vector<Buffer> buffers_;
+  std::vector<Copy> copies_;  // of buffers_
+  bool fresh_ = false;        // whether the copies are what the device holds
   PageArena arena_;
   PageRing ring_;
   SequenceRows* rows_ = nullptr;

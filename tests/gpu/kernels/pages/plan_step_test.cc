@@ -10,6 +10,15 @@
 namespace decant {
 namespace {
 
+class PlanStepTest : public ::testing::TestWithParam<KernelDevice> {};
+DECANT_ON_KERNEL_DEVICES(PlanStepTest);
+
+RigOptions OptionsOn(const KernelDevice& device) {
+  RigOptions options;
+  options.device = device.create;
+  return options;
+}
+
 struct Schedule {
   OnlinePolicy policy;
   float alpha_high;
@@ -42,8 +51,8 @@ void ExpectTier(PageRig& rig, int32_t s, int32_t layer, int32_t h, int32_t tier,
 }
 
 // Runs the kernels beside one oracle per head and compares everything after every step; returns the branches taken.
-std::set<std::string> RunBesideOracle(const Schedule& schedule) {
-  RigOptions options;
+std::set<std::string> RunBesideOracle(const KernelDevice& device, const Schedule& schedule) {
+  RigOptions options = OptionsOn(device);
   options.geometry = Geometry{2, 4, 2, 8};
   options.sequences = 2;
   options.page_count = 400;
@@ -101,32 +110,32 @@ std::set<std::string> RunBesideOracle(const Schedule& schedule) {
   return branches;
 }
 
-TEST(PlanStepTest, PaperPolicyMatchesTheOracleAfterEveryStep) {
-  auto branches = RunBesideOracle({OnlinePolicy::kDiffKvPaper, 1.0f, 0.3f, 8, 200});
+TEST_P(PlanStepTest, PaperPolicyMatchesTheOracleAfterEveryStep) {
+  auto branches = RunBesideOracle(GetParam(), {OnlinePolicy::kDiffKvPaper, 1.0f, 0.3f, 8, 200});
   // A tier is skipped from one step to the next only where the thresholds are close.
-  branches.merge(RunBesideOracle({OnlinePolicy::kDiffKvPaper, 1.0f, 0.9f, 8, 200}));
+  branches.merge(RunBesideOracle(GetParam(), {OnlinePolicy::kDiffKvPaper, 1.0f, 0.9f, 8, 200}));
   EXPECT_EQ(branches, (std::set<std::string>{"no candidate", "keep", "keep, demote", "keep, drop", "insert low",
                                              "insert low, drop", "drop"}));
 }
 
-TEST(PlanStepTest, CodePolicyMatchesTheOracleAfterEveryStep) {
-  const auto branches = RunBesideOracle({OnlinePolicy::kDiffKvCode, 0.8f, 0.3f, 8, 200});
+TEST_P(PlanStepTest, CodePolicyMatchesTheOracleAfterEveryStep) {
+  const auto branches = RunBesideOracle(GetParam(), {OnlinePolicy::kDiffKvCode, 0.8f, 0.3f, 8, 200});
   EXPECT_EQ(branches, (std::set<std::string>{"short", "append", "prune", "swap", "demote"}));
 }
 
-TEST(PlanStepTest, PoliciesMatchAtTheirEdges) {
+TEST_P(PlanStepTest, PoliciesMatchAtTheirEdges) {
   for (const OnlinePolicy policy : {OnlinePolicy::kDiffKvPaper, OnlinePolicy::kDiffKvCode}) {
-    RunBesideOracle({policy, 0.5f, 0.5f, 8, 60});    // one tier
-    RunBesideOracle({policy, 50.0f, 20.0f, 1, 30});  // thresholds above 1, window 1
-    RunBesideOracle({policy, 1.0f, 0.0f, 8, 60});    // nothing is ever dropped
-    RunBesideOracle({policy, 1.0f, 0.1f, 70, 90});   // W > 64
-    RunBesideOracle({policy, 0.0f, 0.0f, 4, 30});    // everything stays high
+    RunBesideOracle(GetParam(), {policy, 0.5f, 0.5f, 8, 60});    // one tier
+    RunBesideOracle(GetParam(), {policy, 50.0f, 20.0f, 1, 30});  // thresholds above 1, window 1
+    RunBesideOracle(GetParam(), {policy, 1.0f, 0.0f, 8, 60});    // nothing is ever dropped
+    RunBesideOracle(GetParam(), {policy, 1.0f, 0.1f, 70, 90});   // W > 64
+    RunBesideOracle(GetParam(), {policy, 0.0f, 0.0f, 4, 30});    // everything stays high
   }
 }
 
 // D5: the released prepare_append gave every head a low page at its first step, needed or not.
-TEST(PlanStepTest, D5HeadThatNeedsNoPageTakesNone) {
-  RigOptions options;
+TEST_P(PlanStepTest, D5HeadThatNeedsNoPageTakesNone) {
+  RigOptions options = OptionsOn(GetParam());
   options.policy = OnlinePolicy::kDiffKvPaper;
   options.alpha_high = 0;
   options.alpha_low = 0;
@@ -143,10 +152,10 @@ TEST(PlanStepTest, D5HeadThatNeedsNoPageTakesNone) {
   }
 }
 
-TEST(PlanStepTest, HeadsTakePagesInOrderWhateverTheThreads) {
+TEST_P(PlanStepTest, HeadsTakePagesInOrderWhateverTheThreads) {
   std::vector<int32_t> ids[2];
   for (const int threads : {1, 2}) {
-    RigOptions options;
+    RigOptions options = OptionsOn(GetParam());
     options.geometry = Geometry{3, 2, 2, 8};
     options.sequences = 3;
     options.threads = threads;
@@ -162,8 +171,8 @@ TEST(PlanStepTest, HeadsTakePagesInOrderWhateverTheThreads) {
   for (int32_t i = 0; i < 18; ++i) EXPECT_EQ(ids[0][static_cast<size_t>(i)], i);
 }
 
-TEST(PlanStepTest, RunningOutLeavesTheHeadsThatGotNothingAsTheyWere) {
-  RigOptions options;
+TEST_P(PlanStepTest, RunningOutLeavesTheHeadsThatGotNothingAsTheyWere) {
+  RigOptions options = OptionsOn(GetParam());
   options.geometry = Geometry{1, 3, 3, 8};
   options.page_count = 2;
   PageRig rig(options);
@@ -178,8 +187,8 @@ TEST(PlanStepTest, RunningOutLeavesTheHeadsThatGotNothingAsTheyWere) {
   EXPECT_EQ(rig.Action(0, 0, 2).high_slot, -1);
 }
 
-TEST(PlanStepTest, FullRowIsAnErrorNotAnOverlap) {
-  RigOptions options;
+TEST_P(PlanStepTest, FullRowIsAnErrorNotAnOverlap) {
+  RigOptions options = OptionsOn(GetParam());
   options.capacity = 1;
   options.high = FormatId::kFullF32;
   options.low = FormatId::kNone;

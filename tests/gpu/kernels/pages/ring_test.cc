@@ -15,18 +15,28 @@ using ::testing::UnorderedElementsAreArray;
 
 constexpr FormatId kTight = FormatId::kK8V4;
 
-RigOptions OneHead(int32_t pages, int32_t sequences = 1) {
-  RigOptions options;
-  options.page_count = pages;
-  options.sequences = sequences;
-  options.capacity = 64;
-  return options;
-}
+// Cases run on every device that has page operations.
+class RingTest : public ::testing::TestWithParam<KernelDevice> {
+ protected:
+  static RigOptions OneHead(int32_t pages, int32_t sequences = 1) {
+    RigOptions options;
+    options.page_count = pages;
+    options.sequences = sequences;
+    options.capacity = 64;
+    options.device = GetParam().create;
+    return options;
+  }
+};
+using GrowRowsTest = RingTest;
+using CountRowsTest = RingTest;
+DECANT_ON_KERNEL_DEVICES(RingTest);
+DECANT_ON_KERNEL_DEVICES(GrowRowsTest);
+DECANT_ON_KERNEL_DEVICES(CountRowsTest);
 
 int32_t PageTokens(const PageRig& rig, FormatId id) { return rig.arena().layouts[static_cast<int32_t>(id)].tokens; }
 
 // D4: after the last page the released ring could not tell full from empty.
-TEST(RingTest, D4HandsOutTheVeryLastPageAndThenHasNone) {
+TEST_P(RingTest, D4HandsOutTheVeryLastPageAndThenHasNone) {
   PageRig rig(OneHead(5));
   const int32_t page = PageTokens(rig, kTight);
   rig.Grow(0, 0, {5 * page, 0, 0, 0});
@@ -40,7 +50,7 @@ TEST(RingTest, D4HandsOutTheVeryLastPageAndThenHasNone) {
   EXPECT_EQ(rig.Head(0, 0, 0).pages[kHigh], 0);
 }
 
-TEST(RingTest, WrapsAtEveryOffset) {
+TEST_P(RingTest, WrapsAtEveryOffset) {
   constexpr int32_t kPages = 7;
   for (int32_t offset = 0; offset < 2 * kPages; ++offset) {
     PageRig rig(OneHead(kPages));
@@ -61,7 +71,7 @@ TEST(RingTest, WrapsAtEveryOffset) {
 }
 
 // Interleaved growth and release of several sequences: every page is always in exactly one place.
-TEST(RingTest, NoPageIsLostOrHeldTwice) {
+TEST_P(RingTest, NoPageIsLostOrHeldTwice) {
   RigOptions options = OneHead(23, 3);
   options.geometry = Geometry{1, 2, 2, 8};
   PageRig rig(options);
@@ -93,7 +103,7 @@ TEST(RingTest, NoPageIsLostOrHeldTwice) {
   }
 }
 
-TEST(GrowRowsTest, TakesPagesInTheOrderOfHeadsAndTiers) {
+TEST_P(GrowRowsTest, TakesPagesInTheOrderOfHeadsAndTiers) {
   RigOptions options = OneHead(20);
   options.geometry = Geometry{1, 2, 2, 8};
   options.fixed = FormatId::kFullBf16;
@@ -109,7 +119,7 @@ TEST(GrowRowsTest, TakesPagesInTheOrderOfHeadsAndTiers) {
   EXPECT_EQ(rig.FreePages(), 15);
 }
 
-TEST(GrowRowsTest, FixedRunGrowsUnderAHighTierThatIsThere) {
+TEST_P(GrowRowsTest, FixedRunGrowsUnderAHighTierThatIsThere) {
   RigOptions options = OneHead(20);
   options.fixed = FormatId::kFullBf16;
   PageRig rig(options);
@@ -121,7 +131,7 @@ TEST(GrowRowsTest, FixedRunGrowsUnderAHighTierThatIsThere) {
   EXPECT_THAT(rig.PageIds(0, 0, 0, kFixed), ElementsAre(2, 3));
 }
 
-TEST(GrowRowsTest, ExactlyFullTierTakesItsNextPageWithItsNextToken) {
+TEST_P(GrowRowsTest, ExactlyFullTierTakesItsNextPageWithItsNextToken) {
   for (const int32_t more : {0, 1}) {
     PageRig rig(OneHead(20));
     const int32_t page = PageTokens(rig, kTight);
@@ -130,7 +140,7 @@ TEST(GrowRowsTest, ExactlyFullTierTakesItsNextPageWithItsNextToken) {
   }
 }
 
-TEST(GrowRowsTest, RowWithoutRoomIsLeftAsItWas) {
+TEST_P(GrowRowsTest, RowWithoutRoomIsLeftAsItWas) {
   RigOptions options = OneHead(20);
   options.capacity = 3;
   PageRig rig(options);
@@ -144,7 +154,7 @@ TEST(GrowRowsTest, RowWithoutRoomIsLeftAsItWas) {
   EXPECT_EQ(rig.FreePages(), 17);
 }
 
-TEST(CountRowsTest, SumsOverLayersAndHeads) {
+TEST_P(CountRowsTest, SumsOverLayersAndHeads) {
   RigOptions options = OneHead(40, 2);
   options.geometry = Geometry{2, 2, 2, 8};
   options.fixed = FormatId::kFullBf16;
