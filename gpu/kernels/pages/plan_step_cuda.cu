@@ -3,7 +3,7 @@
 // Commit: a thread per head takes them. Page ids are the host's.
 //
 // Bytes: 8 a stored token of heads with a policy, 16 a head each for its state, its needs (twice) and its action. The
-// scan of one block reads 8 bytes a head with the next ones under way: 2048 heads a round of a few hundred nanoseconds.
+// scan of one block reads 8 bytes a head with the next ones under way: 1024 heads a round of a few hundred nanoseconds.
 #include "common/compress/arith/online_step.h"
 #include "gpu/device/block.cuh"
 #include "gpu/kernels/pages/page_ops_cuda.h"
@@ -13,8 +13,10 @@
 namespace decant {
 namespace {
 
-constexpr int kPlanThreads = 256;
+constexpr int kPlanThreads = 128;
+// The one block of the scan: more threads take fewer rounds, fewer threads shorter ones.
 constexpr int kScanThreads = 1024;
+constexpr int kShortScanThreads = 128;
 constexpr int kCommitThreads = 128;
 // With fewer heads than this a head gets a whole block: a device of 132 processors holds 8448 warps.
 constexpr int64_t kManyHeads = 4096;
@@ -32,12 +34,11 @@ struct PlanTotals {
 
 __device__ PlanTotals TotalsOf(const PlanStepArgs& args, int64_t heads) { return PlanTotals{args.scratch + heads * 2}; }
 
-template <typename T>
-__device__ T ShuffleXor(T value, int step) {
-  return __shfl_xor_sync(kAllLanes, value, step);
-}
-__device__ Weakest Exchanged(const Weakest& weakest, int step) {
-  return Weakest{ShuffleXor(weakest.mean, step), ShuffleXor(weakest.slot, step)};
+__device__ __forceinline__ Weakest Exchanged(const Weakest& weakest, int step) {
+  const auto both =
+      static_cast<unsigned long long>(FloatBits(weakest.mean)) << 32 | static_cast<uint32_t>(weakest.slot);
+  const unsigned long long other = __shfl_xor_sync(kAllLanes, both, step);
+  return Weakest{BitsToFloat(static_cast<uint32_t>(other >> 32)), static_cast<int32_t>(other & 0xffffffffu)};
 }
 
 // Merges the scans of the warp's lanes; all get the result. Only what the policy looks at travels.
@@ -45,9 +46,9 @@ __device__ void MergeOverWarp(OnlinePolicy policy, StepScan& scan) {
   for (int step = kWarpLanes / 2; step > 0; step /= 2) {
     StepScan other;
     if (HoldsToALimit(policy)) {
-      other.victim.rank = ShuffleXor(scan.victim.rank, step);
-      other.victim.position = ShuffleXor(scan.victim.position, step);
-      other.victim.slot = ShuffleXor(scan.victim.slot, step);
+      other.victim.rank = __shfl_xor_sync(kAllLanes, scan.victim.rank, step);
+      other.victim.position = __shfl_xor_sync(kAllLanes, scan.victim.position, step);
+      other.victim.slot = __shfl_xor_sync(kAllLanes, scan.victim.slot, step);
     } else {
       other.high = Exchanged(scan.high, step);
       other.low = Exchanged(scan.low, step);
@@ -141,8 +142,8 @@ __global__ void __launch_bounds__(kPlanThreads) PlanHeadsKernel(const __grid_con
   if (thread == 0) Decide(args, rows, row, state, head, scan, index);
 }
 
-__global__ void __launch_bounds__(kScanThreads)
-    ScanPagesKernel(const __grid_constant__ PlanStepArgs args, int64_t heads) {
+template <int kThreads>
+__global__ void __launch_bounds__(kThreads) ScanPagesKernel(const __grid_constant__ PlanStepArgs args, int64_t heads) {
   const PlanTotals totals = TotalsOf(args, heads);
   const uint64_t ring_head = Load(args.ring.head_tail);
   const auto free = static_cast<int64_t>(Load(args.ring.head_tail + 1) - ring_head);
@@ -151,13 +152,13 @@ __global__ void __launch_bounds__(kScanThreads)
   int32_t total = 0;
   auto stop = static_cast<int32_t>(heads);
   uint2 next = thread < heads ? Load(pairs + thread) : make_uint2(0, 0);
-  for (int64_t first = 0; first < heads; first += kScanThreads) {
+  for (int64_t first = 0; first < heads; first += kThreads) {
     const int64_t index = first + thread;
     const auto high = static_cast<int32_t>(next.x);
     const auto low = static_cast<int32_t>(next.y) & ~kNoPlace;
     const bool no_place = (static_cast<int32_t>(next.y) & kNoPlace) != 0;
-    if (index + kScanThreads < heads) next = Load(pairs + index + kScanThreads);
-    const auto scan = BlockExclusiveScan<kScanThreads>(index < heads ? high + low : 0);
+    if (index + kThreads < heads) next = Load(pairs + index + kThreads);
+    const auto scan = BlockExclusiveScan<kThreads>(index < heads ? high + low : 0);
     const int32_t begin = total + scan.before;
     if (index < heads) {
       Store(pairs + index, make_uint2(static_cast<unsigned>(begin), static_cast<unsigned>(begin + high)));
@@ -166,8 +167,7 @@ __global__ void __launch_bounds__(kScanThreads)
     }
     total += scan.total;
   }
-  stop =
-      BlockReduce<kScanThreads>(stop, static_cast<int32_t>(heads), [](int32_t a, int32_t b) { return b < a ? b : a; });
+  stop = BlockReduce<kThreads>(stop, static_cast<int32_t>(heads), [](int32_t a, int32_t b) { return b < a ? b : a; });
   if (thread != 0) return;
   // Later heads get nothing either, so that what is taken is without gaps.
   const int32_t taken = stop < heads ? static_cast<int32_t>(Load(pairs + stop).x) : total;
@@ -273,7 +273,11 @@ void PlanStepCuda(Stream& stream, const PlanStepArgs& args) {
   } else {
     DECANT_LAUNCH((PlanHeadsKernel<kPlanThreads>), blocks(heads, 1), dim3(kPlanThreads), 0, stream, args);
   }
-  DECANT_LAUNCH(ScanPagesKernel, dim3(1), dim3(kScanThreads), 0, stream, args, heads);
+  if (heads > kShortScanThreads) {
+    DECANT_LAUNCH((ScanPagesKernel<kScanThreads>), dim3(1), dim3(kScanThreads), 0, stream, args, heads);
+  } else {
+    DECANT_LAUNCH((ScanPagesKernel<kShortScanThreads>), dim3(1), dim3(kShortScanThreads), 0, stream, args, heads);
+  }
   DECANT_LAUNCH(CommitPagesKernel, blocks(heads, kCommitThreads), dim3(kCommitThreads), 0, stream, args, heads);
 }
 

@@ -140,7 +140,8 @@ TEST(PageKernelsTest, D7AChainOfLaunchesAndNothingElse) {
   EXPECT_EQ(launches([&] { ResetRing(stream, rig.ring()); }), 1);
 }
 
-// A layer's chunk of Llama-3-8B's size: each byte is read and written once, in whole sectors.
+// Chunks of Llama-3-8B's size: each byte is read and written once. A request that begins in the middle of a sector
+// counts that sector in full; between memory and the processors it moves once.
 TEST(PageKernelsTest, ImportMovesWhatItMustAndNoMore) {
   constexpr int32_t kHeadDim = 128;
   constexpr int32_t kHeads = 8;
@@ -189,7 +190,9 @@ TEST(PageKernelsTest, ImportMovesWhatItMustAndNoMore) {
     const auto sectors = static_cast<double>(counts.reads.sectors + counts.writes.sectors);
     const auto ideal = static_cast<double>(counts.reads.ideal_sectors + counts.writes.ideal_sectors);
     EXPECT_LE(sectors, 1.1 * ideal) << static_cast<int>(high);
-    EXPECT_LE(sectors * launcher::kSectorBytes, 1.1 * static_cast<double>(moved)) << static_cast<int>(high);
+    const auto footprint = static_cast<double>(counts.reads.footprint + counts.writes.footprint);
+    EXPECT_LE(footprint, 1.1 * static_cast<double>(moved)) << static_cast<int>(high);
+    EXPECT_LE(sectors * launcher::kSectorBytes, 1.2 * static_cast<double>(moved)) << static_cast<int>(high);
     EXPECT_EQ(counts.launches, 2);
     EXPECT_EQ(cuda.rig->Head(0, 0, 7).tokens[kLow], 4 * 51);
   }

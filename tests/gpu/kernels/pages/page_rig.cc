@@ -43,8 +43,10 @@ T* PageRig::New(int64_t count) {
   return buffers_.back().As<T>();
 }
 
+// Access is held over all copies: opening and closing costs more than the bytes.
 void PageRig::Read() {
   if (fresh_) return;
+  const HostAccess access(*stream_);
   copies_.resize(buffers_.size());
   for (size_t i = 0; i < buffers_.size(); ++i) {
     Copy& copy = copies_[i];
@@ -58,6 +60,7 @@ void PageRig::Read() {
 }
 
 void PageRig::Write() {
+  const HostAccess access(*stream_);
   for (size_t i = 0; i < buffers_.size(); ++i) {
     stream_->Copy(buffers_[i].As<char>(), copies_[i].lines.data(), copies_[i].bytes);
   }
