@@ -1,5 +1,8 @@
 #include "gpu/device/create_device.h"
 
+#include <algorithm>
+
+#include "absl/strings/ascii.h"
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/strip.h"
@@ -17,8 +20,10 @@ absl::StatusOr<std::unique_ptr<Device>> CreateDevice(absl::string_view name, con
   }
   absl::string_view number = name;
   int ordinal = 0;
-  const bool is_cuda =
-      name == "cuda" || (absl::ConsumePrefix(&number, "cuda:") && absl::SimpleAtoi(number, &ordinal) && ordinal >= 0);
+  // SimpleAtoi would take a sign and white space too.
+  const bool is_cuda = name == "cuda" || (absl::ConsumePrefix(&number, "cuda:") &&
+                                          std::all_of(number.begin(), number.end(), absl::ascii_isdigit) &&
+                                          absl::SimpleAtoi(number, &ordinal));
   if (!is_cuda) {
     return absl::InvalidArgumentError(absl::StrCat("device '", name, "': say auto, host, cuda or cuda:N"));
   }

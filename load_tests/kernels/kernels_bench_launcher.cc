@@ -35,13 +35,17 @@ void RunCase(const KernelCase& kernel_case, const std::map<std::string, KernelRe
   device->recorder().Clear();
   work.enqueue();
   const launcher::AccessCounts counts = device->recorder().Total();
-  const auto moved = static_cast<double>(counts.reads.moved_bytes() + counts.writes.moved_bytes());
-  const double ratio = moved / static_cast<double>(work.minimum_bytes);
+  const auto minimum = static_cast<double>(work.minimum_bytes);
+  // Memory moves the sectors of a launch's footprint, the caches those of every request.
+  const auto moved = static_cast<double>(counts.reads.footprint + counts.writes.footprint);
+  const auto requested = static_cast<double>(counts.reads.moved_bytes() + counts.writes.moved_bytes());
+  const double ratio = moved / minimum;
   const auto sectors = static_cast<double>(counts.reads.sectors + counts.writes.sectors);
   const auto ideal = static_cast<double>(counts.reads.ideal_sectors + counts.writes.ideal_sectors);
   const std::string& name = kernel_case.name;
   report.Add(absl::StrCat(name, " launches"), static_cast<double>(counts.launches), "");
-  report.Add(absl::StrCat(name, " moved bytes"), moved, "B", static_cast<double>(work.minimum_bytes), ratio);
+  report.Add(absl::StrCat(name, " moved bytes"), moved, "B", minimum, ratio);
+  report.Add(absl::StrCat(name, " requested bytes"), requested, "B", minimum, requested / minimum);
   report.Add(absl::StrCat(name, " sectors"), sectors, "", ideal, sectors / ideal);
   ReportKernels(name, device->recorder(), resources, report);
   const double bytes = static_cast<double>(kernel_case.minimum_bytes) * ratio;

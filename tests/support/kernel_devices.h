@@ -18,6 +18,11 @@ struct KernelDevice {
   std::string name;  // as part of a test's name
   // A device of its own with room for `bytes`.
   std::function<std::unique_ptr<Device>(int64_t bytes)> create;
+  // Fibers are slow: the launcher's devices take a part of a long run, and only the first of them the larger cases.
+  int32_t shorter = 1;
+  bool large_cases = true;
+
+  int32_t Steps(int32_t all) const { return all / shorter; }
 };
 std::vector<KernelDevice> KernelDevices();
 

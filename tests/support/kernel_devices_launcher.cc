@@ -13,10 +13,10 @@ std::vector<KernelDevice> KernelDevices() {
       return std::unique_ptr<Device>(CreateLauncherDevice(options));
     };
   };
-  return {{"Host", [](int64_t bytes) { return CreateTestDevice(2, bytes); }},
-          {"Forward", launcher(launcher::WarpOrder::kForward)},
-          {"Reverse", launcher(launcher::WarpOrder::kReverse)},
-          {"Random", launcher(launcher::WarpOrder::kRandom)}};
+  return {{"Host", [](int64_t bytes) { return CreateTestDevice(2, bytes); }, 1, true},
+          {"Forward", launcher(launcher::WarpOrder::kForward), 2, true},
+          {"Reverse", launcher(launcher::WarpOrder::kReverse), 8, false},
+          {"Random", launcher(launcher::WarpOrder::kRandom), 8, false}};
 }
 
 }  // namespace decant

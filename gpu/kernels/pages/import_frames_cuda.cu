@@ -94,14 +94,27 @@ __device__ __forceinline__ void WriteTracked(const ImportFramesArgs& args, const
   }
 }
 
+// The block's run, read once.
+__device__ __forceinline__ void LoadRun(const ImportRun* from, ImportRun* to) {
+  constexpr auto kWords = static_cast<int32_t>(sizeof(ImportRun) / sizeof(uint64_t));
+  static_assert(sizeof(ImportRun) % sizeof(uint64_t) == 0 && kWords <= kThreads);
+  const auto i = static_cast<int32_t>(threadIdx.x);
+  if (i < kWords) reinterpret_cast<uint64_t*>(to)[i] = Load(reinterpret_cast<const uint64_t*>(from) + i);
+  __syncthreads();
+}
+
 __global__ void __launch_bounds__(kThreads) CopyRunsKernel(const __grid_constant__ ImportFramesArgs args) {
-  const ImportRun run = Load(args.runs + blockIdx.x);
+  __shared__ ImportRun run;
+  LoadRun(args.runs + blockIdx.x, &run);
   const HeadRow row = RowOf(*args.rows, args.arena.geometry, args.layer, run.head);
+  DECANT_RECORD_READ(row.state, sizeof(HeadState));
   const RunTarget target = TargetOf(args, run, *row.state);
   if (!target.fits) return;
   const bool tracked = FormatOf(target.format).tracked;
   int32_t turn = WarpOf();
   for (RunPart part = FirstPart(target, run.tokens); part.count > 0; part = NextPart(target, run.tokens, part)) {
+    DECANT_RECORD_READ(row.page_ids + RowPlace(*row.state, row.capacity, run.tier, part.slot / target.page_tokens),
+                       sizeof(int32_t));
     const TokenSlot slot = SlotAt(args.arena, row, target.format, run.tier, part.slot);
 #pragma unroll 1
     for (int32_t which = 0; which < kSegments; ++which) {

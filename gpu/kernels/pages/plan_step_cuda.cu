@@ -4,6 +4,7 @@
 //
 // Bytes: 8 a stored token of heads with a policy, 16 a head each for its state, its needs (twice) and its action. The
 // scan of one block reads 8 bytes a head with the next ones under way: 1024 heads a round of a few hundred nanoseconds.
+#include "common/base/half.h"
 #include "common/compress/arith/online_step.h"
 #include "gpu/device/block.cuh"
 #include "gpu/kernels/pages/page_ops_cuda.h"

@@ -85,11 +85,12 @@ std::vector<int32_t> Positions(const std::map<int32_t, float>& held) {
 // Test (m) of the methods' list. The oracle evicts after a step, the rows when the next token comes: they hold what it
 // keeps and the newest token.
 TEST_P(HeavyHitterTest, EqualsBruteForceOverALongDecode) {
+  const int32_t steps = GetParam().Steps(500);
   for (const int32_t heavy : {0, 1, 12}) {
     for (const int32_t recent : {1, 5}) {
       PageRig rig(Limited(OnlinePolicy::kHeavyHitter, heavy + recent + 1, recent, 0));
       HeavyHitters oracle(heavy, recent);
-      for (int32_t n = 0; n < 500; ++n) {
+      for (int32_t n = 0; n < steps; ++n) {
         const std::vector<int32_t> kept = oracle.positions();
         Step(rig, n);
         std::vector<float> row;
@@ -105,17 +106,18 @@ TEST_P(HeavyHitterTest, EqualsBruteForceOverALongDecode) {
           ASSERT_EQ(held.at(oracle.positions()[i]), oracle.sums()[i]) << "step " << n;
         }
       }
-      EXPECT_EQ(rig.dropped(), 500 - (heavy + recent + 1));
+      EXPECT_EQ(rig.dropped(), steps - (heavy + recent + 1));
       EXPECT_EQ(rig.demoted(), 0);
     }
   }
 }
 
 TEST_P(SinksAndRecentTest, KeepsTheFirstAndTheLast) {
+  const int32_t steps = GetParam().Steps(100);
   for (const int32_t sinks : {0, 1, 4}) {
     for (const int32_t recent : {1, 2, 30}) {
       PageRig rig(Limited(OnlinePolicy::kSinksAndRecent, sinks + recent, 0, sinks));
-      for (int32_t n = 0; n < 100; ++n) {
+      for (int32_t n = 0; n < steps; ++n) {
         const StreamingRuns runs = StreamingKeep({sinks, recent}, n, 1);
         std::vector<int32_t> expected;
         for (int32_t t = 0; t <= n; ++t) {
@@ -135,7 +137,8 @@ TEST_P(DemoteOldestTest, WhatLeavesTheImportantSetGoesLow) {
   PageRig rig(options);
   HeavyHitters oracle(7, 4);
   std::set<int32_t> low;
-  for (int32_t n = 0; n < 300; ++n) {
+  const int32_t steps = GetParam().Steps(300);
+  for (int32_t n = 0; n < steps; ++n) {
     Step(rig, n);
     std::vector<int32_t> high = oracle.positions();
     high.push_back(n);
@@ -150,13 +153,14 @@ TEST_P(DemoteOldestTest, WhatLeavesTheImportantSetGoesLow) {
       if (!std::binary_search(kept.begin(), kept.end(), position)) low.insert(position);
     }
   }
-  EXPECT_EQ(rig.demoted(), 300 - 12);
+  EXPECT_EQ(rig.demoted(), steps - 12);
   EXPECT_EQ(rig.dropped(), 0);
 }
 
 // PrefixKV as its released code does it: a list of entries, of which the one at a fixed index is deleted while there
 // are more than the layer's share of all tokens seen.
 TEST_P(KeepShareTest, DeletesAtTheFixedIndexOfTheReleasedCode) {
+  const int32_t steps = GetParam().Steps(120);
   for (const int32_t prompt : {1, 10, 26, 60}) {
     for (const float share : {0.25f, 0.5f, 1.0f}) {
       RigOptions options = Limited(OnlinePolicy::kKeepShare, KeepShareIndex(prompt), 1, 0);
@@ -178,7 +182,7 @@ TEST_P(KeepShareTest, DeletesAtTheFixedIndexOfTheReleasedCode) {
       rig.SetLength(0, prompt);
       const int32_t index = prompt - 25 < 1 ? prompt / 2 : prompt - 25;
       int32_t dropped = 0;
-      for (int32_t n = prompt; n < prompt + 120; ++n) {
+      for (int32_t n = prompt; n < prompt + steps; ++n) {
         const auto allowed = static_cast<size_t>(share * static_cast<float>(n) + 0.5f);
         if (list.size() > allowed) {
           list.erase(list.begin() + index);
@@ -189,7 +193,7 @@ TEST_P(KeepShareTest, DeletesAtTheFixedIndexOfTheReleasedCode) {
         ASSERT_EQ(Positions(Held(rig)), list) << "prompt " << prompt << " share " << share << " step " << n;
       }
       EXPECT_EQ(rig.dropped(), dropped);
-      EXPECT_EQ(dropped == 0, share == 1.0f);
+      EXPECT_TRUE(share < 1.0f ? dropped > 0 || steps < 120 : dropped == 0) << dropped;
     }
   }
 }

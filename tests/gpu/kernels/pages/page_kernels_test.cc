@@ -140,8 +140,9 @@ TEST(PageKernelsTest, D7AChainOfLaunchesAndNothingElse) {
   EXPECT_EQ(launches([&] { ResetRing(stream, rig.ring()); }), 1);
 }
 
-// Chunks of Llama-3-8B's size: each byte is read and written once. A request that begins in the middle of a sector
-// counts that sector in full; between memory and the processors it moves once.
+// Chunks of Llama-3-8B's size: each byte is read and written once. Memory moves the sectors that are touched at all
+// (the footprint). A frame's segments are aligned to 16 bytes, so that half of the 512-byte requests touch a 17th
+// sector: between caches and processors more bytes go than there are in memory.
 TEST(PageKernelsTest, ImportMovesWhatItMustAndNoMore) {
   constexpr int32_t kHeadDim = 128;
   constexpr int32_t kHeads = 8;
