@@ -3,6 +3,7 @@
 // multiplication in GF(2) held as four 256-entry tables per distance.
 #include "common/base/crc32c.h"
 
+#include <algorithm>
 #include <array>
 #include <cstring>
 
@@ -16,6 +17,10 @@ namespace {
 constexpr uint32_t kPolynomial = 0x82f63b78u;  // Castagnoli, reflected
 constexpr size_t kStream = 1024;               // bytes of each of the three streams of a round
 constexpr size_t kRound = 3 * kStream;         // fits the first-level cache
+
+constexpr size_t kLine = 64;              // of the caches
+constexpr size_t kAhead = 8 * kLine;      // bytes asked for before they are needed
+constexpr size_t kPastCaches = 16 << 10;  // shorter copies go through the caches
 
 using ByteTable = std::array<uint32_t, 256>;
 
@@ -93,6 +98,63 @@ __attribute__((target("sse4.2"))) uint32_t UpdateBySse42(uint32_t crc, const uin
   return tail;
 }
 
+// Bytes until `p` is at the start of a cache line.
+size_t ToLine(const uint8_t* p) { return (kLine - reinterpret_cast<uintptr_t>(p) % kLine) % kLine; }
+
+void StreamLine(uint8_t* to, const uint8_t* from) {
+  for (size_t i = 0; i < kLine; i += 16) {
+    _mm_stream_si128(reinterpret_cast<__m128i*>(to + i), _mm_loadu_si128(reinterpret_cast<const __m128i*>(from + i)));
+  }
+}
+
+void StreamCopy(uint8_t* to, const uint8_t* from, size_t bytes) {
+  const size_t head = std::min(bytes, ToLine(to));
+  std::memcpy(to, from, head);
+  size_t i = head;
+  for (; i + kLine <= bytes; i += kLine) {
+    _mm_prefetch(reinterpret_cast<const char*>(from) + i + kAhead, _MM_HINT_T0);
+    StreamLine(to + i, from + i);
+  }
+  std::memcpy(to + i, from + i, bytes - i);
+  _mm_sfence();  // what follows may hand the bytes to another thread
+}
+
+__attribute__((target("sse4.2"))) uint32_t CopyWithCrcBySse42(uint32_t crc, uint8_t* to, const uint8_t* from,
+                                                              size_t bytes) {
+  static const Advance advance;
+  if (bytes >= kPastCaches) {
+    const size_t head = ToLine(to);
+    std::memcpy(to, from, head);
+    crc = UpdateBySse42(crc, from, head);
+    to += head;
+    from += head;
+    bytes -= head;
+    while (bytes >= kRound) {
+      uint64_t a = crc;
+      uint64_t b = 0;
+      uint64_t c = 0;
+      for (size_t line = 0; line < kStream; line += kLine) {
+        for (size_t stream = 0; stream < 3; ++stream) {
+          _mm_prefetch(reinterpret_cast<const char*>(from) + kRound + 3 * line + kLine * stream, _MM_HINT_T0);
+          StreamLine(to + stream * kStream + line, from + stream * kStream + line);
+        }
+        for (size_t i = line; i < line + kLine; i += 8) {
+          a = _mm_crc32_u64(a, Load64(from + i));
+          b = _mm_crc32_u64(b, Load64(from + kStream + i));
+          c = _mm_crc32_u64(c, Load64(from + 2 * kStream + i));
+        }
+      }
+      crc = static_cast<uint32_t>(advance(advance(static_cast<uint32_t>(a)) ^ static_cast<uint32_t>(b)) ^ c);
+      to += kRound;
+      from += kRound;
+      bytes -= kRound;
+    }
+    _mm_sfence();
+  }
+  std::memcpy(to, from, bytes);
+  return UpdateBySse42(crc, from, bytes);
+}
+
 bool HasSse42() {
   static const bool has = __builtin_cpu_supports("sse4.2") != 0;
   return has;
@@ -137,19 +199,22 @@ uint32_t JoinCrc32c(uint32_t first, uint32_t second, size_t second_bytes) {
 }
 
 uint32_t CopyWithCrc32c(void* destination, const void* source, size_t bytes, uint32_t crc) {
-  // Round by round, out of the first-level cache the second time: memcpy moves bytes better than a loop that also
-  // checksums them.
-  const auto* from = static_cast<const uint8_t*>(source);
   auto* to = static_cast<uint8_t*>(destination);
-  while (bytes > 0) {
-    const size_t piece = bytes < kRound ? bytes : kRound;
-    std::memcpy(to, from, piece);
-    crc = Crc32c(from, piece, crc);
-    from += piece;
-    to += piece;
-    bytes -= piece;
-  }
-  return crc;
+  const auto* from = static_cast<const uint8_t*>(source);
+#if defined(__x86_64__)
+  if (HasSse42()) return ~CopyWithCrcBySse42(~crc, to, from, bytes);
+#endif
+  std::memcpy(to, from, bytes);
+  return Crc32c(from, bytes, crc);
+}
+
+void CopyPastCaches(void* destination, const void* source, size_t bytes) {
+  auto* to = static_cast<uint8_t*>(destination);
+  const auto* from = static_cast<const uint8_t*>(source);
+#if defined(__x86_64__)
+  if (bytes >= kPastCaches) return StreamCopy(to, from, bytes);
+#endif
+  std::memcpy(to, from, bytes);
 }
 
 }  // namespace decant

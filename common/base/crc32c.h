@@ -15,6 +15,10 @@ uint32_t CopyWithCrc32c(void* destination, const void* source, size_t bytes, uin
 // The CRC of two runs of bytes, one after the other, from that of each; costs about a microsecond.
 uint32_t JoinCrc32c(uint32_t first, uint32_t second, size_t second_bytes);
 
+// memcpy for bytes that another thread or a copy engine reads next: from 16 KiB on they go to memory without displacing
+// what the caches hold, and without reading first what they overwrite.
+void CopyPastCaches(void* destination, const void* source, size_t bytes);
+
 }  // namespace decant
 
 #endif  // DECANT_COMMON_BASE_CRC32C_H_

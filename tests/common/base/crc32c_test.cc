@@ -47,6 +47,27 @@ TEST(Crc32cTest, TwoRunsAreJoinedWithoutTheirBytes) {
   }
 }
 
+// Long copies go past the caches, line by line of the destination: wherever it begins and ends, every byte comes across
+// and none beyond it is touched.
+TEST(Crc32cTest, LongCopiesAreExactAtEveryAlignment) {
+  std::string data;
+  for (uint64_t i = 0; i < 70000; ++i) data.push_back(static_cast<char>(MixBits(2, i)));
+  for (const size_t size : {16383u, 16384u, 16385u, 18431u, 18432u, 18433u, 65536u, 69000u}) {
+    for (const size_t shift : {0u, 1u, 15u, 63u, 64u}) {
+      const std::string part = data.substr(shift, size);
+      std::vector<char> copy(size + 130, 'x');
+      char* const to = copy.data() + 1 + shift;
+      EXPECT_EQ(CopyWithCrc32c(to, data.data() + shift, size, 5), Crc32c(part.data(), size, 5)) << size;
+      EXPECT_TRUE(part == std::string(to, size)) << size << " " << shift;
+      EXPECT_TRUE(to[-1] == 'x' && to[size] == 'x');
+      std::vector<char> plain(size + 130, 'x');
+      char* const there = plain.data() + 1 + shift;
+      CopyPastCaches(there, data.data() + shift, size);
+      EXPECT_TRUE(plain == copy) << size << " " << shift;
+    }
+  }
+}
+
 TEST(Crc32cTest, ContinuesFromAnEarlierValue) { EXPECT_EQ(Crc32c("6789", 4, Crc32c("12345", 5)), 0xe3069283u); }
 
 }  // namespace
