@@ -20,6 +20,7 @@
 #include "absl/time/time.h"
 #include "absl/types/span.h"
 #include "common/base/digest.h"
+#include "common/base/link_kind.h"
 #include "common/base/memory_ref.h"
 
 namespace decant {
@@ -48,6 +49,7 @@ struct BatchHeader {
   uint32_t layer = 0;     // the last layer this batch holds frames of
   int64_t bytes = 0;
   uint32_t crc32c = 0;
+  LinkKind link = LinkKind::kUnspecified;  // that its bytes came over; set when it has landed
 };
 
 // The receiving end of one process. Calls of one transfer come one after another in order; calls of different transfers
@@ -93,6 +95,12 @@ class FrameSender {
   virtual void Cancel() {}
   // Bytes of batches and of the link's own messages written so far.
   virtual int64_t wire_bytes() const = 0;
+  // Of these, what a carrier beside the link moved (payload_carrier.h).
+  struct Carried {
+    LinkKind by = LinkKind::kUnspecified;
+    int64_t bytes = 0;
+  };
+  virtual Carried carried() const { return {}; }
 };
 
 // A way to reach a receiver. Thread-safe.

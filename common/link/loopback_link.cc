@@ -117,6 +117,7 @@ class LoopbackSender final : public FrameSender {
       return absl::DataLossError(absl::StrCat("batch ", sequence_, " has CRC-32C ", absl::Hex(crc), " instead of ",
                                               absl::Hex(header.crc32c), "; its parts changed while it was sent"));
     }
+    header.link = LinkKind::kLoopback;
     DECANT_RETURN_IF_ERROR(sink_.Landed(ticket_, header, {MemorySpace::kHost, memory.address, header.bytes}));
     ++sequence_;
     bytes_ += header.bytes;

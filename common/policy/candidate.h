@@ -5,10 +5,9 @@
 #include <cstdint>
 #include <string>
 
-namespace decant {
+#include "common/base/link_kind.h"
 
-// The numbers are those of the protocol.
-enum class LinkKind : uint8_t { kUnspecified = 0, kLoopback = 1, kGrpc = 2, kNccl = 3, kCudaIpc = 4 };
+namespace decant {
 
 struct WorkerLoad {
   int32_t running = 0;

@@ -6,10 +6,13 @@
 #include "common/base/status_macros.h"
 #include "common/kv/frame.h"
 #include "common/policy/measurements.h"
+#include "gpu/link/device_carriers.h"
+#include "gpu/link/device_mover.h"
 #include "services/decode/decode.h"
 #include "services/decode/decode_rpc.h"
 #include "services/rpc/grpc_link.h"
 #include "services/rpc/metrics.h"
+#include "services/rpc/worker_links.h"
 
 namespace decant {
 namespace {
@@ -22,7 +25,10 @@ uint64_t RandomSeed() {
 class DecodeRole final : public WorkerRole {
  public:
   explicit DecodeRole(std::shared_ptr<const LoadedModel> model)
-      : model_(std::move(model)), stream_(model_->device->NewStream()) {}
+      : model_(std::move(model)),
+        stream_(model_->device->NewStream()),
+        mover_(*model_->device),
+        links_(channels_, MakeDeviceCarriers(*model_->device, LogCarriers), {ProcessName(), HostName()}) {}
 
   absl::Status Make(const DecodeAppOptions& options) {
     const Weights& weights = *model_->weights;
@@ -44,11 +50,13 @@ class DecodeRole final : public WorkerRole {
     core.open_limit = options.open_limit;
     core.progress_limit = options.progress_limit;
     core.ticket_seed = RandomSeed();
-    core.metrics = DecodeMetrics::In(metrics_, kGrpcLinkKind);
+    core.metrics = DecodeMetrics::In(metrics_);
     core_ = std::make_unique<Decode>(std::move(batch), std::move(core));
     TransferServeOptions transfers;
     transfers.max_batch_bytes = DecodeCoreOptions().landing_bytes;
-    service_ = std::make_unique<DecodeService>(*core_, transfers);
+    transfers.carriers = links_.carriers();
+    transfers.mover = &mover_;
+    service_ = std::make_unique<DecodeService>(*core_, links_, transfers);
     return absl::OkStatus();
   }
 
@@ -65,6 +73,7 @@ class DecodeRole final : public WorkerRole {
         ToProto(ServedModel{model_->folder.fingerprint, weights.config().geometry(), weights.run_type(),
                             weights.config().max_positions, weights.config().name});
     description.set_device(model_->device->name());
+    links_.Describe(description);
     description.set_kv_budget_bytes(kv_budget_bytes_);
     description.set_page_bytes(core_->page_bytes());
     return description;
@@ -87,6 +96,9 @@ class DecodeRole final : public WorkerRole {
   int64_t kv_budget_bytes_ = 0;
   Metrics metrics_;
   const std::unique_ptr<Stream> stream_;
+  Channels channels_;
+  DeviceMover mover_;
+  WorkerLinks links_;
   std::unique_ptr<Decode> core_;
   std::unique_ptr<DecodeService> service_;
 };

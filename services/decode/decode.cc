@@ -53,7 +53,8 @@ absl::StatusOr<SequenceOptions> Decode::OptionsOf(const Reservation& r) const {
                                                    " to generate does not fit the model's ", options_.max_positions,
                                                    " positions; shorten the prompt or ask for fewer tokens"));
   }
-  DECANT_ASSIGN_OR_RETURN(const Profile profile, options_.catalogue.FindSame(r.profile, options_.model, r.profile_digest));
+  DECANT_ASSIGN_OR_RETURN(const Profile profile,
+                          options_.catalogue.FindSame(r.profile, options_.model, r.profile_digest));
   SequenceOptions sequence;
   DECANT_ASSIGN_OR_RETURN(sequence.recipe, Compile(profile, options_.geometry, options_.run_type));
   sequence.fixed = sequence.recipe.prefix_format();

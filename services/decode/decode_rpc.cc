@@ -93,6 +93,13 @@ grpc::ServerBidiReactor<grpc::ByteBuffer, grpc::ByteBuffer>* DecodeService::Tran
   return ServeTransfer(core_, transfers_);
 }
 
+grpc::ServerUnaryReactor* DecodeService::Connect(grpc::CallbackServerContext* /*context*/,
+                                                 const v1::ConnectRequest* request, v1::ConnectReply* reply) {
+  auto answer = UnaryAnswer<v1::ConnectReply>::Create(reply);
+  answer->Finish(links_.Accept(*request));
+  return answer->reactor();
+}
+
 grpc::ServerWriteReactor<v1::TokenEvent>* DecodeService::Tokens(grpc::CallbackServerContext* /*context*/,
                                                                 const v1::TokensRequest* request) {
   auto answer = StreamAnswer<v1::TokenEvent>::Create(kReaderLag);

@@ -65,7 +65,7 @@ absl::Status Decode::Landed(uint64_t ticket, const BatchHeader& header, MemoryRe
   }
   entry->granted.erase(granted);
   entry->deadline = options_.now() + options_.progress_limit;
-  options_.metrics.received_bytes.Increment(static_cast<double>(header.bytes));
+  options_.metrics.received_bytes.Increment(header.link, header.bytes);
   if (memory.bytes > 0) Post([this, ticket, memory] { (void)Import(ticket, memory); });
   return absl::OkStatus();
 }

@@ -1,12 +1,10 @@
 #include "services/decode/metrics.h"
 
-#include <string>
-
 #include "common/metrics/names.h"
 
 namespace decant {
 
-DecodeMetrics DecodeMetrics::In(Metrics& metrics, absl::string_view link) {
+DecodeMetrics DecodeMetrics::In(Metrics& metrics) {
   DecodeMetrics m;
   m.tokens = metrics.AddCounter(metric::kDecodeTokens, "Tokens generated.");
   m.steps = metrics.AddCounter(metric::kDecodeSteps, "Steps of the running batch.");
@@ -15,8 +13,7 @@ DecodeMetrics DecodeMetrics::In(Metrics& metrics, absl::string_view link) {
   m.committed =
       metrics.AddCounter(metric::kTransfersEnded, "Transfers by their end state.", {{"outcome", "committed"}});
   m.aborted = metrics.AddCounter(metric::kTransfersEnded, "Transfers by their end state.", {{"outcome", "aborted"}});
-  m.received_bytes = metrics.AddCounter(metric::kLinkBytes, "Bytes of batches moved over links.",
-                                        {{"link", std::string(link)}, {"direction", "in"}});
+  m.received_bytes = LinkBytes(metrics, "in");
   m.running = metrics.AddGauge(metric::kDecodeRunning, "Sequences that generate.");
   m.waiting = metrics.AddGauge(metric::kDecodeWaiting, "Reservations that wait for pages.");
   m.pages_total = metrics.AddGauge(metric::kPagesTotal, "Pages of the device.");

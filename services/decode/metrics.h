@@ -1,15 +1,14 @@
 #ifndef DECANT_SERVICES_DECODE_METRICS_H_
 #define DECANT_SERVICES_DECODE_METRICS_H_
 
-#include "absl/strings/string_view.h"
+#include "services/rpc/link_bytes.h"
 #include "services/rpc/metrics.h"
 
 namespace decant {
 
 // What a decode worker counts; a default one counts nothing.
 struct DecodeMetrics {
-  // `link` names the kind of link that frames come by.
-  static DecodeMetrics In(Metrics& metrics, absl::string_view link);
+  static DecodeMetrics In(Metrics& metrics);
 
   Counter tokens;
   Counter steps;
@@ -17,7 +16,7 @@ struct DecodeMetrics {
   Counter dropped;
   Counter committed;
   Counter aborted;
-  Counter received_bytes;
+  LinkBytes received_bytes;
   Gauge running;
   Gauge waiting;
   Gauge pages_total;

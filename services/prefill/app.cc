@@ -5,11 +5,14 @@
 #include "common/base/status_macros.h"
 #include "common/kv/frame.h"
 #include "common/policy/measurements.h"
+#include "gpu/link/device_carriers.h"
+#include "gpu/link/device_mover.h"
 #include "services/prefill/pool_rpc.h"
 #include "services/prefill/prefill.h"
 #include "services/prefill/prefill_rpc.h"
 #include "services/rpc/grpc_link.h"
 #include "services/rpc/metrics.h"
+#include "services/rpc/worker_links.h"
 #include "services/rpc/worker_rpc.h"
 
 namespace decant {
@@ -18,7 +21,11 @@ namespace {
 class PrefillRole final : public WorkerRole {
  public:
   explicit PrefillRole(std::shared_ptr<const LoadedModel> model)
-      : model_(std::move(model)), link_(channels_), pool_(channels_, Served()) {}
+      : model_(std::move(model)),
+        mover_(*model_->device),
+        links_(channels_, MakeDeviceCarriers(*model_->device, LogCarriers), {ProcessName(), HostName()}),
+        link_(channels_, LinkOptions()),
+        pool_(channels_, Served()) {}
 
   absl::Status Make(const PrefillAppOptions& options) {
     PrefillCoreOptions core;
@@ -46,6 +53,7 @@ class PrefillRole final : public WorkerRole {
     description.set_kind(v1::WORKER_KIND_PREFILL);
     *description.mutable_model() = ToProto(Served());
     description.set_device(model_->device->name());
+    links_.Describe(description);
     return description;
   }
 
@@ -61,6 +69,12 @@ class PrefillRole final : public WorkerRole {
   }
 
  private:
+  GrpcLinkOptions LinkOptions() {
+    GrpcLinkOptions options;
+    options.carriers = &links_;
+    options.mover = &mover_;
+    return options;
+  }
   ServedModel Served() const {
     const Weights& weights = *model_->weights;
     return ServedModel{model_->folder.fingerprint, weights.config().geometry(), weights.run_type(),
@@ -70,6 +84,8 @@ class PrefillRole final : public WorkerRole {
   const std::shared_ptr<const LoadedModel> model_;
   Metrics metrics_;
   Channels channels_;
+  DeviceMover mover_;
+  WorkerLinks links_;
   GrpcLink link_;
   PoolClient pool_;
   std::unique_ptr<decant::Prefill> core_;

@@ -26,8 +26,8 @@ PrefillMetrics PrefillMetrics::In(Metrics& metrics, absl::string_view link) {
     m.chunks_rejected[std::string(reason)] = metrics.AddCounter(
         metric::kChunksRejected, "Planned chunks that were not used.", {{"reason", std::string(reason)}});
   }
-  m.sent_bytes = metrics.AddCounter(metric::kLinkBytes, "Bytes of batches moved over links.",
-                                    {{"link", std::string(link)}, {"direction", "out"}});
+  m.link = LinkKindOf(link);
+  m.sent_bytes = LinkBytes(metrics, "out");
   m.committed = metrics.AddCounter(metric::kTransfersEnded, kEndedHelp, {{"outcome", "committed"}});
   m.aborted = metrics.AddCounter(metric::kTransfersEnded, kEndedHelp, {{"outcome", "aborted"}});
   return m;

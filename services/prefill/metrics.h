@@ -5,6 +5,8 @@
 #include <string>
 
 #include "absl/strings/string_view.h"
+#include "common/base/link_kind.h"
+#include "services/rpc/link_bytes.h"
 #include "services/rpc/metrics.h"
 
 namespace decant {
@@ -26,7 +28,8 @@ struct PrefillMetrics {
   Counter unpublished_room;
   Counter unpublished_failed;
   std::map<std::string, Counter> chunks_rejected;  // by reason: kRejectReasons
-  Counter sent_bytes;
+  LinkKind link = LinkKind::kUnspecified;          // what is not carried
+  LinkBytes sent_bytes;
   Counter committed;
   Counter aborted;
 };

@@ -63,7 +63,7 @@ void Outbox::Commit(const TransferCommit& commit, absl::Time deadline, std::func
     }
     error = error_;
   }
-  done(TransferEnd{error, 0, absl::ZeroDuration()});
+  done(TransferEnd{error, 0, {}, absl::ZeroDuration()});
 }
 
 void Outbox::Abort(absl::Status why) {
@@ -155,7 +155,7 @@ void Outbox::End(const absl::Status& status) {
     queue_.clear();
     over_ = true;
   }
-  if (ending.has_value()) ending->done(TransferEnd{status, sender_->wire_bytes(), wire_});
+  if (ending.has_value()) ending->done(TransferEnd{status, sender_->wire_bytes(), sender_->carried(), wire_});
   absl::MutexLock lock(&mutex_);
   ended_ = true;
 }

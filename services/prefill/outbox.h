@@ -40,7 +40,8 @@ struct OutboxOptions {
 struct TransferEnd {
   absl::Status status;
   int64_t wire_bytes = 0;
-  absl::Duration wire;  // spent inside the link
+  FrameSender::Carried carried;  // of them
+  absl::Duration wire;           // spent inside the link
 };
 
 // Owned by one thread, which calls everything; sends on a thread of its own.

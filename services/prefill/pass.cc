@@ -48,7 +48,8 @@ absl::Status Pass::Prepare() {
   if (job_.chunk_tokens < 1) {
     return absl::InvalidArgumentError(absl::StrCat("chunks of ", job_.chunk_tokens, " tokens cannot be"));
   }
-  DECANT_ASSIGN_OR_RETURN(const Profile profile, world_.catalogue.FindSame(job_.profile, world_.model, job_.profile_digest));
+  DECANT_ASSIGN_OR_RETURN(const Profile profile,
+                          world_.catalogue.FindSame(job_.profile, world_.model, job_.profile_digest));
   DECANT_ASSIGN_OR_RETURN(recipe_, Compile(profile, geometry, run_type));
   plan_ = PlanPrefix(job_, recipe_, world_.catalogue, geometry);
   usable_ = plan_.chunks();

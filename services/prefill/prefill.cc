@@ -183,7 +183,8 @@ void Prefill::Finish(Active& active, const TransferEnd& end) {
   } else {
     NoteAborted(active.job, end.status);
   }
-  options_.metrics.sent_bytes.Increment(static_cast<double>(end.wire_bytes));
+  options_.metrics.sent_bytes.Increment(options_.metrics.link, end.wire_bytes - end.carried.bytes);
+  options_.metrics.sent_bytes.Increment(end.carried.by, end.carried.bytes);
   // What was computed is worth keeping even when decode is gone: the next try then finds it.
   if (auto publication = active.pass->TakePublication()) {
     if (!publisher_.Add(*std::move(publication))) {

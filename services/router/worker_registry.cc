@@ -18,17 +18,6 @@ std::string Name(const WorkerFacts& facts) {
   return absl::StrCat(facts.kind == WorkerFacts::Kind::kPrefill ? "prefill" : "decode", " worker ", facts.address);
 }
 
-// The best kind both speak; gRPC always works.
-LinkKind BestLink(const WorkerFacts& a, const WorkerFacts& b) {
-  const auto both = [&](LinkKind kind) {
-    return std::find(a.links.begin(), a.links.end(), kind) != a.links.end() &&
-           std::find(b.links.begin(), b.links.end(), kind) != b.links.end();
-  };
-  if (a.host == b.host && both(LinkKind::kCudaIpc)) return LinkKind::kCudaIpc;
-  if (both(LinkKind::kNccl)) return LinkKind::kNccl;
-  return LinkKind::kGrpc;
-}
-
 // The slower end's rate; one that is not known does not count.
 double SlowerRate(double a, double b) {
   if (a <= 0) return b;
@@ -124,7 +113,7 @@ PairCandidate WorkerRegistry::Pair(const Worker& prefill, const Worker& decode, 
   PairCandidate pair;
   pair.prefill = prefill.facts.address;
   pair.decode = decode.facts.address;
-  pair.link = BestLink(prefill.facts, decode.facts);
+  pair.link = BestLink({prefill.facts.host, prefill.facts.links}, {decode.facts.host, decode.facts.links});
   pair.link_bits_per_s = declared_bits_per_s > 0
                              ? declared_bits_per_s
                              : SlowerRate(prefill.facts.link_bits_per_s, decode.facts.link_bits_per_s);

@@ -39,6 +39,7 @@ void PutHead(std::string& out, const FrameHead& head) {
   PutField(out, 7, head.granted);
   PutField(out, 8, head.landed);
   PutField(out, 9, head.batches);
+  PutField(out, 10, head.carried);
 }
 
 grpc::Slice Borrowed(const ConstMemoryRef& part, const std::shared_ptr<const void>& keep) {
@@ -127,6 +128,9 @@ void SetField(FrameHead& head, uint64_t field, uint64_t value) {
       break;
     case 9:
       head.batches = value;
+      break;
+    case 10:
+      head.carried = static_cast<uint32_t>(value);
       break;
     default:
       break;
@@ -287,7 +291,7 @@ uint32_t FrameIn::CopyWithCrc(int64_t from, int64_t bytes, void* destination) co
 void FrameIn::Copy(int64_t from, int64_t bytes, void* destination) const {
   auto* to = static_cast<uint8_t*>(destination);
   ForPlaces(from, bytes, [&](const uint8_t* place, size_t here) {
-    std::memcpy(to, place, here);
+    CopyPastCaches(to, place, here);
     to += here;
   });
 }

@@ -31,6 +31,7 @@ enum class FrameKind : uint32_t {
   kCommitted = 7,
   kOpen = 8,
   kOpened = 9,
+  kInline = 10,
 };
 
 // Every plain field.
@@ -43,6 +44,7 @@ struct FrameHead {
   uint64_t granted = 0;
   uint64_t landed = 0;
   uint64_t batches = 0;  // in the payload of a transfer
+  uint32_t carried = 0;  // the LinkKind of what carries the payload; 0: this message
 };
 
 // More announcements in one message are refused, so that small messages can't fill the memory.

@@ -16,6 +16,8 @@
 #include "absl/strings/str_cat.h"
 #include "absl/synchronization/mutex.h"
 #include "absl/time/clock.h"
+#include "common/base/crc32c.h"
+#include "common/base/link_kind.h"
 #include "common/base/status_macros.h"
 #include "decant/v1/frames.pb.h"
 #include "services/rpc/frame_message.h"
@@ -34,6 +36,7 @@ constexpr uint64_t kMessageBytes = uint64_t{2} << 20;
 struct Batch {
   FrameHead head;
   std::vector<ConstMemoryRef> parts;
+  bool inline_only = false;  // its carrier did not want it
 };
 
 // Counts the batches whose parts gRPC still holds. Its own lock, because slices are let go anywhere.
@@ -63,8 +66,13 @@ class Loans : public std::enable_shared_from_this<Loans> {
 class TransferCall final : public grpc::ClientBidiReactor<grpc::ByteBuffer, grpc::ByteBuffer>,
                            public std::enable_shared_from_this<TransferCall> {
  public:
-  TransferCall(std::shared_ptr<grpc::Channel> channel, const GrpcLinkOptions& options, uint64_t ticket)
-      : options_(options), ticket_(ticket), stub_(std::move(channel)) {
+  TransferCall(std::shared_ptr<grpc::Channel> channel, const GrpcLinkOptions& options, uint64_t ticket,
+               std::shared_ptr<PayloadCarrier> carrier)
+      : options_(options),
+        ticket_(ticket),
+        stub_(std::move(channel)),
+        carried_by_(KindOf(carrier.get())),
+        carrier_(std::move(carrier)) {
     context_.emplace().set_deadline(ToGrpc(absl::Now() + options.transfer_limit));
   }
 
@@ -86,11 +94,12 @@ class TransferCall final : public grpc::ClientBidiReactor<grpc::ByteBuffer, grpc
 
   absl::Status Send(uint32_t layer, absl::Span<const ConstMemoryRef> parts, absl::Time deadline) {
     for (const ConstMemoryRef& part : parts) {
-      if (part.space != MemorySpace::kHost) {
-        return absl::InvalidArgumentError("the gRPC link sends host memory only; copy the part to the host first");
+      if (part.space != MemorySpace::kHost && options_.mover == nullptr) {
+        return absl::InvalidArgumentError("this link sends host memory only; copy the part to the host first");
       }
     }
-    Batch batch{Head(layer, parts), {parts.begin(), parts.end()}};
+    Batch batch{{}, {parts.begin(), parts.end()}};
+    DECANT_ASSIGN_OR_RETURN(batch.head, Head(layer, parts));
     absl::MutexLock lock(&mutex_);
     if (!HasRoom(options_.window, options_.window_bytes)) {
       // Waking up for every single acknowledgement would cost more than a window that runs half empty.
@@ -153,6 +162,8 @@ class TransferCall final : public grpc::ClientBidiReactor<grpc::ByteBuffer, grpc
       }
       if (committed_) mutex_.AwaitWithDeadline(absl::Condition(&broken_), absl::Now() + kAbortLimit);
       stopped_ = true;
+      passage_.reset();
+      carrier_.reset();  // gRPC may keep this object a little longer than the carriers live
     }
     context_->TryCancel();
     {
@@ -174,6 +185,10 @@ class TransferCall final : public grpc::ClientBidiReactor<grpc::ByteBuffer, grpc
   int64_t wire_bytes() {
     absl::MutexLock lock(&mutex_);
     return wire_bytes_;
+  }
+  FrameSender::Carried carried() {
+    absl::MutexLock lock(&mutex_);
+    return {static_cast<LinkKind>(carried_by_), carried_bytes_};
   }
 
   void OnReadDone(bool ok) override {
@@ -234,12 +249,19 @@ class TransferCall final : public grpc::ClientBidiReactor<grpc::ByteBuffer, grpc
                                                     " batches acknowledged); allow more time or look at the receiver"));
   }
 
-  FrameHead Head(uint32_t layer, absl::Span<const ConstMemoryRef> parts) const {
-    if (options_.checksums) return HeadOf(FrameKind::kPayload, 0, layer, parts);
+  absl::StatusOr<FrameHead> Head(uint32_t layer, absl::Span<const ConstMemoryRef> parts) const {
     FrameHead head;
     head.kind = FrameKind::kPayload;
     head.layer = layer;
-    for (const ConstMemoryRef& part : parts) head.bytes += static_cast<uint64_t>(part.bytes);
+    for (const ConstMemoryRef& part : parts) {
+      head.bytes += static_cast<uint64_t>(part.bytes);
+      if (!options_.checksums) continue;
+      if (part.space == MemorySpace::kHost) {
+        head.crc32c = Crc32c(part.address, static_cast<size_t>(part.bytes), head.crc32c);
+      } else {
+        DECANT_ASSIGN_OR_RETURN(head.crc32c, options_.mover->Checksum(part, head.crc32c));
+      }
+    }
     return head;
   }
 
@@ -261,8 +283,10 @@ class TransferCall final : public grpc::ClientBidiReactor<grpc::ByteBuffer, grpc
       out_.pop_front();
       return true;
     }
+    HandOver();
     FrameOut frame;
-    if (sent_ < granted_) {
+    // What goes with the messages waits until what is carried has landed, so that batches land in order.
+    if (sent_ < granted_ && carried_.empty()) {
       frame.head.kind = FrameKind::kPayload;
       frame.head.sequence = sent_;
       frame.keep = loans_->Take();
@@ -270,7 +294,7 @@ class TransferCall final : public grpc::ClientBidiReactor<grpc::ByteBuffer, grpc
         const Batch& batch = batches_.front();
         frame.head.bytes += batch.head.bytes;
         ++frame.head.batches;
-        frame.parts.insert(frame.parts.end(), batch.parts.begin(), batch.parts.end());
+        for (const ConstMemoryRef& part : batch.parts) AddPart(part, frame);
         batches_.pop_front();
         ++sent_;
       } while (sent_ < granted_ && frame.head.bytes + batches_.front().head.bytes <= kMessageBytes);
@@ -286,6 +310,80 @@ class TransferCall final : public grpc::ClientBidiReactor<grpc::ByteBuffer, grpc
     return true;
   }
 
+  // Device memory is copied to the host here and now: only what its carrier did not take comes this way.
+  void AddPart(const ConstMemoryRef& part, FrameOut& frame) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
+    if (part.space == MemorySpace::kHost) {
+      frame.parts.push_back(part);
+      return;
+    }
+    struct Copies {
+      std::shared_ptr<const void> before;
+      std::vector<uint8_t> bytes;
+    };
+    auto copies = std::make_shared<Copies>();
+    copies->before = std::move(frame.keep);
+    copies->bytes.resize(static_cast<size_t>(part.bytes));
+    const MemoryRef to{MemorySpace::kHost, copies->bytes.data(), part.bytes};
+    // What a failed copy leaves is not what was announced, so the receiver refuses it.
+    if (const absl::Status copied = options_.mover->Copy(to, part); !copied.ok() && status_.ok()) status_ = copied;
+    frame.parts.push_back({MemorySpace::kHost, to.address, to.bytes});
+    frame.keep = std::move(copies);
+  }
+
+  // Gives granted batches to the carrier, for as long as it takes them.
+  void HandOver() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
+    while (carrier_ != nullptr && sent_ < granted_ && !batches_.front().inline_only) {
+      if (passage_ == nullptr) passage_ = carrier_->Take();
+      if (passage_ == nullptr) {
+        if (!carrier_->usable()) carrier_ = nullptr;
+        return;
+      }
+      Batch& batch = batches_.front();
+      const auto tell = [self = shared_from_this(), sequence = batch.head.sequence,
+                         age = age_](const absl::StatusOr<std::string>& slip) { self->Told(sequence, age, slip); };
+      const absl::Status sent =
+          passage_->Send(batch.parts, absl::Now() + options_.carry_limit, tell, [loan = loans_->Take()] {});
+      if (absl::IsResourceExhausted(sent)) {
+        batch.inline_only = true;
+      } else if (!sent.ok()) {
+        carrier_ = nullptr;
+      } else {
+        carried_.push_back(std::move(batch));
+        batches_.pop_front();
+        ++sent_;
+      }
+    }
+    if (carried_.empty()) passage_.reset();
+  }
+  // By the carrier: the slip of a batch, or why there is none.
+  void Told(uint64_t sequence, uint64_t age, const absl::StatusOr<std::string>& slip) {
+    absl::MutexLock lock(&mutex_);
+    if (age != age_ || stopped_ || broken_) return;
+    if (!slip.ok()) {
+      LoseCarrier(sequence);
+      return Pump();
+    }
+    FrameOut message = SmallFrame(FrameKind::kPayload, *slip);
+    message.head.sequence = sequence;
+    message.head.batches = 1;
+    message.head.carried = carried_by_;
+    const auto bytes = static_cast<int64_t>(carried_[sequence - carried_.front().head.sequence].head.bytes);
+    wire_bytes_ += bytes;
+    carried_bytes_ += bytes;
+    Queue(message);
+  }
+  // Batches from `sequence` on were not carried: they, and all later ones, go with the messages.
+  void LoseCarrier(uint64_t sequence) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
+    ++age_;
+    carrier_ = nullptr;
+    while (!carried_.empty() && carried_.back().head.sequence >= sequence) {
+      batches_.push_front(std::move(carried_.back()));
+      carried_.pop_back();
+      --sent_;
+    }
+    if (carried_.empty()) passage_.reset();
+  }
+
   // False when the message breaks the protocol; the call is then cancelled.
   bool Take(const grpc::ByteBuffer& buffer) {
     absl::StatusOr<FrameIn> message = FrameIn::Parse(buffer);
@@ -299,13 +397,20 @@ class TransferCall final : public grpc::ClientBidiReactor<grpc::ByteBuffer, grpc
   absl::Status Apply(const FrameHead& head) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
     if (head.kind == FrameKind::kOpened && !opened_) {
       opened_ = true;
-    } else if ((head.kind == FrameKind::kGrant || head.kind == FrameKind::kAck) && head.granted >= granted_ &&
-               head.granted <= next_ - ahead_.size() && head.landed >= acked_ && head.landed <= sent_) {
+    } else if ((head.kind == FrameKind::kGrant || head.kind == FrameKind::kAck ||
+                (head.kind == FrameKind::kInline && !carried_.empty())) &&
+               head.granted >= granted_ && head.granted <= next_ - ahead_.size() && head.landed >= acked_ &&
+               head.landed <= sent_) {
       granted_ = head.granted;
       for (; acked_ < head.landed; ++acked_) {
         in_flight_bytes_ -= in_flight_.front();
         in_flight_.pop_front();
+        if (carried_.empty()) continue;
+        carried_.pop_front();
+        if (passage_ != nullptr) passage_->Landed();  // End has given it back already
       }
+      if (head.kind == FrameKind::kInline) LoseCarrier(head.landed);
+      if (carried_.empty()) passage_.reset();  // others may have it from here on
       Pump();
     } else if (head.kind == FrameKind::kCommitted && acked_ == next_) {
       committed_ = true;
@@ -316,9 +421,15 @@ class TransferCall final : public grpc::ClientBidiReactor<grpc::ByteBuffer, grpc
     }
     return absl::OkStatus();
   }
+
+  static uint32_t KindOf(const PayloadCarrier* carrier) {
+    return carrier == nullptr ? 0 : static_cast<uint32_t>(LinkKindOf(carrier->kind()));
+  }
+
   const GrpcLinkOptions options_;
   const uint64_t ticket_;
   grpc::GenericStub stub_;
+  const uint32_t carried_by_;
   std::optional<grpc::ClientContext> context_;  // holds the call and what it has not sent; End lets it go
   grpc::ByteBuffer in_;
   const std::shared_ptr<Loans> loans_ = std::make_shared<Loans>();
@@ -337,6 +448,11 @@ class TransferCall final : public grpc::ClientBidiReactor<grpc::ByteBuffer, grpc
   int64_t in_flight_bytes_ ABSL_GUARDED_BY(mutex_) = 0;
   int64_t payload_bytes_ ABSL_GUARDED_BY(mutex_) = 0;
   int64_t wire_bytes_ ABSL_GUARDED_BY(mutex_) = 0;
+  int64_t carried_bytes_ ABSL_GUARDED_BY(mutex_) = 0;
+  std::shared_ptr<PayloadCarrier> carrier_ ABSL_GUARDED_BY(mutex_);  // null once it failed this transfer
+  std::unique_ptr<Passage> passage_ ABSL_GUARDED_BY(mutex_);         // while batches are carried
+  std::deque<Batch> carried_ ABSL_GUARDED_BY(mutex_);                // and not acknowledged
+  uint64_t age_ ABSL_GUARDED_BY(mutex_) = 0;                         // slips of an earlier one count for nothing
   bool opened_ ABSL_GUARDED_BY(mutex_) = false;
   bool committed_ ABSL_GUARDED_BY(mutex_) = false;
   bool writing_ ABSL_GUARDED_BY(mutex_) = false;
@@ -376,6 +492,7 @@ class GrpcSender final : public FrameSender {
   }
   void Cancel() override { call_->Cancel(); }
   int64_t wire_bytes() const override { return call_->wire_bytes(); }
+  Carried carried() const override { return call_->carried(); }
 
  private:
   absl::Status OrEnd(absl::Status status) {
@@ -394,7 +511,8 @@ GrpcLink::GrpcLink(Channels& channels, GrpcLinkOptions options) : channels_(chan
 
 absl::StatusOr<std::unique_ptr<FrameSender>> GrpcLink::Open(const std::string& address, const TransferOpen& open,
                                                             absl::Time deadline) {
-  auto call = std::make_shared<TransferCall>(channels_.Get(address), options_, open.ticket);
+  auto carrier = options_.carriers == nullptr ? nullptr : options_.carriers->CarrierTo(address);
+  auto call = std::make_shared<TransferCall>(channels_.Get(address), options_, open.ticket, std::move(carrier));
   if (absl::Status opened = call->Open(open, deadline); !opened.ok()) {
     call->End(opened);
     return opened;

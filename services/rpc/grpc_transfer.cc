@@ -7,12 +7,16 @@
 #include <deque>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <utility>
+#include <vector>
 
 #include "absl/base/thread_annotations.h"
 #include "absl/strings/str_cat.h"
 #include "absl/synchronization/mutex.h"
 #include "absl/time/clock.h"
+#include "common/base/crc32c.h"
+#include "common/base/link_kind.h"
 #include "common/base/status_macros.h"
 #include "decant/v1/frames.pb.h"
 #include "services/rpc/frame_message.h"
@@ -107,7 +111,7 @@ class Transfer final : public grpc::ServerBidiReactor<grpc::ByteBuffer, grpc::By
       case FrameKind::kAnnounce:
         return Announced(message);
       case FrameKind::kPayload:
-        DECANT_RETURN_IF_ERROR(Land(message));
+        DECANT_RETURN_IF_ERROR(head.carried != 0 ? Fetch(message) : Land(message));
         return Announced(message);
       case FrameKind::kCommit:
         return Commit(message);
@@ -178,13 +182,14 @@ class Transfer final : public grpc::ServerBidiReactor<grpc::ByteBuffer, grpc::By
         return absl::OkStatus();
       }
       DECANT_RETURN_IF_ERROR(memory.status());
-      if (memory->space != MemorySpace::kHost || memory->bytes < header.bytes) {
+      const bool reachable = memory->space == MemorySpace::kHost || options_.mover != nullptr;
+      if (!reachable || memory->bytes < header.bytes) {
         return absl::FailedPreconditionError(
             absl::StrCat("transfer ", ticket_, ": batch ", header.sequence, " of ", header.bytes, " bytes was granted ",
                          memory->bytes, " bytes of ", memory->space == MemorySpace::kHost ? "host" : "device",
-                         " memory; the gRPC link lands in host memory of that size"));
+                         " memory; this worker's links land in host memory of that size"));
       }
-      granted_.push_back({header, {MemorySpace::kHost, memory->address, header.bytes}});
+      granted_.push_back({header, {memory->space, memory->address, header.bytes}});
       ++granted_count_;
       granted_bytes_ += header.bytes;
       waiting_.pop_front();
@@ -197,32 +202,104 @@ class Transfer final : public grpc::ServerBidiReactor<grpc::ByteBuffer, grpc::By
   // The next granted batches, one after another.
   absl::Status Land(const FrameIn& message) {
     const FrameHead& head = message.head();
-    if (head.batches == 0 || head.batches > granted_.size() || head.sequence != landed_) {
+    if (head.batches == 0 || head.batches > granted_.size() || head.sequence != landed_ || fetching_ > 0) {
       return absl::InvalidArgumentError(absl::StrCat("transfer ", ticket_, ": ", head.batches, " batches came from ",
                                                      head.sequence, " on when ", granted_.size(), " from ", landed_,
                                                      " on were granted"));
     }
     int64_t at = 0;
     for (uint64_t i = 0; i < head.batches; ++i) {
-      const Granted batch = granted_.front();
-      if (message.payload_bytes() - at < batch.header.bytes) break;
-      if (!options_.checksums) {
-        message.Copy(at, batch.header.bytes, batch.memory.address);
-      } else if (const uint32_t crc = message.CopyWithCrc(at, batch.header.bytes, batch.memory.address);
-                 crc != batch.header.crc32c) {
-        return absl::DataLossError(absl::StrCat("transfer ", ticket_, ": batch ", landed_, " has CRC-32C ",
-                                                absl::Hex(crc), " instead of ", absl::Hex(batch.header.crc32c)));
-      }
-      DECANT_RETURN_IF_ERROR(sink_.Landed(ticket_, batch.header, batch.memory));
-      granted_.pop_front();
-      ++landed_;
-      landed_bytes_ += batch.header.bytes;
-      at += batch.header.bytes;
+      const int64_t bytes = granted_.front().header.bytes;
+      if (message.payload_bytes() - at < bytes) break;
+      DECANT_ASSIGN_OR_RETURN(const uint32_t crc, CopyOut(message, at, granted_.front().memory));
+      DECANT_RETURN_IF_ERROR(LandOne(crc, LinkKind::kGrpc));
+      at += bytes;
     }
     if (landed_ == head.sequence + head.batches && at == message.payload_bytes()) return absl::OkStatus();
     return absl::DataLossError(absl::StrCat("transfer ", ticket_, ": ", head.batches, " batches from ", head.sequence,
                                             " on came with ", message.payload_bytes(),
                                             " bytes, not those that were announced"));
+  }
+
+  absl::StatusOr<uint32_t> CopyOut(const FrameIn& message, int64_t at, const MemoryRef& memory) {
+    void* to = memory.address;
+    std::vector<uint8_t> staging;
+    if (memory.space != MemorySpace::kHost) {
+      staging.resize(static_cast<size_t>(memory.bytes));
+      to = staging.data();
+    }
+    uint32_t crc = 0;
+    if (options_.checksums) {
+      crc = message.CopyWithCrc(at, memory.bytes, to);
+    } else {
+      message.Copy(at, memory.bytes, to);
+    }
+    if (to != memory.address) {
+      DECANT_RETURN_IF_ERROR(options_.mover->Copy(memory, {MemorySpace::kHost, to, memory.bytes}));
+    }
+    return crc;
+  }
+  // The next granted batch is in its memory and has `crc`.
+  absl::Status LandOne(uint32_t crc, LinkKind link) {
+    Granted batch = granted_.front();
+    batch.header.link = link;
+    if (options_.checksums && crc != batch.header.crc32c) {
+      return absl::DataLossError(absl::StrCat("transfer ", ticket_, ": batch ", landed_, " has CRC-32C ",
+                                              absl::Hex(crc), " instead of ", absl::Hex(batch.header.crc32c)));
+    }
+    DECANT_RETURN_IF_ERROR(sink_.Landed(ticket_, batch.header, batch.memory));
+    granted_.pop_front();
+    ++landed_;
+    landed_bytes_ += batch.header.bytes;
+    return absl::OkStatus();
+  }
+
+  // Has the next granted batch that is not being fetched fetched by its carrier.
+  absl::Status Fetch(const FrameIn& message) {
+    const FrameHead& head = message.head();
+    if (inline_only_) return absl::OkStatus();  // sent before the sender knew
+    const auto carriers = std::find_if(options_.carriers.begin(), options_.carriers.end(), [&](PayloadCarriers* c) {
+      return head.carried == static_cast<uint32_t>(LinkKindOf(c->kind()));
+    });
+    if (carriers == options_.carriers.end() || head.batches != 1 || fetching_ >= granted_.size() ||
+        head.sequence != landed_ + fetching_) {
+      return absl::InvalidArgumentError(absl::StrCat("transfer ", ticket_, ": batch ", head.sequence, " is carried by ",
+                                                     head.carried, " when ", granted_.size(), " from ", landed_,
+                                                     " on were granted and ", fetching_, " are being fetched"));
+    }
+    DECANT_ASSIGN_OR_RETURN(const std::string slip, message.Payload());
+    const MemoryRef memory = granted_[fetching_].memory;
+    ++fetching_;
+    const auto link = static_cast<LinkKind>(head.carried);
+    const auto done = [self = shared_from_this(), memory, link](const absl::Status& fetched) {
+      absl::StatusOr<uint32_t> crc = fetched.ok() ? self->Checksum(memory) : fetched;
+      self->Post([t = self.get(), crc = std::move(crc), link] { t->Fetched(crc, link); });
+    };
+    const absl::Status begun = (*carriers)->Receive(slip, memory, absl::Now() + options_.carry_limit, done);
+    if (!begun.ok()) Post([this, begun, link] { Fetched(begun, link); });
+    return absl::OkStatus();
+  }
+  // On the carrier's thread.
+  absl::StatusOr<uint32_t> Checksum(const MemoryRef& memory) const {
+    if (!options_.checksums) return 0;
+    if (memory.space == MemorySpace::kHost) return Crc32c(memory.address, static_cast<size_t>(memory.bytes));
+    return options_.mover->Checksum({memory.space, memory.address, memory.bytes}, 0);
+  }
+  // The oldest batch being fetched has come or is lost. After a loss nothing that was carried counts.
+  void Fetched(const absl::StatusOr<uint32_t>& crc, LinkKind link) {
+    --fetching_;
+    if (ended_) {
+      if (fetching_ == 0 && end_.has_value()) EndNow(*end_);
+      return;
+    }
+    progress_ = absl::Now();
+    inline_only_ = inline_only_ || !crc.ok();
+    if (!inline_only_) {
+      if (absl::Status landed = LandOne(*crc, link); !landed.ok()) return End(landed);
+      tell_landed_ = true;  // the sender may wait for it before it goes on
+    }
+    say_inline_ = inline_only_ && fetching_ == 0;
+    Pump();
   }
 
   absl::Status Commit(const FrameIn& message) {
@@ -265,11 +342,17 @@ class Transfer final : public grpc::ServerBidiReactor<grpc::ByteBuffer, grpc::By
     return why.ok() ? absl::AbortedError("the sender gave up") : why;
   }
 
-  // The one bad end: the sink hears of it once, the sender by the status of the call.
+  // The one bad end: the sink hears of it once, the sender by the status of the call; not before nothing is written
+  // into granted memory any more.
   void End(const absl::Status& why) {
     ended_ = true;
     StopAlarms();
     out_.clear();
+    if (fetching_ == 0) return EndNow(why);
+    end_ = why;
+  }
+  void EndNow(const absl::Status& why) {
+    end_.reset();
     if (opened_) sink_.Aborted(ticket_, why);
     finished_ = true;
     Finish(ToGrpc(why));
@@ -286,9 +369,13 @@ class Transfer final : public grpc::ServerBidiReactor<grpc::ByteBuffer, grpc::By
   bool Next() {
     const bool changed = told_granted_ != granted_count_ || told_landed_ != landed_;
     const bool all_told_landed = told_granted_ == landed_;
-    if (changed && (all_told_landed || told_granted_bytes_ - landed_bytes_ < kLowCredit)) {
+    if (say_inline_ ||
+        (changed && (all_told_landed || tell_landed_ || told_granted_bytes_ - landed_bytes_ < kLowCredit))) {
       FrameOut frame;
       frame.head.kind = told_granted_ != granted_count_ ? FrameKind::kGrant : FrameKind::kAck;
+      if (say_inline_) frame.head.kind = FrameKind::kInline;
+      say_inline_ = false;
+      tell_landed_ = false;
       frame.head.granted = told_granted_ = granted_count_;
       frame.head.landed = told_landed_ = landed_;
       told_granted_bytes_ = granted_bytes_;
@@ -301,7 +388,7 @@ class Transfer final : public grpc::ServerBidiReactor<grpc::ByteBuffer, grpc::By
     return true;
   }
   void Pump() {
-    if (writing_ || finished_ || !Next()) return;
+    if (writing_ || finished_ || end_.has_value() || !Next()) return;
     writing_ = true;
     // COMMITTED is the last message.
     if (ended_ && out_.empty()) {
@@ -317,6 +404,7 @@ class Transfer final : public grpc::ServerBidiReactor<grpc::ByteBuffer, grpc::By
       out_.clear();
       const absl::Status gone = absl::CancelledError("the sender went away");
       if (!ended_) return End(gone);
+      if (end_.has_value()) return;
       if (!finished_) Finish(ToGrpc(gone));  // committed, but the sender will not hear of it
       finished_ = true;
       return;
@@ -388,6 +476,11 @@ class Transfer final : public grpc::ServerBidiReactor<grpc::ByteBuffer, grpc::By
   int64_t landed_bytes_ = 0;
   std::deque<BatchHeader> waiting_;  // announced, without memory
   std::deque<Granted> granted_;
+  size_t fetching_ = 0;              // granted batches, from the first on, that carriers write to
+  bool inline_only_ = false;         // a carrier failed
+  bool say_inline_ = false;          // and the sender is to hear of it
+  bool tell_landed_ = false;         // at once
+  std::optional<absl::Status> end_;  // the bad end, until carriers are done
   absl::Time progress_;
   absl::Time grant_deadline_;
   absl::Duration pause_ = kFirstPause;

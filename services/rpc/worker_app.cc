@@ -52,7 +52,6 @@ absl::Status WorkerApp::WaitRegistered(absl::Time deadline) { return registratio
 
 v1::DescribeReply WorkerApp::Describe() const {
   v1::DescribeReply description = role_->Describe();
-  description.add_links(v1::LINK_KIND_GRPC);
   description.set_host(HostName());
   description.set_link_bits_per_s(options_.link_bits_per_s);
   description.set_frame_version(kFrameVersion);

@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <random>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -200,6 +201,11 @@ absl::Duration Registration::RegisterOnce() {
   // A router that is not there yet, or no more, is normal: it is asked again.
   if (!status.ok()) return kRetryPause;
   return std::max(kRetryPause, absl::Milliseconds(reply.ttl_ms()) / 3);
+}
+
+std::string ProcessName() {
+  std::random_device device;
+  return absl::StrCat(HostName(), "/", getpid(), "/", absl::Hex(device()));
 }
 
 std::string HostName() {

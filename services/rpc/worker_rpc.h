@@ -96,6 +96,8 @@ class Registration {
 
 // This machine's name, which workers on one host share.
 std::string HostName();
+// This process's, which no other one has.
+std::string ProcessName();
 
 }  // namespace decant
 

@@ -20,6 +20,7 @@ class IdleRole final : public WorkerRole {
     v1::DescribeReply description;
     description.set_kind(v1::WORKER_KIND_PREFILL);
     description.set_device("none");
+    description.add_links(v1::LINK_KIND_GRPC);
     return description;
   }
   v1::Load Load() const override {

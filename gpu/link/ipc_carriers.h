@@ -1,0 +1,79 @@
+// CUDA IPC as a carrier of payloads, for processes on one host.
+//
+// The receiver reads the sender's device memory: a slip says where the batch lies, and the receiver copies it from
+// there into the granted memory. So nobody writes into another process, and a sender that goes wrong can spoil only
+// what its checksum then refuses. Device memory that can be exported is read where it is; anything else is first
+// gathered in a ring that the carrier exports, whose room comes back with the acknowledgement.
+#ifndef DECANT_GPU_LINK_IPC_CARRIERS_H_
+#define DECANT_GPU_LINK_IPC_CARRIERS_H_
+
+#include <cstdint>
+#include <deque>
+#include <functional>
+#include <list>
+#include <memory>
+#include <string>
+#include <thread>
+#include <utility>
+
+#include "absl/base/thread_annotations.h"
+#include "absl/status/statusor.h"
+#include "absl/synchronization/mutex.h"
+#include "common/link/payload_carrier.h"
+#include "gpu/device/device.h"
+#include "gpu/link/ipc_functions.h"
+
+namespace decant {
+
+inline constexpr char kCudaIpcKind[] = "cuda_ipc";
+
+struct IpcOptions {
+  int most_connections = 8;  // as a sender
+  int64_t ring_bytes = int64_t{16} << 20;
+  int most_regions = 32;  // of senders, opened at once
+};
+
+class IpcCarriers final : public PayloadCarriers {
+ public:
+  // `device` must outlive it and every carrier it gave.
+  IpcCarriers(IpcFunctions ipc, Device& device, IpcOptions options = {});
+  ~IpcCarriers() override;
+
+  absl::string_view kind() const override { return kCudaIpcKind; }
+  void Stop() override;
+  absl::StatusOr<std::shared_ptr<PayloadCarrier>> Connect(const std::string& peer, const Exchange& exchange,
+                                                          absl::Time deadline) override;
+  // FAILED_PRECONDITION unless this process can read what the sender shows it: then they are not on one host.
+  absl::StatusOr<std::string> Accept(const std::string& peer, const std::string& hello) override;
+  absl::Status Receive(const std::string& slip, MemoryRef to, absl::Time deadline,
+                       std::function<void(const absl::Status&)> done) override;
+
+ private:
+  class Carrier;
+  class Exclusive;
+
+  // Copies run one after another on one thread.
+  absl::Status Post(std::function<void()> work);
+  void Loop();
+  // The sender's region in this process; the one used least recently is closed when there are too many.
+  absl::StatusOr<const uint8_t*> Open(const std::string& handle) ABSL_EXCLUSIVE_LOCKS_REQUIRED(regions_mutex_);
+  absl::Status Fetch(const std::string& handle, int64_t offset, MemoryRef to);
+  absl::Status MakeRoom();
+  void Use(const Carrier* carrier);
+
+  const IpcFunctions ipc_;
+  const IpcOptions options_;
+  const std::unique_ptr<Stream> stream_;  // the thread's
+  absl::Mutex mutex_;
+  std::list<std::shared_ptr<Carrier>> carriers_ ABSL_GUARDED_BY(mutex_);  // the least recently used first
+  std::deque<std::function<void()>> work_ ABSL_GUARDED_BY(mutex_);
+  bool stopping_ ABSL_GUARDED_BY(mutex_) = false;
+  absl::Mutex regions_mutex_;
+  std::unique_ptr<Stream> fetches_ ABSL_GUARDED_BY(regions_mutex_);
+  std::list<std::pair<std::string, const void*>> regions_ ABSL_GUARDED_BY(regions_mutex_);  // the same order
+  std::thread thread_;
+};
+
+}  // namespace decant
+
+#endif  // DECANT_GPU_LINK_IPC_CARRIERS_H_
