@@ -199,6 +199,7 @@ uint32_t JoinCrc32c(uint32_t first, uint32_t second, size_t second_bytes) {
 }
 
 uint32_t CopyWithCrc32c(void* destination, const void* source, size_t bytes, uint32_t crc) {
+  if (bytes == 0) return crc;  // the addresses may be null
   auto* to = static_cast<uint8_t*>(destination);
   const auto* from = static_cast<const uint8_t*>(source);
 #if defined(__x86_64__)
@@ -209,6 +210,7 @@ uint32_t CopyWithCrc32c(void* destination, const void* source, size_t bytes, uin
 }
 
 void CopyPastCaches(void* destination, const void* source, size_t bytes) {
+  if (bytes == 0) return;
   auto* to = static_cast<uint8_t*>(destination);
   const auto* from = static_cast<const uint8_t*>(source);
 #if defined(__x86_64__)

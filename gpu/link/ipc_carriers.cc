@@ -6,6 +6,7 @@
 #include <random>
 
 #include "absl/strings/str_cat.h"
+#include "absl/time/clock.h"
 #include "common/base/bytes.h"
 #include "common/base/status_macros.h"
 #include "gpu/link/runs.h"
@@ -79,30 +80,29 @@ class Ring {
 
 class IpcCarriers::Carrier final : public PayloadCarrier, public std::enable_shared_from_this<Carrier> {
  public:
-  Carrier(IpcCarriers& all, std::string peer, Buffer memory, IpcRegion region)
-      : all_(all),
-        peer_(std::move(peer)),
-        memory_(std::move(memory)),
-        region_(std::move(region)),
-        ring_(memory_.bytes()) {}
+  Carrier(IpcCarriers& all, std::unique_ptr<Exported> memory)
+      : all_(all), memory_(std::move(memory)), ring_(memory_->buffer.bytes()) {}
 
   absl::string_view kind() const override { return kCudaIpcKind; }
   bool usable() const override { return !broken_; }
   std::unique_ptr<Passage> Take() override;
-  bool taken() const { return taken_; }
   void Break() { broken_ = true; }
-  const std::string& peer() const { return peer_; }
-  uint8_t* memory(int64_t offset) const { return memory_.As<uint8_t>(offset); }
+  // The memory, for another carrier, unless a transfer has this one; it is of no use from then on.
+  std::unique_ptr<Exported> Evict() {
+    if (taken_.exchange(true)) return nullptr;
+    broken_ = true;
+    return std::move(memory_);
+  }
+  // Of whoever has taken it, as what follows.
+  uint8_t* memory(int64_t offset) const { return memory_->buffer.As<uint8_t>(offset); }
   Place PlaceInRing(int64_t offset, int64_t bytes) const {
-    return {region_.handle, memory(offset) - static_cast<const uint8_t*>(region_.base), bytes};
+    return {memory_->region.handle, memory(offset) - static_cast<const uint8_t*>(memory_->region.base), bytes};
   }
 
  private:
   friend class Exclusive;
   IpcCarriers& all_;
-  const std::string peer_;
-  const Buffer memory_;
-  const IpcRegion region_;  // that memory_ lies in
+  std::unique_ptr<Exported> memory_;
   std::atomic<bool> taken_{false};
   std::atomic<bool> broken_{false};
   Ring ring_;  // of whoever has taken the carrier
@@ -117,7 +117,7 @@ class IpcCarriers::Exclusive final : public Passage {
     carrier_->taken_ = false;
   }
 
-  absl::Status Send(std::vector<ConstMemoryRef> parts, absl::Time /*deadline*/,
+  absl::Status Send(std::vector<ConstMemoryRef> parts, absl::Time deadline,
                     std::function<void(absl::StatusOr<std::string>)> tell, std::function<void()> done) override {
     if (!carrier_->usable()) return absl::UnavailableError("the carrier has made room for another one");
     int64_t bytes = 0;
@@ -138,18 +138,13 @@ class IpcCarriers::Exclusive final : public Passage {
     const std::optional<int64_t> at = bytes == 0 ? std::nullopt : carrier_->ring_.Take(bytes);
     if (!at.has_value()) {
       return absl::ResourceExhaustedError(
-          absl::StrCat("the ring of ", carrier_->memory_.bytes(), " bytes has no room for a batch of ", bytes));
+          absl::StrCat("the ring of ", carrier_->memory_->buffer.bytes(), " bytes has no room for a batch of ", bytes));
     }
-    return all.Post([carrier = carrier_, parts = std::move(parts), at = *at, bytes, tell, done] {
-      Stream& stream = *carrier->all_.stream_;
-      int64_t offset = at;
-      for (const ConstMemoryRef& part : parts) {
-        stream.Copy(carrier->memory(offset), part.address, part.bytes);
-        offset += part.bytes;
-      }
-      const absl::Status gathered = stream.Synchronize();
+    return all.Post([place = carrier_->PlaceInRing(*at, bytes), to = carrier_->memory(*at), &all,
+                     parts = std::move(parts), deadline, tell, done] {
+      const absl::Status gathered = all.Gather(parts, to, deadline);
       if (gathered.ok()) {
-        tell(SlipOf(carrier->PlaceInRing(at, bytes)));
+        tell(SlipOf(place));
       } else {
         tell(gathered);
       }
@@ -216,38 +211,73 @@ void IpcCarriers::Loop() {
   }
 }
 
-absl::Status IpcCarriers::MakeRoom() {
-  absl::MutexLock lock(&mutex_);
-  carriers_.remove_if([](const auto& carrier) { return !carrier->usable() && !carrier->taken(); });
-  if (static_cast<int>(carriers_.size()) < options_.most_connections) return absl::OkStatus();
-  for (auto it = carriers_.begin(); it != carriers_.end(); ++it) {
-    if ((*it)->taken()) continue;
-    (*it)->Break();
-    carriers_.erase(it);
-    return absl::OkStatus();
+absl::Status IpcCarriers::Gather(const std::vector<ConstMemoryRef>& parts, uint8_t* to, absl::Time deadline) {
+  if (absl::Now() >= deadline) return absl::DeadlineExceededError("CUDA IPC: earlier batches took too long");
+  for (const ConstMemoryRef& part : parts) {
+    stream_->Copy(to, part.address, part.bytes);
+    to += part.bytes;
   }
-  return absl::ResourceExhaustedError(
-      absl::StrCat("all ", carriers_.size(), " CUDA IPC rings are busy; frames go over gRPC meanwhile"));
+  return stream_->Synchronize();
 }
 
-absl::StatusOr<std::shared_ptr<PayloadCarrier>> IpcCarriers::Connect(const std::string& peer, const Exchange& exchange,
-                                                                     absl::Time deadline) {
-  DECANT_RETURN_IF_ERROR(MakeRoom());
-  DECANT_ASSIGN_OR_RETURN(Buffer memory, ipc_.allocate(options_.ring_bytes));
-  DECANT_ASSIGN_OR_RETURN(IpcRegion region, ipc_.export_region(memory.As<uint8_t>()));
-  const auto carrier = std::make_shared<Carrier>(*this, peer, std::move(memory), std::move(region));
+// The memory of the first carrier that no transfer has becomes spare.
+void IpcCarriers::Evict(bool usable) {
+  for (auto it = carriers_.begin(); it != carriers_.end(); ++it) {
+    if ((*it)->usable() != usable) continue;
+    auto memory = (*it)->Evict();
+    if (memory == nullptr) continue;
+    spare_.push_back(std::move(memory));
+    carriers_.erase(it);
+    return;
+  }
+}
+
+// Memory that was shown to other processes is used again and never freed: they may still have it open. A new ring is
+// made only while there are fewer than allowed, so that is also the bound of what is shown.
+absl::StatusOr<std::unique_ptr<IpcCarriers::Exported>> IpcCarriers::RingMemory() {
+  absl::MutexLock lock(&mutex_);
+  if (spare_.empty()) Evict(false);
+  if (spare_.empty() && rings_ >= options_.most_connections) Evict(true);
+  if (!spare_.empty()) {
+    auto memory = std::move(spare_.back());
+    spare_.pop_back();
+    return memory;
+  }
+  if (rings_ >= options_.most_connections) {
+    return absl::ResourceExhaustedError(
+        absl::StrCat("all ", rings_, " CUDA IPC rings are busy; frames go over gRPC meanwhile"));
+  }
+  auto memory = std::make_unique<Exported>();
+  DECANT_ASSIGN_OR_RETURN(memory->buffer, ipc_.allocate(options_.ring_bytes));
+  DECANT_ASSIGN_OR_RETURN(memory->region, ipc_.export_region(memory->buffer.As<uint8_t>()));
+  ++rings_;
+  return memory;
+}
+
+absl::StatusOr<std::shared_ptr<PayloadCarrier>> IpcCarriers::Connect(const std::string& /*peer*/,
+                                                                     const Exchange& exchange, absl::Time deadline) {
+  DECANT_ASSIGN_OR_RETURN(auto memory, RingMemory());
+  const auto carrier = std::make_shared<Carrier>(*this, std::move(memory));
+  const absl::Status met = Meet(*carrier, exchange, deadline);
+  absl::MutexLock lock(&mutex_);
+  if (met.ok() && !stopping_) {
+    carriers_.push_back(carrier);
+    return carrier;
+  }
+  spare_.push_back(carrier->Evict());
+  return met.ok() ? absl::CancelledError("the process stops") : met;
+}
+
+absl::Status IpcCarriers::Meet(const Carrier& carrier, const Exchange& exchange, absl::Time deadline) {
   const uint64_t number = NewNumber();
   {
     absl::MutexLock lock(&regions_mutex_);
-    fetches_->Copy(carrier->memory(0), &number, sizeof(number));
+    fetches_->Copy(carrier.memory(0), &number, sizeof(number));
     DECANT_RETURN_IF_ERROR(fetches_->Synchronize());
   }
-  std::string hello = SlipOf(carrier->PlaceInRing(0, sizeof(number)));
+  std::string hello = SlipOf(carrier.PlaceInRing(0, sizeof(number)));
   ByteWriter(hello).Put(number);
-  DECANT_RETURN_IF_ERROR(exchange(hello, deadline).status());
-  absl::MutexLock lock(&mutex_);
-  carriers_.push_back(carrier);
-  return carrier;
+  return exchange(hello, deadline).status();
 }
 
 absl::StatusOr<std::string> IpcCarriers::Accept(const std::string& peer, const std::string& hello) {
@@ -285,14 +315,15 @@ absl::Status IpcCarriers::Fetch(const std::string& handle, int64_t offset, Memor
   return fetches_->Synchronize();
 }
 
-absl::Status IpcCarriers::Receive(const std::string& slip, MemoryRef to, absl::Time /*deadline*/,
+absl::Status IpcCarriers::Receive(const std::string& slip, MemoryRef to, absl::Time deadline,
                                   std::function<void(const absl::Status&)> done) {
   ByteReader reader(slip);
   DECANT_ASSIGN_OR_RETURN(const Place place, PlaceOf(reader));
   if (!reader.rest().empty() || place.bytes > to.bytes) {
     return absl::InvalidArgumentError(absl::StrCat("a slip of ", place.bytes, " bytes for a batch of ", to.bytes));
   }
-  return Post([this, place, to, done = std::move(done)] {
+  return Post([this, place, to, deadline, done = std::move(done)] {
+    if (absl::Now() >= deadline) return done(absl::DeadlineExceededError("CUDA IPC: earlier batches took too long"));
     done(Fetch(place.handle, place.offset, MemoryRef{to.space, to.address, place.bytes}));
   });
 }

@@ -15,6 +15,7 @@
 #include <string>
 #include <thread>
 #include <utility>
+#include <vector>
 
 #include "absl/base/thread_annotations.h"
 #include "absl/status/statusor.h"
@@ -51,6 +52,11 @@ class IpcCarriers final : public PayloadCarriers {
  private:
   class Carrier;
   class Exclusive;
+  // Device memory, and the allocation it lies in as others open it.
+  struct Exported {
+    Buffer buffer;
+    IpcRegion region;
+  };
 
   // Copies run one after another on one thread.
   absl::Status Post(std::function<void()> work);
@@ -58,7 +64,11 @@ class IpcCarriers final : public PayloadCarriers {
   // The sender's region in this process; the one used least recently is closed when there are too many.
   absl::StatusOr<const uint8_t*> Open(const std::string& handle) ABSL_EXCLUSIVE_LOCKS_REQUIRED(regions_mutex_);
   absl::Status Fetch(const std::string& handle, int64_t offset, MemoryRef to);
-  absl::Status MakeRoom();
+  void Evict(bool usable) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  absl::StatusOr<std::unique_ptr<Exported>> RingMemory();
+  absl::Status Gather(const std::vector<ConstMemoryRef>& parts, uint8_t* to, absl::Time deadline);
+  // Sees that the peer can read this process's memory.
+  absl::Status Meet(const Carrier& carrier, const Exchange& exchange, absl::Time deadline);
   void Use(const Carrier* carrier);
 
   const IpcFunctions ipc_;
@@ -66,6 +76,8 @@ class IpcCarriers final : public PayloadCarriers {
   const std::unique_ptr<Stream> stream_;  // the thread's
   absl::Mutex mutex_;
   std::list<std::shared_ptr<Carrier>> carriers_ ABSL_GUARDED_BY(mutex_);  // the least recently used first
+  int rings_ ABSL_GUARDED_BY(mutex_) = 0;                                 // that exist, each a carrier's or spare
+  std::vector<std::unique_ptr<Exported>> spare_ ABSL_GUARDED_BY(mutex_);
   std::deque<std::function<void()>> work_ ABSL_GUARDED_BY(mutex_);
   bool stopping_ ABSL_GUARDED_BY(mutex_) = false;
   absl::Mutex regions_mutex_;

@@ -297,7 +297,7 @@ class TransferCall final : public grpc::ClientBidiReactor<grpc::ByteBuffer, grpc
         for (const ConstMemoryRef& part : batch.parts) AddPart(part, frame);
         batches_.pop_front();
         ++sent_;
-      } while (sent_ < granted_ && frame.head.bytes + batches_.front().head.bytes <= kMessageBytes);
+      } while (sent_ < granted_ && frame.head.bytes + batches_.front().head.bytes <= kMessageBytes && !MayBeCarried());
     } else if (!ahead_.empty()) {
       frame.head.kind = FrameKind::kAnnounce;
     } else {
@@ -330,9 +330,13 @@ class TransferCall final : public grpc::ClientBidiReactor<grpc::ByteBuffer, grpc
     frame.keep = std::move(copies);
   }
 
+  // Whether the next batch is the carrier's, should it be free.
+  bool MayBeCarried() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
+    return carrier_ != nullptr && !batches_.front().inline_only;
+  }
   // Gives granted batches to the carrier, for as long as it takes them.
   void HandOver() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
-    while (carrier_ != nullptr && sent_ < granted_ && !batches_.front().inline_only) {
+    while (sent_ < granted_ && MayBeCarried()) {
       if (passage_ == nullptr) passage_ = carrier_->Take();
       if (passage_ == nullptr) {
         if (!carrier_->usable()) carrier_ = nullptr;
@@ -363,6 +367,8 @@ class TransferCall final : public grpc::ClientBidiReactor<grpc::ByteBuffer, grpc
       LoseCarrier(sequence);
       return Pump();
     }
+    // A receiver that acknowledges what it cannot have is wrong, and finds that out at the commit.
+    if (carried_.empty() || sequence < carried_.front().head.sequence) return;
     FrameOut message = SmallFrame(FrameKind::kPayload, *slip);
     message.head.sequence = sequence;
     message.head.batches = 1;
@@ -405,7 +411,7 @@ class TransferCall final : public grpc::ClientBidiReactor<grpc::ByteBuffer, grpc
       for (; acked_ < head.landed; ++acked_) {
         in_flight_bytes_ -= in_flight_.front();
         in_flight_.pop_front();
-        if (carried_.empty()) continue;
+        if (carried_.empty() || carried_.front().head.sequence != acked_) continue;  // went with a message
         carried_.pop_front();
         if (passage_ != nullptr) passage_->Landed();  // End has given it back already
       }

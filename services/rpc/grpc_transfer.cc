@@ -289,8 +289,10 @@ class Transfer final : public grpc::ServerBidiReactor<grpc::ByteBuffer, grpc::By
   void Fetched(const absl::StatusOr<uint32_t>& crc, LinkKind link) {
     --fetching_;
     if (ended_) {
-      if (fetching_ == 0 && end_.has_value()) EndNow(*end_);
-      return;
+      if (fetching_ > 0 || !end_.has_value()) return;
+      const absl::Status why = *end_;
+      end_.reset();
+      return EndNow(why);
     }
     progress_ = absl::Now();
     inline_only_ = inline_only_ || !crc.ok();
@@ -352,7 +354,6 @@ class Transfer final : public grpc::ServerBidiReactor<grpc::ByteBuffer, grpc::By
     end_ = why;
   }
   void EndNow(const absl::Status& why) {
-    end_.reset();
     if (opened_) sink_.Aborted(ticket_, why);
     finished_ = true;
     Finish(ToGrpc(why));

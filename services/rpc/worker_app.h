@@ -27,7 +27,7 @@ class WorkerRole {
   virtual ~WorkerRole() = default;
   virtual Metrics& metrics() = 0;
   virtual grpc::Service* service() = 0;
-  // Kind, model, device, pages, links: all but host, link rate and frame version, which WorkerApp fills in. Called once.
+  // Kind, model, device, pages, links: all but host, link rate and frame version, which WorkerApp adds. Called once.
   virtual v1::DescribeReply Describe() const = 0;
   // Asked several times a second, from any thread.
   virtual v1::Load Load() const = 0;

@@ -78,7 +78,7 @@ PayloadCarriers* WorkerLinks::Find(LinkKind kind) const {
 std::shared_ptr<PayloadCarrier> WorkerLinks::CarrierTo(const std::string& address) {
   if (carriers_.empty()) return nullptr;
   absl::MutexLock lock(&mutex_);
-  if (peers_.size() >= options_.most_peers && !peers_.contains(address)) Forget();
+  if (peers_.size() >= options_.most_peers && !peers_.contains(address) && !Forget()) return nullptr;
   Peer& peer = peers_[address];
   if (peer.carrier != nullptr && peer.carrier->usable()) return peer.carrier;
   peer.carrier = nullptr;
@@ -89,13 +89,14 @@ std::shared_ptr<PayloadCarrier> WorkerLinks::CarrierTo(const std::string& addres
   return nullptr;
 }
 
-// Whoever is not being connected may be asked again at any time.
-void WorkerLinks::Forget() {
+// Whoever is not being connected may be asked again at any time; false when all are.
+bool WorkerLinks::Forget() {
   for (auto it = peers_.begin(); it != peers_.end(); ++it) {
     if (it->second.connecting) continue;
     peers_.erase(it);
-    return;
+    return true;
   }
+  return false;
 }
 
 std::shared_ptr<PayloadCarrier> WorkerLinks::WaitFor(const std::string& address, absl::Time deadline) {

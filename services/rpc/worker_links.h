@@ -69,7 +69,7 @@ class WorkerLinks final : public CarrierSource {
   absl::StatusOr<std::shared_ptr<PayloadCarrier>> Connect(const std::string& address);
   absl::StatusOr<LinkEnd> Describe(const std::string& address, absl::Time deadline);
   PayloadCarriers* Find(LinkKind kind) const;
-  void Forget() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  bool Forget() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
 
   Channels& channels_;
   const std::vector<std::unique_ptr<PayloadCarriers>> carriers_;

@@ -32,6 +32,7 @@ class FakeIpc::Memory final : public Device {
     DECANT_CHECK(address != MAP_FAILED);
     absl::MutexLock lock(&mutex_);
     regions_[static_cast<const char*>(address)] = Region{file, bytes};
+    ++allocated_;
     return Buffer(this, address, bytes);
   }
   std::unique_ptr<Stream> NewStream() override { return nullptr; }
@@ -41,6 +42,14 @@ class FakeIpc::Memory final : public Device {
     for (int64_t i = 0; i < count; ++i) body(i, 0);
   }
 
+  int allocated() {
+    absl::MutexLock lock(&mutex_);
+    return allocated_;
+  }
+  int freed() {
+    absl::MutexLock lock(&mutex_);
+    return freed_;
+  }
   absl::StatusOr<IpcRegion> Find(const void* address) {
     absl::MutexLock lock(&mutex_);
     auto it = regions_.upper_bound(static_cast<const char*>(address));
@@ -57,12 +66,15 @@ class FakeIpc::Memory final : public Device {
     const auto found = regions_.find(static_cast<const char*>(address));
     close(found->second.file);
     regions_.erase(found);
+    ++freed_;
     munmap(address, static_cast<size_t>(bytes));
   }
 
  private:
   absl::Mutex mutex_;
   std::map<const char*, Region> regions_ ABSL_GUARDED_BY(mutex_);
+  int allocated_ ABSL_GUARDED_BY(mutex_) = 0;
+  int freed_ ABSL_GUARDED_BY(mutex_) = 0;
 };
 
 FakeIpc::FakeIpc() : memory_(std::make_unique<Memory>()) {}
@@ -77,6 +89,9 @@ int FakeIpc::exports() {
   absl::MutexLock lock(&mutex_);
   return exports_;
 }
+
+int FakeIpc::allocated() { return memory_->allocated(); }
+int FakeIpc::freed() { return memory_->freed(); }
 
 IpcFunctions FakeIpc::functions() {
   IpcFunctions table;

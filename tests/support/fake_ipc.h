@@ -26,6 +26,8 @@ class FakeIpc {
   std::atomic<bool> other_host{false};  // what is opened is somebody else's memory
   int opened();                         // and not closed
   int exports();
+  int allocated();  // ever
+  int freed();
 
  private:
   class Memory;  // the device that Buffers go back to

@@ -270,7 +270,7 @@ TEST_F(NcclFaultTest, AConnectionThatHangsIsGivenUpAndLeavesNothing) {
 TEST_F(NcclFaultTest, AConnectionThatFailsIsGivenUp) {
   nccl_.Set({.join_fails = true});
   EXPECT_EQ(sender_.Connect(receiver_.address()), nullptr);
-  nccl_.Set({.id_fails = true});
+  nccl_.Set({.id_fails = true, .join_fails = true});
   EXPECT_EQ(sender_.Connect(receiver_.address()), nullptr);
   EXPECT_TRUE(Transfer(1).ok());
   EXPECT_EQ(nccl_.made(), 0);
@@ -471,7 +471,49 @@ TEST(IpcTransferTest, DropsTheLeastRecentlyUsedRing) {
   ASSERT_NE(sender.Connect(receivers[2]->address()), nullptr);
   EXPECT_TRUE(zero->usable());
   EXPECT_FALSE(one->usable());
+  EXPECT_EQ(one->Take(), nullptr);
   EXPECT_TRUE(SendOne(sender, receivers[1]->address(), 2).ok());
+  // What others may still have open is neither freed nor more than was allowed, whoever still knows the old carriers.
+  EXPECT_EQ(ipc.allocated(), 2);
+  EXPECT_EQ(ipc.freed(), 0);
+}
+
+TEST(IpcTransferTest, ARingThatIsInUseIsNotDropped) {
+  FakeIpc ipc;
+  RecordingSink sink;
+  IpcOptions options;
+  options.most_connections = 1;
+  ReceivingEnd first(sink, OverIpc{ipc});
+  ReceivingEnd second(sink, OverIpc{ipc});
+  SendingEnd sender(OverIpc{ipc, options});
+  const auto carrier = sender.Connect(first.address());
+  ASSERT_NE(carrier, nullptr);
+  auto passage = carrier->Take();
+  ASSERT_NE(passage, nullptr);
+  EXPECT_EQ(sender.Connect(second.address()), nullptr);
+  EXPECT_TRUE(carrier->usable());
+  EXPECT_TRUE(SendOne(sender, second.address(), 1).ok());  // over gRPC
+  passage.reset();
+  EXPECT_NE(sender.Connect(second.address()), nullptr);
+  EXPECT_EQ(ipc.allocated(), 1);
+}
+
+TEST(IpcTransferTest, WhatIsLateIsLeftToGrpc) {
+  FakeIpc ipc;
+  RecordingSink sink;
+  GrpcLinkOptions late;
+  late.carry_limit = absl::ZeroDuration();
+  ReceivingEnd receiver(sink, OverIpc{ipc});
+  SendingEnd sender(OverIpc{ipc}, late);
+  ASSERT_NE(sender.Connect(receiver.address()), nullptr);
+  auto transfer = sender.link().Open(receiver.address(), OpenOf(1), Soon());
+  ASSERT_TRUE(transfer.ok());
+  const std::string bytes = RandomBytes(3000, 1);
+  const ConstMemoryRef part = Ref(bytes);
+  ASSERT_TRUE((*transfer)->Send(0, {&part, 1}, Soon()).ok());
+  ASSERT_TRUE((*transfer)->Commit({}, Soon()).ok());
+  EXPECT_EQ((*transfer)->carried().bytes, 0);
+  EXPECT_EQ(sink.Received(1).batches, std::vector<std::string>{bytes});
 }
 
 // A carrier that nobody connected on this worker, and slips that no sender made.
