@@ -136,7 +136,7 @@ absl::StatusOr<std::shared_ptr<NcclConnection>> NcclCarriers::TakeOut(const std:
   const bool full = static_cast<int>(connected_.size()) >= options_.most_connections;
   for (auto it = connected_.begin(); full && it != connected_.end(); ++it) {
     if (out != connected_.end() && out->second.peer == peer && out->second.receives == receives) break;
-    if (!it->second.connection->idle()) continue;
+    if (!it->second.connection->evictable()) continue;
     if (out == connected_.end() || standing(it->second) < standing(out->second)) out = it;
   }
   if (out != connected_.end()) {

@@ -83,9 +83,9 @@ bool NcclConnection::usable() const {
   return joined_ && broken_.ok();
 }
 
-bool NcclConnection::idle() const {
+bool NcclConnection::evictable() const {
   absl::MutexLock lock(&mutex_);
-  return unfinished_ == 0;
+  return !broken_.ok() || (joined_ && unfinished_ == 0);
 }
 
 void NcclConnection::Loop(const NcclUniqueId& id) {

@@ -61,7 +61,7 @@ class NcclConnection {
   // The same, and waits until the communicator is gone and every `done` has run. Not from its callbacks.
   void Stop(const absl::Status& why);
   bool usable() const;
-  bool idle() const;  // nothing is queued or under way
+  bool evictable() const;  // broken, or joined with nothing queued or under way
 
  private:
   struct Running {

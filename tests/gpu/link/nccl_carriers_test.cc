@@ -109,6 +109,20 @@ TEST_F(NcclCarriersTest, StopEndsAConnectThatWaits) {
   EXPECT_EQ(nccl_.communicators(), 0);
 }
 
+TEST_F(NcclCarriersTest, ACommunicatorThatIsBeingJoinedIsNotEvicted) {
+  nccl_.Set({.join_hangs = true});
+  absl::Notification asked;
+  const auto exchange = [&](const std::string&, absl::Time) {
+    asked.Notify();
+    return std::string();
+  };
+  std::thread waits([&] { (void)sender_.Connect("one", exchange, Soon()); });
+  asked.WaitForNotification();
+  EXPECT_EQ(Connect("two", two_).status().code(), absl::StatusCode::kResourceExhausted);
+  sender_.Stop();
+  waits.join();
+}
+
 TEST_F(NcclCarriersTest, ABatchOutOfTurnBreaksTheCommunicator) {
   const auto carrier = Connect("one", one_);
   ASSERT_TRUE(carrier.ok());

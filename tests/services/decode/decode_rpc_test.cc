@@ -18,6 +18,7 @@
 #include "absl/time/clock.h"
 #include "services/rpc/call.h"
 #include "services/rpc/channel.h"
+#include "services/rpc/worker_links.h"
 #include "services/rpc/worker_rpc.h"
 #include "tests/services/decode/fake_batch.h"
 
@@ -88,7 +89,7 @@ class DecodeRpcTest : public ::testing::Test {
     // Time stands still: no ticket can be let go by its limit.
     options.now = [] { return absl::UnixEpoch(); };
     core_ = std::make_unique<Decode>(std::make_unique<FakeBatch>(record_), std::move(options));
-    service_ = std::make_unique<DecodeService>(*core_, TransferServeOptions());
+    service_ = std::make_unique<DecodeService>(*core_, links_, TransferServeOptions());
     int port = 0;
     grpc::ServerBuilder builder;
     builder.AddListeningPort("127.0.0.1:0", grpc::InsecureServerCredentials(), &port);
@@ -125,6 +126,8 @@ class DecodeRpcTest : public ::testing::Test {
   static constexpr Geometry kGeometry{2, 4, 2, 64};
   FakeBatch::Record record_;
   std::unique_ptr<Decode> core_;
+  Channels links_channels_;
+  WorkerLinks links_{links_channels_, {}, {"decode", "here"}};
   std::unique_ptr<DecodeService> service_;
   HeldAnswers held_;
   std::unique_ptr<grpc::Server> server_;
