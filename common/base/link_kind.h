@@ -14,9 +14,17 @@
 namespace decant {
 
 // The numbers are those of the protocol.
-enum class LinkKind : uint8_t { kUnspecified = 0, kLoopback = 1, kGrpc = 2, kNccl = 3, kCudaIpc = 4 };
+enum class LinkKind : uint8_t {
+  kUnspecified = 0,
+  kLoopback = 1,
+  kGrpc = 2,
+  kNccl = 3,
+  kCudaIpc = 4,
+  kSharedMemory = 5
+};
 
-inline constexpr std::array<absl::string_view, 5> kLinkNames = {"unspecified", "loopback", "grpc", "nccl", "cuda_ipc"};
+inline constexpr std::array<absl::string_view, 6> kLinkNames = {"unspecified", "loopback", "grpc",
+                                                                "nccl",        "cuda_ipc", "shared_memory"};
 
 inline constexpr absl::string_view NameOf(LinkKind kind) { return kLinkNames[static_cast<size_t>(kind)]; }
 
@@ -32,13 +40,14 @@ struct LinkEnd {
   std::vector<LinkKind> kinds;
 };
 
-// The best kind that both ends speak: CUDA IPC on one host, else NCCL; gRPC always works.
+// The best kind that both ends speak: on one host CUDA IPC or shared memory, else NCCL; gRPC always works.
 inline LinkKind BestLink(const LinkEnd& a, const LinkEnd& b) {
   const auto both = [&](LinkKind kind) {
     return std::find(a.kinds.begin(), a.kinds.end(), kind) != a.kinds.end() &&
            std::find(b.kinds.begin(), b.kinds.end(), kind) != b.kinds.end();
   };
   if (a.host == b.host && both(LinkKind::kCudaIpc)) return LinkKind::kCudaIpc;
+  if (a.host == b.host && both(LinkKind::kSharedMemory)) return LinkKind::kSharedMemory;
   if (both(LinkKind::kNccl)) return LinkKind::kNccl;
   return LinkKind::kGrpc;
 }

@@ -108,7 +108,7 @@ class FrameLink {
  public:
   virtual ~FrameLink() = default;
 
-  // Its name in metrics: "loopback", "grpc", "nccl" or "cuda_ipc".
+  // Its name in metrics: "loopback", "grpc", "nccl", "cuda_ipc" or "shared_memory".
   virtual absl::string_view kind() const = 0;
   // Opens a transfer to the receiver at `address`.
   virtual absl::StatusOr<std::unique_ptr<FrameSender>> Open(const std::string& address, const TransferOpen& open,

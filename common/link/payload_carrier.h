@@ -1,4 +1,4 @@
-// How the payload of a transfer moves beside its messages: NCCL, CUDA IPC.
+// How the payload of a transfer moves beside its messages: NCCL, CUDA IPC, shared memory.
 //
 // Announcements, grants, acknowledgements and ends always travel as messages of the transfer. A carrier moves only the
 // bytes of granted batches: for each batch the sender's end gives a slip, a few bytes which travel as a message, and
@@ -50,7 +50,7 @@ class Passage {
 class PayloadCarrier {
  public:
   virtual ~PayloadCarrier() = default;
-  // "nccl" or "cuda_ipc".
+  // "nccl", "cuda_ipc" or "shared_memory".
   virtual absl::string_view kind() const = 0;
   // False once it has failed or was evicted: connect again.
   virtual bool usable() const = 0;

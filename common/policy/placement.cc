@@ -17,6 +17,7 @@ double LinkRateOrPrior(const PairCandidate& pair) {
   if (std::isfinite(pair.link_bits_per_s) && pair.link_bits_per_s > 0) return pair.link_bits_per_s;
   switch (pair.link) {
     case LinkKind::kLoopback:
+    case LinkKind::kSharedMemory:
       return 40e9;
     case LinkKind::kNccl:
       return 100e9;

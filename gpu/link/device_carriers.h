@@ -13,8 +13,8 @@
 
 namespace decant {
 
-// CUDA IPC and NCCL for a CUDA device, as far as this machine has them; none for the host. `missing` hears, of each
-// kind that a CUDA device lacks, why. `device` must outlive them.
+// CUDA IPC and NCCL for a CUDA device, as far as this machine has them; shared memory for the host. `missing` hears, of
+// each kind that a CUDA device lacks, why. `device` must outlive them.
 std::vector<std::unique_ptr<PayloadCarriers>> MakeDeviceCarriers(
     Device& device, const std::function<void(absl::string_view kind, const absl::Status& why)>& missing);
 

@@ -83,7 +83,7 @@ class IpcCarriers::Carrier final : public PayloadCarrier, public std::enable_sha
   Carrier(IpcCarriers& all, std::unique_ptr<Exported> memory)
       : all_(all), memory_(std::move(memory)), ring_(memory_->buffer.bytes()) {}
 
-  absl::string_view kind() const override { return kCudaIpcKind; }
+  absl::string_view kind() const override { return all_.kind(); }
   bool usable() const override { return !broken_; }
   std::unique_ptr<Passage> Take() override;
   void Break() { broken_ = true; }
@@ -170,8 +170,8 @@ void IpcCarriers::Use(const Carrier* carrier) {
   }
 }
 
-IpcCarriers::IpcCarriers(IpcFunctions ipc, Device& device, IpcOptions options)
-    : ipc_(std::move(ipc)), options_(options), stream_(device.NewStream()), fetches_(device.NewStream()) {
+IpcCarriers::IpcCarriers(LinkKind kind, IpcFunctions ipc, Device& device, IpcOptions options)
+    : kind_(kind), ipc_(std::move(ipc)), options_(options), stream_(device.NewStream()), fetches_(device.NewStream()) {
   thread_ = std::thread([this] { Loop(); });
 }
 
@@ -185,7 +185,7 @@ IpcCarriers::~IpcCarriers() {
   Stop();
   thread_.join();
   absl::MutexLock lock(&regions_mutex_);
-  for (const auto& [handle, base] : regions_) ipc_.close(base);
+  for (const auto& [handle, mapping] : regions_) ipc_.close(mapping);
 }
 
 absl::Status IpcCarriers::Post(std::function<void()> work) {
@@ -212,7 +212,7 @@ void IpcCarriers::Loop() {
 }
 
 absl::Status IpcCarriers::Gather(const std::vector<ConstMemoryRef>& parts, uint8_t* to, absl::Time deadline) {
-  if (absl::Now() >= deadline) return absl::DeadlineExceededError("CUDA IPC: earlier batches took too long");
+  if (absl::Now() >= deadline) return absl::DeadlineExceededError("earlier batches took too long");
   for (const ConstMemoryRef& part : parts) {
     stream_->Copy(to, part.address, part.bytes);
     to += part.bytes;
@@ -245,7 +245,7 @@ absl::StatusOr<std::unique_ptr<IpcCarriers::Exported>> IpcCarriers::RingMemory()
   }
   if (rings_ >= options_.most_connections) {
     return absl::ResourceExhaustedError(
-        absl::StrCat("all ", rings_, " CUDA IPC rings are busy; frames go over gRPC meanwhile"));
+        absl::StrCat("all ", rings_, " rings of kind ", kind(), " are busy; frames go over gRPC meanwhile"));
   }
   auto memory = std::make_unique<Exported>();
   DECANT_ASSIGN_OR_RETURN(memory->buffer, ipc_.allocate(options_.ring_bytes));
@@ -286,32 +286,36 @@ absl::StatusOr<std::string> IpcCarriers::Accept(const std::string& peer, const s
   const auto number = reader.Get<uint64_t>();
   uint64_t read = 0;
   if (!reader.ok() || !reader.rest().empty() || place.bytes != sizeof(read)) {
-    return absl::InvalidArgumentError("this is no CUDA IPC hello");
+    return absl::InvalidArgumentError(absl::StrCat("this is no hello of kind ", kind()));
   }
   DECANT_RETURN_IF_ERROR(Fetch(place.handle, place.offset, MemoryRef{MemorySpace::kHost, &read, sizeof(read)}));
   if (read == number) return std::string();
   return absl::FailedPreconditionError(absl::StrCat("the memory that ", peer, " shows is not this host's"));
 }
 
-absl::StatusOr<const uint8_t*> IpcCarriers::Open(const std::string& handle) {
+absl::StatusOr<IpcMapping> IpcCarriers::Open(const std::string& handle) {
   for (auto it = regions_.begin(); it != regions_.end(); ++it) {
     if (it->first != handle) continue;
     regions_.splice(regions_.end(), regions_, it);
-    return static_cast<const uint8_t*>(it->second);
+    return it->second;
   }
   if (static_cast<int>(regions_.size()) >= options_.most_regions) {
     ipc_.close(regions_.front().second);
     regions_.pop_front();
   }
-  DECANT_ASSIGN_OR_RETURN(const void* base, ipc_.open(handle));
-  regions_.emplace_back(handle, base);
-  return static_cast<const uint8_t*>(base);
+  DECANT_ASSIGN_OR_RETURN(const IpcMapping mapping, ipc_.open(handle));
+  regions_.emplace_back(handle, mapping);
+  return mapping;
 }
 
 absl::Status IpcCarriers::Fetch(const std::string& handle, int64_t offset, MemoryRef to) {
   absl::MutexLock lock(&regions_mutex_);
-  DECANT_ASSIGN_OR_RETURN(const uint8_t* base, Open(handle));
-  fetches_->Copy(to.address, base + offset, to.bytes);
+  DECANT_ASSIGN_OR_RETURN(const IpcMapping region, Open(handle));
+  if (offset > region.bytes || to.bytes > region.bytes - offset) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("a slip of ", to.bytes, " bytes at ", offset, " of a region of ", region.bytes));
+  }
+  fetches_->Copy(to.address, static_cast<const uint8_t*>(region.base) + offset, to.bytes);
   return fetches_->Synchronize();
 }
 
@@ -323,7 +327,7 @@ absl::Status IpcCarriers::Receive(const std::string& slip, MemoryRef to, absl::T
     return absl::InvalidArgumentError(absl::StrCat("a slip of ", place.bytes, " bytes for a batch of ", to.bytes));
   }
   return Post([this, place, to, deadline, done = std::move(done)] {
-    if (absl::Now() >= deadline) return done(absl::DeadlineExceededError("CUDA IPC: earlier batches took too long"));
+    if (absl::Now() >= deadline) return done(absl::DeadlineExceededError("earlier batches took too long"));
     done(Fetch(place.handle, place.offset, MemoryRef{to.space, to.address, place.bytes}));
   });
 }

@@ -1,9 +1,9 @@
-// CUDA IPC as a carrier of payloads, for processes on one host.
+// CUDA IPC, or shared memory of host devices, as a carrier of payloads for processes on one host.
 //
-// The receiver reads the sender's device memory: a slip says where the batch lies, and the receiver copies it from
+// The receiver reads the sender's memory: a slip says where the batch lies, and the receiver copies it from
 // there into the granted memory. So nobody writes into another process, and a sender that goes wrong can spoil only
-// what its checksum then refuses. Device memory that can be exported is read where it is; anything else is first
-// gathered in a ring that the carrier exports, whose room comes back with the acknowledgement.
+// what its checksum then refuses. Memory that can be exported is read where it is; anything else is first gathered in a
+// ring that the carrier exports, whose room comes back with the acknowledgement.
 #ifndef DECANT_GPU_LINK_IPC_CARRIERS_H_
 #define DECANT_GPU_LINK_IPC_CARRIERS_H_
 
@@ -20,13 +20,12 @@
 #include "absl/base/thread_annotations.h"
 #include "absl/status/statusor.h"
 #include "absl/synchronization/mutex.h"
+#include "common/base/link_kind.h"
 #include "common/link/payload_carrier.h"
 #include "gpu/device/device.h"
 #include "gpu/link/ipc_functions.h"
 
 namespace decant {
-
-inline constexpr char kCudaIpcKind[] = "cuda_ipc";
 
 struct IpcOptions {
   int most_connections = 8;  // as a sender
@@ -36,11 +35,11 @@ struct IpcOptions {
 
 class IpcCarriers final : public PayloadCarriers {
  public:
-  // `device` must outlive it and every carrier it gave.
-  IpcCarriers(IpcFunctions ipc, Device& device, IpcOptions options = {});
+  // `kind`: kCudaIpc or kSharedMemory, whose functions these are. `device` must outlive it and every carrier it gave.
+  IpcCarriers(LinkKind kind, IpcFunctions ipc, Device& device, IpcOptions options = {});
   ~IpcCarriers() override;
 
-  absl::string_view kind() const override { return kCudaIpcKind; }
+  absl::string_view kind() const override { return NameOf(kind_); }
   void Stop() override;
   absl::StatusOr<std::shared_ptr<PayloadCarrier>> Connect(const std::string& peer, const Exchange& exchange,
                                                           absl::Time deadline) override;
@@ -52,7 +51,7 @@ class IpcCarriers final : public PayloadCarriers {
  private:
   class Carrier;
   class Exclusive;
-  // Device memory, and the allocation it lies in as others open it.
+  // Memory, and the allocation it lies in as others open it.
   struct Exported {
     Buffer buffer;
     IpcRegion region;
@@ -62,7 +61,7 @@ class IpcCarriers final : public PayloadCarriers {
   absl::Status Post(std::function<void()> work);
   void Loop();
   // The sender's region in this process; the one used least recently is closed when there are too many.
-  absl::StatusOr<const uint8_t*> Open(const std::string& handle) ABSL_EXCLUSIVE_LOCKS_REQUIRED(regions_mutex_);
+  absl::StatusOr<IpcMapping> Open(const std::string& handle) ABSL_EXCLUSIVE_LOCKS_REQUIRED(regions_mutex_);
   absl::Status Fetch(const std::string& handle, int64_t offset, MemoryRef to);
   void Evict(bool usable) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   absl::StatusOr<std::unique_ptr<Exported>> RingMemory();
@@ -71,6 +70,7 @@ class IpcCarriers final : public PayloadCarriers {
   absl::Status Meet(const Carrier& carrier, const Exchange& exchange, absl::Time deadline);
   void Use(const Carrier* carrier);
 
+  const LinkKind kind_;
   const IpcFunctions ipc_;
   const IpcOptions options_;
   const std::unique_ptr<Stream> stream_;  // the thread's
@@ -82,7 +82,7 @@ class IpcCarriers final : public PayloadCarriers {
   bool stopping_ ABSL_GUARDED_BY(mutex_) = false;
   absl::Mutex regions_mutex_;
   std::unique_ptr<Stream> fetches_ ABSL_GUARDED_BY(regions_mutex_);
-  std::list<std::pair<std::string, const void*>> regions_ ABSL_GUARDED_BY(regions_mutex_);  // the same order
+  std::list<std::pair<std::string, IpcMapping>> regions_ ABSL_GUARDED_BY(regions_mutex_);  // the same order
   std::thread thread_;
 };
 

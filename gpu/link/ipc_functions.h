@@ -1,4 +1,4 @@
-// The part of CUDA IPC that decant uses, as a table, so that a test puts shared memory in its place.
+// What a carrier between processes of one host needs, as a table: CUDA IPC, or shared memory on a host device.
 #ifndef DECANT_GPU_LINK_IPC_FUNCTIONS_H_
 #define DECANT_GPU_LINK_IPC_FUNCTIONS_H_
 
@@ -18,14 +18,20 @@ struct IpcRegion {
   int64_t bytes = 0;
 };
 
+// A region of another process in this one's address space.
+struct IpcMapping {
+  const void* base = nullptr;
+  int64_t bytes = 0;
+};
+
 struct IpcFunctions {
-  // Device memory that can be exported.
+  // Memory that can be exported.
   std::function<absl::StatusOr<Buffer>(int64_t bytes)> allocate;
   // The allocation that `address` lies in. FAILED_PRECONDITION when that can't be exported.
   std::function<absl::StatusOr<IpcRegion>(const void* address)> export_region;
   // The region in this process's address space until close; not of one's own process.
-  std::function<absl::StatusOr<const void*>(const std::string& handle)> open;
-  std::function<void(const void* base)> close;
+  std::function<absl::StatusOr<IpcMapping>(const std::string& handle)> open;
+  std::function<void(const IpcMapping&)> close;
 };
 
 // UNIMPLEMENTED in a build without CUDA. `device` is the CUDA device of that number and must outlive the table.

@@ -44,19 +44,24 @@ absl::StatusOr<IpcFunctions> LoadCudaIpc(Device& device, int device_ordinal) {
     region.handle.assign(reinterpret_cast<const char*>(&handle), sizeof(handle));
     region.base = reinterpret_cast<const void*>(base);
     region.bytes = static_cast<int64_t>(bytes);
+    // CUDA does not tell the size to who opens it.
+    region.handle.append(reinterpret_cast<const char*>(&region.bytes), sizeof(region.bytes));
     return region;
   };
-  table.open = [device_ordinal](const std::string& bytes) -> absl::StatusOr<const void*> {
+  table.open = [device_ordinal](const std::string& bytes) -> absl::StatusOr<IpcMapping> {
     RequireCuda(cudaSetDevice(device_ordinal), "cudaSetDevice");
     cudaIpcMemHandle_t handle;
-    if (bytes.size() != sizeof(handle)) return absl::InvalidArgumentError("this is no CUDA IPC handle");
+    int64_t region_bytes = 0;
+    if (bytes.size() != sizeof(handle) + sizeof(region_bytes))
+      return absl::InvalidArgumentError("this is no CUDA IPC handle");
     std::memcpy(&handle, bytes.data(), sizeof(handle));
+    std::memcpy(&region_bytes, bytes.data() + sizeof(handle), sizeof(region_bytes));
     void* base = nullptr;
     const cudaError_t opened = cudaIpcOpenMemHandle(&base, handle, cudaIpcMemLazyEnablePeerAccess);
     if (opened != cudaSuccess) return Failed("cudaIpcOpenMemHandle", opened);
-    return base;
+    return IpcMapping{base, region_bytes};
   };
-  table.close = [](const void* base) { (void)cudaIpcCloseMemHandle(const_cast<void*>(base)); };
+  table.close = [](const IpcMapping& mapping) { (void)cudaIpcCloseMemHandle(const_cast<void*>(mapping.base)); };
   return table;
 }
 

@@ -1,8 +1,8 @@
-// Frame transfer between two processes on loopback beside a plain TCP socket, in interleaved rounds: bytes per second
-// and CPU seconds of both ends per GB. All receivers end with the bytes in the memory they are meant for; the sockets
-// have no checksum, no acknowledgement per batch and no framing but a length. The first, which is the baseline, has the
-// kernel write there; the second reads into a buffer and copies out, as a receiver must that learns from a message
-// where its bytes belong.
+// Frame transfer between two processes of one host, over gRPC's loopback and over the memory that they share, beside a
+// plain TCP socket, in interleaved rounds: bytes per second and CPU seconds of both ends per GB. All receivers end with
+// the bytes in the memory they are meant for; the sockets have no checksum, no acknowledgement per batch and no framing
+// but a length. The first, which is the baseline, has the kernel write there; the second reads into a buffer and copies
+// out, as a receiver must that learns from a message where its bytes belong.
 #include <arpa/inet.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
@@ -27,10 +27,15 @@
 #include "common/base/check.h"
 #include "common/base/crc32c.h"
 #include "decant/v1/decode.grpc.pb.h"
+#include "gpu/link/device_carriers.h"
+#include "gpu/link/device_mover.h"
 #include "load_tests/support/report.h"
 #include "services/rpc/channel.h"
 #include "services/rpc/grpc_link.h"
+#include "services/rpc/reply.h"
 #include "services/rpc/server.h"
+#include "services/rpc/worker_links.h"
+#include "services/rpc/worker_rpc.h"
 
 namespace decant {
 namespace {
@@ -122,24 +127,57 @@ class PoolSink final : public FrameSink {
   char* const pool_;
 };
 
-class Receiver final : public v1::Decode::WithRawCallbackMethod_Transfer<v1::Decode::Service> {
+using DecodeTransfer =
+    v1::Decode::WithRawCallbackMethod_Transfer<v1::Decode::WithCallbackMethod_Connect<v1::Decode::Service>>;
+
+// One end of a link in its process. Without `shares` it has gRPC only.
+struct End {
+  explicit End(bool shares)
+      : device(CreateHostDevice(1)),
+        mover(*device),
+        links(channels, shares ? MakeDeviceCarriers(*device, LogCarriers) : Carriers(), {ProcessName(), HostName()}) {}
+  using Carriers = std::vector<std::unique_ptr<PayloadCarriers>>;
+
+  const std::unique_ptr<Device> device;
+  DeviceMover mover;
+  Channels channels;
+  WorkerLinks links;
+};
+
+class Receiver final : public DecodeTransfer {
  public:
-  Receiver(FrameSink& sink, bool checksums) : sink_(sink) { options_.checksums = checksums; }
+  Receiver(FrameSink& sink, End& end, bool checksums) : sink_(sink), end_(end) {
+    options_.checksums = checksums;
+    options_.carriers = end.links.carriers();
+    options_.mover = &end.mover;
+  }
   grpc::ServerBidiReactor<grpc::ByteBuffer, grpc::ByteBuffer>* Transfer(grpc::CallbackServerContext*) override {
     return ServeTransfer(sink_, options_);
+  }
+  grpc::ServerUnaryReactor* Connect(grpc::CallbackServerContext*, const v1::ConnectRequest* request,
+                                    v1::ConnectReply* reply) override {
+    auto answer = UnaryAnswer<v1::ConnectReply>::Create(reply);
+    answer->Finish(end_.links.Accept(*request));
+    return answer->reactor();
   }
 
  private:
   FrameSink& sink_;
+  End& end_;
   TransferServeOptions options_;
 };
 
-Child SpawnGrpcReceiver(bool checksums) {
-  return Spawn([checksums](const auto& ready) {
+Child SpawnLinkReceiver(bool checksums, bool shares) {
+  return Spawn([checksums, shares](const auto& ready) {
     PoolSink sink(TouchedPool(2));
-    Receiver receiver(sink, checksums);
+    End end(shares);
+    Receiver receiver(sink, end, checksums);
+    v1::DescribeReply description;
+    end.links.Describe(description);
+    description.set_host(HostName());
+    WorkerService worker(description, [] { return v1::Load(); });
     ServerOptions options;
-    options.services = {&receiver};
+    options.services = {&receiver, &worker};
     auto server = Server::Start(std::move(options));
     DECANT_CHECK(server.ok());
     ready((*server)->address());
@@ -240,14 +278,23 @@ int Main(int argc, char** argv) {
   // The receivers come before this process has a thread.
   const Child tcp = SpawnTcpReceiver(false);
   const Child tcp_copy = SpawnTcpReceiver(true);
-  const Child plain = SpawnGrpcReceiver(false);
-  const Child checked = SpawnGrpcReceiver(true);
+  const Child plain = SpawnLinkReceiver(false, false);
+  const Child checked = SpawnLinkReceiver(true, false);
+  const Child shared = SpawnLinkReceiver(false, true);
+  const Child shared_checked = SpawnLinkReceiver(true, true);
   const char* const pool = TouchedPool(1);
   const int connection = ConnectTcp(tcp.address);
   const int copy_connection = ConnectTcp(tcp_copy.address);
-  Channels channels;
-  GrpcLink plain_link(channels, {.checksums = false});
-  GrpcLink checked_link(channels, {.checksums = true});
+  End end(true);
+  GrpcLink plain_link(end.channels, {.checksums = false});
+  GrpcLink checked_link(end.channels, {.checksums = true});
+  GrpcLink shared_link(end.channels, {.checksums = false, .carriers = &end.links, .mover = &end.mover});
+  GrpcLink shared_checked_link(end.channels, {.checksums = true, .carriers = &end.links, .mover = &end.mover});
+  for (const Child* child : {&shared, &shared_checked}) {
+    end.links.CarrierTo(child->address);  // begins to connect
+    const auto carrier = end.links.WaitFor(child->address, absl::Now() + absl::Seconds(30));
+    DECANT_CHECK_MSG(carrier != nullptr, "no memory is shared with the receiver at %s", child->address.c_str());
+  }
 
   Report report(flags);
   for (const size_t batch : {size_t{256} << 10, size_t{1} << 20}) {
@@ -258,6 +305,16 @@ int Main(int argc, char** argv) {
         {"link_checksums",
          &checked,
          [&](size_t b, size_t t) { SendOverLink(checked_link, checked.address, pool, b, t); },
+         {},
+         {}},
+        {"shared_memory",
+         &shared,
+         [&](size_t b, size_t t) { SendOverLink(shared_link, shared.address, pool, b, t); },
+         {},
+         {}},
+        {"shared_memory_checksums",
+         &shared_checked,
+         [&](size_t b, size_t t) { SendOverLink(shared_checked_link, shared_checked.address, pool, b, t); },
          {},
          {}}};
     std::vector<std::function<double()>> turns;
@@ -278,7 +335,7 @@ int Main(int argc, char** argv) {
                  MedianRatio(contestant.cpu_seconds_per_gb, base.cpu_seconds_per_gb));
     }
   }
-  for (const Child& child : {tcp, tcp_copy, plain, checked}) child.Stop();
+  for (const Child& child : {tcp, tcp_copy, plain, checked, shared, shared_checked}) child.Stop();
   return report.Finish();
 }
 

@@ -18,7 +18,8 @@ class LinkBytes {
   LinkBytes() = default;
   // `direction` is "in" or "out".
   LinkBytes(Metrics& metrics, const std::string& direction) {
-    for (const LinkKind kind : {LinkKind::kLoopback, LinkKind::kGrpc, LinkKind::kNccl, LinkKind::kCudaIpc}) {
+    for (const LinkKind kind :
+         {LinkKind::kLoopback, LinkKind::kGrpc, LinkKind::kNccl, LinkKind::kCudaIpc, LinkKind::kSharedMemory}) {
       counters_[kind] = metrics.AddCounter(metric::kLinkBytes, "Bytes of batches moved over links.",
                                            {{"link", std::string(NameOf(kind))}, {"direction", direction}});
     }

@@ -1,41 +1,32 @@
-// CUDA IPC over shared memory, on any device: what one side allocates the other maps at another address, in one process
-// or in two on one host.
+// Shared memory as CUDA IPC's table, on any device: what one side allocates the other maps at another address, in one
+// process or in two on one host. It counts, and fails when told to.
 #ifndef DECANT_TESTS_SUPPORT_FAKE_IPC_H_
 #define DECANT_TESTS_SUPPORT_FAKE_IPC_H_
 
 #include <atomic>
-#include <cstdint>
-#include <map>
 #include <memory>
-#include <string>
 
-#include "absl/base/thread_annotations.h"
-#include "absl/synchronization/mutex.h"
 #include "gpu/link/ipc_functions.h"
+#include "gpu/link/shared_memory.h"
 
 namespace decant {
 
 // Must outlive the memory it allocated. Thread-safe.
 class FakeIpc {
  public:
-  FakeIpc();
-  ~FakeIpc();
-
   IpcFunctions functions();
   std::atomic<bool> open_fails{false};
-  std::atomic<bool> other_host{false};  // what is opened is somebody else's memory
-  int opened();                         // and not closed
-  int exports();
-  int allocated();  // ever
-  int freed();
+  std::atomic<bool> other_host{false};    // what is opened is somebody else's memory
+  int opened() const { return opened_; }  // and not closed
+  int exports() const { return exports_; }
+  int allocated() const { return allocated_; }  // ever
+  int64_t allocated_bytes() const { return memory_->allocated_bytes(); }
 
  private:
-  class Memory;  // the device that Buffers go back to
-
-  std::unique_ptr<Memory> memory_;
-  absl::Mutex mutex_;
-  std::map<const void*, int64_t> opened_ ABSL_GUARDED_BY(mutex_);
-  int exports_ ABSL_GUARDED_BY(mutex_) = 0;
+  const std::shared_ptr<SharedMemory> memory_ = std::make_shared<SharedMemory>();
+  std::atomic<int> opened_{0};
+  std::atomic<int> exports_{0};
+  std::atomic<int> allocated_{0};
 };
 
 }  // namespace decant

@@ -13,10 +13,12 @@
 namespace decant {
 namespace {
 
-TEST(DeviceCarriersTest, TheHostHasNone) {
+TEST(DeviceCarriersTest, TheHostSharesMemory) {
   const auto host = CreateHostDevice(1);
   const auto missing = [](absl::string_view, const absl::Status&) { FAIL(); };
-  EXPECT_TRUE(MakeDeviceCarriers(*host, missing).empty());
+  const auto carriers = MakeDeviceCarriers(*host, missing);
+  ASSERT_EQ(carriers.size(), 1u);
+  EXPECT_EQ(carriers[0]->kind(), "shared_memory");
 }
 
 TEST(DeviceCarriersTest, ALibraryThatIsNotThereIsNamed) {
