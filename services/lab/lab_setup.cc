@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <filesystem>
-#include <iterator>
 #include <optional>
 #include <utility>
 
@@ -38,6 +37,11 @@ absl::StatusOr<std::vector<LabMode>> ParseMode(absl::string_view mode) {
       absl::StrCat("mode '", mode, "' is unknown; there are query-aware, query-agnostic and both"));
 }
 
+// The same contexts twice would be pooled as if they were others, and every interval would be too narrow.
+absl::Status Twice(absl::string_view what) {
+  return absl::InvalidArgumentError(absl::StrCat(what, " stands there twice; name each once, --samples asks more"));
+}
+
 absl::StatusOr<std::vector<int32_t>> ParseLengths(absl::string_view list) {
   std::vector<int32_t> lengths;
   if (list.empty()) return lengths;
@@ -46,6 +50,9 @@ absl::StatusOr<std::vector<int32_t>> ParseLengths(absl::string_view list) {
     if (!absl::SimpleAtoi(word, &length) || length < kLeastLength) {
       return absl::InvalidArgumentError(
           absl::StrCat("length '", word, "' is no number of tokens of at least ", kLeastLength));
+    }
+    if (std::find(lengths.begin(), lengths.end(), length) != lengths.end()) {
+      return Twice(absl::StrCat("length ", length));
     }
     lengths.push_back(length);
   }
@@ -86,6 +93,7 @@ absl::StatusOr<std::vector<LabTask>> FileTasks(const std::string& path, const To
   std::vector<LabTask> tasks;
   DECANT_ASSIGN_OR_RETURN(LabTask task, ReadTaskFile(path));
   LabTask long_task = LongTaskOf(task, tokenizer);
+  if (task.name == long_task.name) long_task.name += "_output";  // results are known by the names of their tasks
   tasks.push_back(std::move(task));
   if (long_task.texts.empty()) {
     notes.push_back(absl::StrCat("No long output: no context has ", kLongTokens + kLeastLength, " tokens."));
@@ -119,9 +127,13 @@ absl::StatusOr<std::vector<LabTask>> ChooseTasks(const LabOptions& options, cons
     const size_t before = tasks.size();
     // "passkey" stands for all of its depths.
     const bool all_depths = absl::StrCat(name, "_") == kPassKey;
-    std::copy_if(known.begin(), known.end(), std::back_inserter(tasks), [&](const LabTask& task) {
-      return task.name == name || (all_depths && absl::StartsWith(task.name, kPassKey));
-    });
+    for (const LabTask& task : known) {
+      if (task.name != name && !(all_depths && absl::StartsWith(task.name, kPassKey))) continue;
+      for (const LabTask& chosen : tasks) {
+        if (chosen.name == task.name) return Twice(absl::StrCat("task ", task.name));
+      }
+      tasks.push_back(task);
+    }
     if (tasks.size() == before) {
       return absl::NotFoundError(absl::StrCat("task '", name, "' is unknown; for this model there are ",
                                               absl::StrJoin(names, ", "), ", or give a file *.jsonl"));
@@ -147,6 +159,8 @@ absl::StatusOr<LabGrid> TextGrid(const LabOptions& options, int32_t max_position
 }
 
 void SetSamples(const LabOptions& options, bool chat, LabGrid& grid) {
+  // Whoever brings questions wants them asked: only what the user says takes some away.
+  grid.file_samples = !options.samples.empty() ? options.samples[0] : options.quick ? kQuickSamples : 0;
   if (options.samples.size() > 1) grid.samples_at = options.samples;
   if (!options.samples.empty() || options.quick || chat) {
     grid.samples = !options.samples.empty() ? options.samples[0] : options.quick ? kQuickSamples : kChatSamples;
@@ -180,7 +194,34 @@ absl::StatusOr<LabGrid> ChooseGrid(const LabOptions& options, int32_t max_positi
   return grid;
 }
 
-// Prompts that the run itself does not measure, one per task and length; of a file its first contexts.
+// What is not asked of a user's own file, and whose doing that is.
+void NoteCuts(const LabOptions& options, LabSetup& setup) {
+  for (const LabTask& task : setup.tasks) {
+    if (task.texts.empty() || task.continues) continue;
+    if (task.span_tokens > 0) {
+      if (task.texts.size() > static_cast<size_t>(setup.grid.long_contexts)) {
+        setup.notes.push_back(absl::StrCat("Long output: ", setup.grid.long_contexts, " of the ", task.texts.size(),
+                                           " contexts that are long enough, in their order."));
+      }
+      continue;
+    }
+    size_t questions = 0;
+    for (const LabText& text : task.texts) questions += text.questions.size();
+    const auto asked = static_cast<size_t>(setup.grid.file_samples);
+    if (asked > 0 && asked < questions) {
+      const std::string why = options.samples.empty() ? "--quick" : absl::StrCat("--samples ", asked);
+      setup.notes.push_back(absl::StrCat("Of the ", questions, " questions of ", task.name, " only the first ", asked,
+                                         " are asked, because of ", why, "; without it all are."));
+    }
+    if (!options.lengths.empty()) {
+      setup.notes.push_back(absl::StrCat("--lengths ", options.lengths, " is of no use to ", task.name,
+                                         ": the contexts of a file are taken as they are."));
+    }
+  }
+}
+
+// Prompts that the run itself does not measure, one per task and length; of a file, whose every context may be
+// measured, its first one.
 absl::StatusOr<std::vector<std::vector<int32_t>>> ThresholdPrompts(const LabSetup& setup, const LoadedModel& model) {
   constexpr size_t kMost = 6;
   std::vector<std::vector<int32_t>> prompts;
@@ -211,6 +252,17 @@ absl::StatusOr<std::vector<std::vector<int32_t>>> ThresholdPrompts(const LabSetu
   return prompts;
 }
 
+// Which prompts the thresholds were set on, said once for all profiles.
+void NoteThresholds(LabSetup& setup) {
+  const bool own_file = !setup.tasks[0].texts.empty() && !setup.tasks[0].continues;
+  std::string note = own_file ? absl::StrCat("Thresholds are scaled to their budgets on the first context of ",
+                                             setup.tasks[0].name, ", which is measured like the others.")
+                              : "Thresholds are scaled to their budgets on prompts that are not measured.";
+  if (std::find(setup.notes.begin(), setup.notes.end(), note) == setup.notes.end()) {
+    setup.notes.push_back(std::move(note));
+  }
+}
+
 // The profile at each of the budgets; none where it cannot be that small or large.
 absl::StatusOr<std::vector<std::optional<Profile>>> Budgeted(const Profile& profile, const std::vector<double>& budgets,
                                                              const LoadedModel& model, const LabSetup& setup) {
@@ -234,6 +286,7 @@ absl::Status AddBudgets(const Profile& profile, const std::vector<double>& budge
                         LabSetup& setup) {
   if (budgets.empty() || (!HasThresholds(profile) && !HasBudget(profile))) return absl::OkStatus();
   DECANT_ASSIGN_OR_RETURN(const auto sized, Budgeted(profile, budgets, model, setup));
+  if (HasThresholds(profile)) NoteThresholds(setup);
   std::vector<double> missed;
   for (size_t i = 0; i < budgets.size(); ++i) {
     if (!sized[i].has_value()) {
@@ -284,6 +337,7 @@ absl::StatusOr<LabSetup> SetUp(const LabOptions& options, const LoadedModel& mod
   DECANT_ASSIGN_OR_RETURN(setup.tasks, ChooseTasks(options, *model.folder.tokenizer, setup.notes));
   DECANT_ASSIGN_OR_RETURN(const bool chat, IsChatModel(*model.folder.tokenizer));
   DECANT_ASSIGN_OR_RETURN(setup.grid, ChooseGrid(options, config.max_positions, chat));
+  NoteCuts(options, setup);
   std::string list = options.budgets;
   if (list.empty()) list = options.quick ? kQuickBudgets : kFullBudgets;
   DECANT_ASSIGN_OR_RETURN(const std::vector<double> budgets, ParseBudgets(list));

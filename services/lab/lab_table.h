@@ -67,7 +67,7 @@ class LabTable {
     std::vector<double> credits;
     std::vector<int32_t> questions;  // of each context, in the order of credits
     double tokens = 0, surprise = 0, divergence = 0;
-    int64_t prompt_tokens = 0, prompts = 0, resident_bytes = 0, events = 0;
+    int64_t prompt_tokens = 0, prompts = 0, resident_bytes = 0, resident_tokens = 0, events = 0;
     int64_t high = 0, low = 0, pruned = 0, steps = 0, read = 0;
   };
   struct Cell {

@@ -19,13 +19,14 @@ constexpr char kHead[] =
     "full | high, low, pruned % | read a step, % of full |\n|---|---|---|---|---|---|---|---|---|---|\n";
 
 constexpr char kReading[] =
-    "Accuracy is of whole answers (of tokens for repeat and long), difference that to full on the same questions; "
+    "Accuracy is of whole answers (of tokens for repeat, long and plain texts), difference that to full on the same "
+    "questions; "
     "intervals are 95 %, paired bootstrap of 2,000 resamples of the contexts. A difference whose half-width is above "
     "1.5 points, or of fewer than 200 questions, reads *undecided*. Bytes are the pages that hold the prompt, page "
-    "tails included; full "
+    "tails included, and of a plain text also what was fed behind it, at its end; full "
     "is 2 bytes per element. A number behind a profile is its budget: the share of full precision's bytes that its "
-    "tokens take before pages are rounded up; for profiles with thresholds that is set by scaling both alphas on "
-    "prompts outside the run. High, low and pruned are what became of the prompt's tokens, over all layers and heads; "
+    "tokens take before pages are rounded up; for profiles with thresholds that is set by scaling both alphas until "
+    "they take as much. High, low and pruned are what became of the prompt's tokens, over all layers and heads; "
     "read is what the attention of a step goes through, K, V, their scales and statistics. Every task at every length "
     "stands in table.csv.";
 

@@ -36,6 +36,7 @@ PointResult Result(std::vector<std::vector<AnswerScore>> scores, int64_t residen
   result.scores = std::move(scores);
   result.prompt_tokens = 100;
   result.resident_bytes = resident;
+  result.resident_tokens = 100;
   return result;
 }
 
