@@ -143,6 +143,8 @@ TEST(LabTest, AUsersOwnProfileAndTextAreMeasured) {
   ASSERT_TRUE(status.ok()) << status;
   EXPECT_THAT(Read(options.out + "/table.csv"), HasSubstr("mine,0.3,prose,1400,query-agnostic,1,"));
 
+  std::ofstream(options.out + "/mine.json") << R"({"name": "mine", "high": "full", "shareable": "none"})";
+  EXPECT_THAT(RunLab(options).ToString(), HasSubstr("profile 'mine': shareable is 'none', which is unknown"));
   std::ofstream(options.out + "/mine.json") << R"({"name": "mine", "hihg": "full"})";
   const std::string error = RunLab(options).ToString();
   EXPECT_THAT(error, HasSubstr("profile file " + options.out + "/mine.json"));
