@@ -118,6 +118,7 @@ absl::Status WriteQuality(const LabOptions& options, const LoadedModel& model, c
     for (size_t point = 0; point < totals.size(); ++point) {
       totals[point].prompt_tokens += results[point].prompt_tokens;
       totals[point].resident_bytes += results[point].resident_bytes;
+      totals[point].resident_tokens += results[point].resident_tokens;
       totals[point].frame_bytes += results[point].frame_bytes;
     }
   }

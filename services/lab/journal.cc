@@ -20,12 +20,10 @@ json ToJson(const PointResult& result) {
     for (const AnswerScore& s : spans) list.push_back({s.tokens, s.right, s.surprise, s.divergence});
     texts.push_back(std::move(list));
   }
-  return {{"tokens", result.prompt_tokens},    {"resident", result.resident_bytes},
-          {"frames", result.frame_bytes},      {"high", result.high_tokens},
-          {"low", result.low_tokens},          {"pruned", result.pruned_tokens},
-          {"encode_s", result.encode_seconds}, {"steps", result.steps},
-          {"read", result.bytes_read},         {"events", result.online_events},
-          {"scores", std::move(texts)}};
+  return {{"tokens", result.prompt_tokens}, {"resident", result.resident_bytes}, {"held", result.resident_tokens},
+          {"frames", result.frame_bytes},   {"high", result.high_tokens},        {"low", result.low_tokens},
+          {"pruned", result.pruned_tokens}, {"encode_s", result.encode_seconds}, {"steps", result.steps},
+          {"read", result.bytes_read},      {"events", result.online_events},    {"scores", std::move(texts)}};
 }
 
 // Throws json::exception for what ToJson would not have written.
@@ -33,6 +31,7 @@ PointResult FromJson(const json& object) {
   PointResult result;
   object.at("tokens").get_to(result.prompt_tokens);
   object.at("resident").get_to(result.resident_bytes);
+  object.at("held").get_to(result.resident_tokens);
   object.at("frames").get_to(result.frame_bytes);
   object.at("high").get_to(result.high_tokens);
   object.at("low").get_to(result.low_tokens);

@@ -145,10 +145,16 @@ class LabEngineOnBatch final : public LabEngine {
       DECANT_ASSIGN_OR_RETURN(const SequenceUse use, lane.batch->Use(lane.sequence));
       lanes_.back().moved_before = use.tokens.demoted + use.tokens.dropped;
       if (i > 0) continue;
-      result.prompt_tokens += static_cast<int64_t>(job.prompt.size());
-      result.resident_bytes += use.resident_bytes;
+      const auto prompt_tokens = static_cast<int64_t>(job.prompt.size());
+      result.prompt_tokens += prompt_tokens;
+      if (!job.bytes_at_end) AddResident(use, prompt_tokens, result);
     }
     return absl::OkStatus();
+  }
+
+  static void AddResident(const SequenceUse& use, int64_t tokens, PointResult& result) {
+    result.resident_bytes += use.resident_bytes;
+    result.resident_tokens += tokens;
   }
 
   // When the pages are full, what waits in them runs first.
@@ -176,6 +182,8 @@ class LabEngineOnBatch final : public LabEngine {
       result.online_events += use.tokens.demoted + use.tokens.dropped - lane.moved_before;
       result.steps += static_cast<int64_t>(lane.step);
       result.bytes_read += use.bytes_read;
+      const size_t tokens = lane.job->prompt.size() + lane.fed->feed.size();
+      if (lane.job->bytes_at_end) AddResident(use, static_cast<int64_t>(tokens), result);
     }
     RemoveLanes();
     return absl::OkStatus();

@@ -25,15 +25,18 @@ struct LabJob {
   std::vector<int32_t> prompt;
   std::vector<FedText> texts;
   int32_t span_tokens = 0;  // answers are scored in spans of so many tokens; 0 = in one
+  // Bytes are those of prompt and fed tokens once all are in: where what is fed is a good part of what is held.
+  bool bytes_at_end = false;
 };
 
 // What one point makes of the jobs it was given.
 struct PointResult {
   std::vector<std::vector<AnswerScore>> scores;  // per text, in order of jobs and their texts; per span
   int64_t prompt_tokens = 0;                     // summed over jobs, as is what follows
-  int64_t resident_bytes = 0;                    // pages of the prompt x page size, before the first fed token
-  int64_t frame_bytes = 0;
-  int64_t high_tokens = 0;  // of every layer and kv head: what became of the prompt
+  int64_t resident_bytes = 0;                    // pages x page size, before the first fed token or at the end
+  int64_t resident_tokens = 0;                   // that they hold, pruned ones counted
+  int64_t frame_bytes = 0;                       // of the prompt
+  int64_t high_tokens = 0;                       // of every layer and kv head: what became of the prompt
   int64_t low_tokens = 0;
   int64_t pruned_tokens = 0;
   double encode_seconds = 0;

@@ -1,6 +1,7 @@
 #include "services/lab/lab_plan.h"
 
 #include <algorithm>
+#include <limits>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -88,6 +89,7 @@ absl::StatusOr<std::vector<LabJob>> ContinuedJob(const LabText& text, int32_t pr
   fed.feed.assign(first, ids.end() - 1);
   fed.answer.assign(first + 1, ids.end());
   job.texts.push_back(std::move(fed));
+  job.bytes_at_end = true;
   return std::vector<LabJob>{std::move(job)};
 }
 
@@ -145,9 +147,11 @@ std::vector<LabUnit> PlanUnits(const std::vector<LabTask>& tasks, const LabGrid&
     const bool from_file = !tasks[task].texts.empty();
     const bool is_long = tasks[task].span_tokens > 0;
     std::vector<int32_t> lengths = grid.lengths;
-    if (from_file && !tasks[task].continues) lengths = {0};
+    const bool asks_of_file = from_file && !tasks[task].continues;
+    if (asks_of_file) lengths = {0};
     for (size_t at = 0; at < lengths.size(); ++at) {
-      const int32_t samples = !from_file && at < grid.samples_at.size() ? grid.samples_at[at] : grid.samples;
+      int32_t samples = !from_file && at < grid.samples_at.size() ? grid.samples_at[at] : grid.samples;
+      if (asks_of_file) samples = grid.file_samples > 0 ? grid.file_samples : std::numeric_limits<int32_t>::max();
       for (const LabMode mode : grid.modes) {
         // What goes on has no question that the compression could know.
         const bool goes_on = is_long || tasks[task].continues;

@@ -36,13 +36,14 @@ struct LabGrid {
   std::vector<int32_t> lengths;
   std::vector<LabMode> modes;
   int32_t seeds = 1;
-  int32_t samples = 1;              // questions of a task, length, mode and seed
+  int32_t samples = 1;              // questions of a task, length, mode and seed; windows of a text
   std::vector<int32_t> samples_at;  // in place of it by length, in their order; empty: the same for all
+  int32_t file_samples = 0;         // questions of a file in a mode; 0: all of them
   int32_t long_contexts = 1;        // of the long output, per length and seed
 };
 
 // Contexts are drawn until a cell has its samples; the last one's questions are cut. A file's texts are taken in order,
-// once, whatever the seed.
+// once, whatever lengths and seed.
 std::vector<LabUnit> PlanUnits(const std::vector<LabTask>& tasks, const LabGrid& grid);
 
 // The text of a unit; a pure function of the task's name, length, seed and context.

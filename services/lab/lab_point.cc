@@ -86,6 +86,7 @@ absl::StatusOr<Catalogue> CatalogueWithFiles(std::string& list) {
     DECANT_ASSIGN_OR_RETURN(const Profile profile, ParseProfile(text));
     word = profile.name;
   }
+  DECANT_RETURN_IF_ERROR(catalogue.CheckShareable());
   list = absl::StrJoin(words, ",");
   return catalogue;
 }

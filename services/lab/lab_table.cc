@@ -57,6 +57,8 @@ void LabTable::Add(const LabUnit& unit, const std::vector<PointResult>& results)
       tally.prompts += unit.mode == LabMode::kQueryAware ? static_cast<int64_t>(result.scores.size()) : 1;
       tally.prompt_tokens += result.prompt_tokens;
       tally.resident_bytes += result.resident_bytes;
+      tally.resident_tokens += result.resident_tokens;
+      tally.frames += result.frame_bytes;
       tally.events += result.online_events;
       tally.high += result.high_tokens;
       tally.low += result.low_tokens;
@@ -81,8 +83,10 @@ LabRow LabTable::RowOf(const Cell& cell, size_t point) const {
   row.perplexity = std::exp(tally.surprise / std::max(1.0, tally.tokens));
   row.divergence = tally.divergence / std::max(1.0, tally.tokens);
   row.bytes_per_token =
-      static_cast<double>(tally.resident_bytes) / static_cast<double>(std::max<int64_t>(1, tally.prompt_tokens));
+      static_cast<double>(tally.resident_bytes) / static_cast<double>(std::max<int64_t>(1, tally.resident_tokens));
   row.ratio = row.bytes_per_token > 0 ? static_cast<double>(geometry_.full_bytes_per_token()) / row.bytes_per_token : 0;
+  const int64_t full_bytes = std::max<int64_t>(1, tally.prompt_tokens * geometry_.full_bytes_per_token());
+  row.wire_share = static_cast<double>(tally.frames) / static_cast<double>(full_bytes);
   row.online_events = tally.events;
   const auto tokens = static_cast<double>(std::max<int64_t>(1, tally.high + tally.low + tally.pruned));
   row.high_share = static_cast<double>(tally.high) / tokens;
@@ -130,6 +134,8 @@ LabTable::Cell LabTable::Merged(LabMode mode, const std::function<bool(const Cel
       to.divergence += from.divergence;
       to.prompt_tokens += from.prompt_tokens;
       to.resident_bytes += from.resident_bytes;
+      to.resident_tokens += from.resident_tokens;
+      to.frames += from.frames;
       to.events += from.events;
       to.high += from.high;
       to.low += from.low;

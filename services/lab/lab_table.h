@@ -34,6 +34,7 @@ struct LabRow {
   double high_share = 0;
   double low_share = 0;
   double read_share = 0;  // bytes that a step's attention reads, over those of full
+  double wire_share = 0;  // bytes of the prompt's frames as they travel, shared bases counted, over 2 per element
   int64_t online_events = 0;
 };
 
@@ -67,8 +68,8 @@ class LabTable {
     std::vector<double> credits;
     std::vector<int32_t> questions;  // of each context, in the order of credits
     double tokens = 0, surprise = 0, divergence = 0;
-    int64_t prompt_tokens = 0, prompts = 0, resident_bytes = 0, events = 0;
-    int64_t high = 0, low = 0, pruned = 0, steps = 0, read = 0;
+    int64_t prompt_tokens = 0, prompts = 0, resident_bytes = 0, resident_tokens = 0, frames = 0;
+    int64_t high = 0, low = 0, pruned = 0, steps = 0, read = 0, events = 0;
   };
   struct Cell {
     size_t task = 0;

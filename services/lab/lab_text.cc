@@ -16,18 +16,20 @@ namespace {
 
 constexpr char kHead[] =
     "| profile | accuracy % | difference to full, points | claim | perplexity | KL, nats/token | bytes/token | % of "
-    "full | high, low, pruned % | read a step, % of full |\n|---|---|---|---|---|---|---|---|---|---|\n";
+    "full | high, low, pruned % | read a step, % of full | frames, % of full |\n"
+    "|---|---|---|---|---|---|---|---|---|---|---|\n";
 
 constexpr char kReading[] =
-    "Accuracy is of whole answers (of tokens for repeat and long), difference that to full on the same questions; "
+    "Accuracy is of whole answers (of tokens for repeat, long and plain texts), difference that to full on the same "
+    "questions; "
     "intervals are 95 %, paired bootstrap of 2,000 resamples of the contexts. A difference whose half-width is above "
     "1.5 points, or of fewer than 200 questions, reads *undecided*. Bytes are the pages that hold the prompt, page "
-    "tails included; full "
+    "tails included, and of a plain text also what was fed behind it, at its end; full "
     "is 2 bytes per element. A number behind a profile is its budget: the share of full precision's bytes that its "
-    "tokens take before pages are rounded up; for profiles with thresholds that is set by scaling both alphas on "
-    "prompts outside the run. High, low and pruned are what became of the prompt's tokens, over all layers and heads; "
-    "read is what the attention of a step goes through, K, V, their scales and statistics. Every task at every length "
-    "stands in table.csv.";
+    "tokens take before pages are rounded up; for profiles with thresholds that is set by scaling both alphas until "
+    "they take as much. High, low and pruned are what became of the prompt's tokens, over all layers and heads; "
+    "read is what the attention of a step goes through, K, V, their scales and statistics; frames are what travels of "
+    "the prompt, coded where the profile codes, shared bases counted. Every task at every length stands in table.csv.";
 
 std::string Line(const LabRow& row) {
   const Estimate& accuracy = row.estimate.accuracy;
@@ -38,10 +40,11 @@ std::string Line(const LabRow& row) {
                                100 * difference.high, Verdict(difference, row.samples));
   }
   const double pruned = std::max(0.0, 1 - row.high_share - row.low_share);
-  return absl::StrFormat("| %s | %.1f [%.1f, %.1f] | %s %.3f | %.4f | %.0f | %.1f | %.0f, %.0f, %.0f | %.0f |\n",
+  return absl::StrFormat("| %s | %.1f [%.1f, %.1f] | %s %.3f | %.4f | %.0f | %.1f | %.0f, %.0f, %.0f | %.0f | %.1f |\n",
                          PointLabel(row), 100 * accuracy.mean, 100 * accuracy.low, 100 * accuracy.high, compared,
                          row.perplexity, row.divergence, row.bytes_per_token, row.ratio > 0 ? 100 / row.ratio : 0,
-                         100 * row.high_share, 100 * row.low_share, 100 * pruned, 100 * row.read_share);
+                         100 * row.high_share, 100 * row.low_share, 100 * pruned, 100 * row.read_share,
+                         100 * row.wire_share);
 }
 
 bool SameCell(const LabRow& a, const LabRow& b) { return a.task == b.task && a.length == b.length && a.mode == b.mode; }

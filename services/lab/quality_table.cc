@@ -61,12 +61,15 @@ std::vector<ProfileCost> QualityOf(const std::vector<LabPoint>& points, const st
   for (size_t point = 0; point < points.size(); ++point) {
     if (points[point].budget > 0) continue;
     const PointResult& total = totals[point];
-    const double full_bytes = static_cast<double>(total.prompt_tokens) * static_cast<double>(full_bytes_per_token);
+    const auto full_bytes = [&](int64_t tokens) {
+      return static_cast<double>(tokens) * static_cast<double>(full_bytes_per_token);
+    };
     ProfileCost cost;
     cost.name = points[point].profile;
     cost.quality = credit[0] > 0 ? std::min(1.0, credit[point] / credit[0]) : 1;
-    cost.wire_ratio = full_bytes / static_cast<double>(std::max<int64_t>(1, total.frame_bytes));
-    cost.resident_ratio = full_bytes / static_cast<double>(std::max<int64_t>(1, total.resident_bytes));
+    cost.wire_ratio = full_bytes(total.prompt_tokens) / static_cast<double>(std::max<int64_t>(1, total.frame_bytes));
+    cost.resident_ratio =
+        full_bytes(total.resident_tokens) / static_cast<double>(std::max<int64_t>(1, total.resident_bytes));
     costs.push_back(std::move(cost));
   }
   return costs;

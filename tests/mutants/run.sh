@@ -26,8 +26,9 @@ list() {
 }
 
 check() {
-  local wrong=0 known
+  local wrong=0 known listed
   known=$(grep -rhoE 'decant_test\([a-z0-9_]+' --include=CMakeLists.txt "$root/tests" | cut -d'(' -f2)
+  listed=$(printf '%s\n' "${names[@]}")
   for i in "${!names[@]}"; do
     if ! patch -p1 -s -f --dry-run -d "$root" <"$here/${names[$i]}.patch" >/dev/null 2>&1; then
       echo "mutants: ${names[$i]}.patch no longer applies; make it again from the line it is to break" >&2
@@ -39,7 +40,7 @@ check() {
     fi
   done
   for patch in "$here"/*.patch; do
-    if ! printf '%s\n' "${names[@]}" | grep -qx "$(basename "$patch" .patch)"; then
+    if ! grep -qx "$(basename "$patch" .patch)" <<<"$listed"; then
       echo "mutants: $(basename "$patch") is not in list.txt; add it with the test that must fail" >&2
       wrong=1
     fi

@@ -31,6 +31,7 @@ struct Expected {
 constexpr Expected kExpected[] = {
     {"atom-kv4", "c5fac1db6ab70825", 4.25, false},
     {"decant", "c98887297c491a0c", 0.7 * (0.4 * 6.25 + 0.6 * 3.25), false},
+    {"decant-shared", "04b69078ddfe53c6", 6.25, true},
     {"decant-window", "321e910ccff95de5", 0.7 * (0.4 * 6.25 + 0.6 * 3.25), false},
     {"diffkv", "89ceff3260954f5a", 0, false},
     {"diffkv-release", "a5b9ee5b0411f44e", 0, false},

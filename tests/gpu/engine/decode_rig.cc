@@ -24,7 +24,7 @@ void Must(const absl::Status& status) { DECANT_CHECK_MSG(status.ok(), "%s", stat
 DecodeRig::DecodeRig(std::unique_ptr<Device> device, const std::string& folder, int64_t budget_bytes,
                      int32_t max_sequences, RunType run_type)
     : device_(std::move(device)),
-      folder_(Must(OpenModelFolder(SourceDir() + "/" + folder))),
+      folder_(Must(OpenModelFolder(folder[0] == '/' ? folder : SourceDir() + "/" + folder))),
       stream_(device_->NewStream()),
       weights_(Must(Weights::Load(*device_, folder_, run_type))) {
   DecodeOptions options;

@@ -23,7 +23,7 @@ struct Poured {
 
 class DecodeRig {
  public:
-  // `folder` relative to the checkout; KV pages of `budget_bytes`.
+  // `folder` relative to the checkout, or absolute; KV pages of `budget_bytes`.
   DecodeRig(std::unique_ptr<Device> device, const std::string& folder, int64_t budget_bytes = int64_t{24} << 20,
             int32_t max_sequences = 8, RunType run_type = RunType::kF32);
   ~DecodeRig();

@@ -95,6 +95,35 @@ TEST(LabTest, AUsersOwnFileIsMeasured) {
   ASSERT_TRUE(status.ok()) << status;
   EXPECT_THAT(Read(options.out + "/table.csv"), HasSubstr("full,,mine,"));
   EXPECT_THAT(Read(options.out + "/table.md"), HasSubstr("No long output"));
+  EXPECT_THAT(Read(options.out + "/table.md"), HasSubstr("--lengths 128 is of no use to mine"));
+  EXPECT_THAT(Read(options.out + "/table.md"), HasSubstr("first context of mine, which is measured like the others"));
+}
+
+TEST(LabTest, AUsersQuestionsAreAllAskedOrTheTableSaysHowManyAreNot) {
+  LabOptions options = Small("cut");
+  std::filesystem::create_directories(options.out);
+  options.tasks = options.out + "/mine.jsonl";
+  options.profiles = "k8v4";
+  options.lengths = "";
+  options.mode = "query-agnostic";
+  std::ofstream file(options.tasks);
+  for (int i = 0; i < 26; ++i) {
+    file << R"({"context": "The code of Alice is 12345.", "questions": [)"
+         << R"({"ask": " Question: what is the code of Alice? Answer:", "answer": " 12345."}]})" << std::endl;
+  }
+  file.close();
+  const auto run = [&](std::vector<int32_t> samples, bool quick) {
+    options.samples = std::move(samples);
+    options.quick = quick;
+    const absl::Status status = RunLab(options);
+    EXPECT_TRUE(status.ok()) << status;
+    return Read(options.out + "/table.md");
+  };
+  EXPECT_THAT(run({}, true), HasSubstr("Of the 26 questions of mine only the first 24 are asked, because of --quick"));
+  EXPECT_THAT(Read(options.out + "/table.csv"), HasSubstr("k8v4,,mine,13,query-agnostic,24,"));
+  EXPECT_THAT(run({5}, false), HasSubstr("only the first 5 are asked, because of --samples 5"));
+  EXPECT_THAT(run({}, false), testing::Not(HasSubstr("are asked")));
+  EXPECT_THAT(Read(options.out + "/table.csv"), HasSubstr("k8v4,,mine,13,query-agnostic,26,"));
 }
 
 TEST(LabTest, AUsersOwnProfileAndTextAreMeasured) {
@@ -114,6 +143,8 @@ TEST(LabTest, AUsersOwnProfileAndTextAreMeasured) {
   ASSERT_TRUE(status.ok()) << status;
   EXPECT_THAT(Read(options.out + "/table.csv"), HasSubstr("mine,0.3,prose,1400,query-agnostic,1,"));
 
+  std::ofstream(options.out + "/mine.json") << R"({"name": "mine", "high": "full", "shareable": "none"})";
+  EXPECT_THAT(RunLab(options).ToString(), HasSubstr("profile 'mine': shareable is 'none', which is unknown"));
   std::ofstream(options.out + "/mine.json") << R"({"name": "mine", "hihg": "full"})";
   const std::string error = RunLab(options).ToString();
   EXPECT_THAT(error, HasSubstr("profile file " + options.out + "/mine.json"));
@@ -131,6 +162,9 @@ TEST(LabTest, BadOptionsAreNamedBeforeAnythingIsLoaded) {
   EXPECT_THAT(error([](LabOptions& o) { o.profiles = "zip"; }), HasSubstr("profile 'zip' is unknown"));
   EXPECT_THAT(error([](LabOptions& o) { o.mode = "aware"; }), HasSubstr("mode 'aware' is unknown"));
   EXPECT_THAT(error([](LabOptions& o) { o.lengths = "512,x"; }), HasSubstr("length 'x' is no number"));
+  EXPECT_THAT(error([](LabOptions& o) { o.lengths = "512,1024,512"; }), HasSubstr("length 512 stands there twice"));
+  EXPECT_THAT(error([](LabOptions& o) { o.budgets = "0.2,0.20"; }), HasSubstr("budget 0.20 stands there twice"));
+  EXPECT_THAT(error([](LabOptions& o) { o.profiles = "k8v4,k8v4"; }), HasSubstr("profile k8v4 stands there twice"));
   EXPECT_THAT(error([](LabOptions& o) { o.tasks = "/nowhere/t.jsonl"; }), HasSubstr("cannot read the task file"));
   EXPECT_THAT(error([](LabOptions& o) { o.samples = {-1}; }), HasSubstr("-1 samples"));
   EXPECT_THAT(error([](LabOptions& o) { o.samples = {3, 2}; }), HasSubstr("2 numbers of samples for 1 lengths"));
@@ -142,6 +176,8 @@ TEST(LabTest, UnknownTasksAndTooLongContextsAreNamed) {
   LabOptions options = Small("unknown");
   options.tasks = "recal";
   EXPECT_THAT(RunLab(options).ToString(), HasSubstr("task 'recal' is unknown; for this model there are recall, "));
+  options.tasks = "recall,labels,recall";
+  EXPECT_THAT(RunLab(options).ToString(), HasSubstr("task recall stands there twice"));
   options = Small("unknown");
   options.lengths = "4000";
   EXPECT_THAT(RunLab(options).ToString(), HasSubstr("exceed the model's 4096 positions"));

@@ -22,6 +22,7 @@ PointResult Result(double surprise) {
   result.scores = {{{6, 5, surprise, 0.125}}, {{6, 6, 0.1, 1e-9}, {2, 0, 3, 4}}};
   result.prompt_tokens = 512;
   result.resident_bytes = 1 << 20;
+  result.resident_tokens = 600;
   result.frame_bytes = 12345;
   result.high_tokens = 11;
   result.low_tokens = 22;
@@ -50,6 +51,7 @@ TEST(JournalTest, AReopenedJournalHasWhatWasWritten) {
   EXPECT_EQ(full->scores, expected.scores);
   EXPECT_EQ(full->prompt_tokens, expected.prompt_tokens);
   EXPECT_EQ(full->resident_bytes, expected.resident_bytes);
+  EXPECT_EQ(full->resident_tokens, expected.resident_tokens);
   EXPECT_EQ(full->frame_bytes, expected.frame_bytes);
   EXPECT_EQ(full->high_tokens, expected.high_tokens);
   EXPECT_EQ(full->low_tokens, expected.low_tokens);

@@ -138,6 +138,32 @@ TEST(LabEngineTest, LongOutputIsScoredInSpansAndShowsWhatTheOnlinePolicyMoves) {
   EXPECT_GT(results[2].online_events, 0);
 }
 
+// What a prompt of 64 tokens takes says little about a window of 400: of a text all tokens are counted.
+TEST(LabEngineTest, BytesOfATextAreThoseOfPromptAndFedTokensAtTheEnd) {
+  LabTask task;
+  task.continues = true;
+  task.texts.resize(1);
+  for (int32_t i = 0; i < 400; ++i) task.texts[0].ids.push_back(40 + i % 50);
+  LabUnit unit;
+  unit.length = 64;
+  std::vector<LabJob> jobs = UnitJobs(*Tiny().folder.tokenizer, 4096, task, unit).value();
+  const auto engine = LabEngine::Create(Tiny(), Points({"full", "k4v2"})).value();
+  const std::vector<PointResult> whole = engine->Measure(jobs).value();
+  jobs[0].bytes_at_end = false;
+  const std::vector<PointResult> prompt = engine->Measure(jobs).value();
+  for (size_t point = 0; point < 2; ++point) {
+    EXPECT_EQ(prompt[point].resident_tokens, 64);
+    EXPECT_EQ(prompt[point].prompt_tokens, 64);
+    EXPECT_EQ(whole[point].prompt_tokens, 64);
+    EXPECT_EQ(whole[point].resident_tokens, 399) << "the last token is only predicted";
+  }
+  EXPECT_GT(whole[0].resident_bytes, 4 * prompt[0].resident_bytes);
+  EXPECT_GE(whole[1].resident_bytes, prompt[1].resident_bytes) << "a page may hold both";
+  const int64_t full_bytes = 399 * Tiny().weights->config().geometry().full_bytes_per_token() * 2;  // f32
+  EXPECT_GE(whole[0].resident_bytes, full_bytes);
+  EXPECT_LT(whole[0].resident_bytes, full_bytes * 6 / 5);
+}
+
 TEST(LabEngineTest, TheFirstPointMustBeFullPrecision) {
   EXPECT_THAT(LabEngine::Create(Tiny(), Points({"k8v4"})).status().ToString(), testing::HasSubstr("full precision"));
 }

@@ -67,6 +67,23 @@ TEST(LabPlanTest, TextsOfAFileAreMeasuredOnceWhateverTheSeeds) {
   EXPECT_EQ(units[1].questions, 2u);
 }
 
+// A user's 300 questions were once cut to the 200 of a generated task.
+TEST(LabPlanTest, AllQuestionsOfAFileAreAskedUnlessToldOtherwise) {
+  LabTask task;
+  task.name = "mine";
+  for (uint64_t i = 0; i < 150; ++i) task.texts.push_back(TwoQuestions(i, 1));
+  const auto questions = [&](const LabGrid& grid) {
+    size_t count = 0;
+    for (const LabUnit& unit : PlanUnits({task}, grid)) count += unit.questions;
+    return count;
+  };
+  LabGrid grid = Grid(5);
+  grid.samples_at = {7, 9};
+  EXPECT_EQ(questions(grid), 2u * 300);
+  grid.file_samples = 31;
+  EXPECT_EQ(questions(grid), 2u * 31);
+}
+
 TEST(LabPlanTest, LongOutputIsMeasuredInOneMode) {
   const std::vector<LabUnit> units = PlanUnits({TinyLongTask()}, Grid(5));
   ASSERT_EQ(units.size(), 2u);

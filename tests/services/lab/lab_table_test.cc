@@ -36,6 +36,7 @@ PointResult Result(std::vector<std::vector<AnswerScore>> scores, int64_t residen
   result.scores = std::move(scores);
   result.prompt_tokens = 100;
   result.resident_bytes = resident;
+  result.resident_tokens = 100;
   return result;
 }
 
@@ -150,13 +151,14 @@ TEST(LabTableTest, SharesOfTokensAndReadBytesAreThoseOfFull) {
   pruned.pruned_tokens = 240;
   pruned.steps = 20;
   pruned.bytes_read = 500;
+  pruned.frame_bytes = 1600;
   table.Add(LabUnit(), {full, pruned});
   const std::vector<LabRow> rows = table.Summary();
   EXPECT_DOUBLE_EQ(rows[1].high_share, 0.25);
   EXPECT_DOUBLE_EQ(rows[1].low_share, 0.15);
   EXPECT_DOUBLE_EQ(rows[1].read_share, 0.25) << "a step of one against a step of the other";
   EXPECT_DOUBLE_EQ(rows[0].read_share, 1);
-  EXPECT_THAT(ToMarkdown("t", {}, rows, {}), HasSubstr("| 25.0 | 25, 15, 60 | 25 |"));
+  EXPECT_THAT(ToMarkdown("t", {}, rows, {}), HasSubstr("| 25.0 | 25, 15, 60 | 25 | 12.5 |"));
 }
 
 TEST(LabTableTest, ARivalHoldsNoMoreBytesAndHasTheMostRightAnswers) {

@@ -23,13 +23,14 @@ TEST(QualityTableTest, QualityIsTheShareOfFullsCreditAtTheProfilesOwnSetting) {
     totals[i].prompt_tokens = 1000;
     totals[i].frame_bytes = i == 1 ? 25'000 : 100'000;
     totals[i].resident_bytes = i == 1 ? 50'000 : 100'000;
+    totals[i].resident_tokens = i == 1 ? 2000 : 1000;  // what was fed may be counted, unlike on the wire
   }
   const std::vector<ProfileCost> costs = QualityOf(points, summary, totals, 100);
   ASSERT_EQ(costs.size(), 3u);
   EXPECT_EQ(costs[0].quality, 1);
   EXPECT_DOUBLE_EQ(costs[1].quality, 0.75);
   EXPECT_DOUBLE_EQ(costs[1].wire_ratio, 4);
-  EXPECT_DOUBLE_EQ(costs[1].resident_ratio, 2);
+  EXPECT_DOUBLE_EQ(costs[1].resident_ratio, 4);
   EXPECT_EQ(costs[2].quality, 1) << "a profile luckier than full is as good as full";
 }
 
