@@ -93,6 +93,10 @@ VariantId ChunkIndex::NewRecord() {
   return used_++;
 }
 
+uint32_t ChunkIndex::HoldOrigin(const std::string& profiles) {
+  return profiles.empty() ? 0 : origins_.Hold(Sha256(profiles), profiles);
+}
+
 bool ChunkIndex::Insert(const Variant& variant) {
   DECANT_CHECK(variant.tokens > 0 && variant.tokens <= kMaxFrameSpan);
   const VariantId first = FirstAt(variant.key);
@@ -120,6 +124,8 @@ bool ChunkIndex::Insert(const Variant& variant) {
   record.bytes = variant.bytes;
   record.parent = variant.parent;
   record.tenant = variant.tenant;
+  record.tier = variant.tier;
+  record.encoded_from = HoldOrigin(variant.encoded_from);
   places_[PlaceOf(variant.key)] = id;
   ++variants_;
   keys_ += is_new_key ? 1 : 0;
@@ -132,12 +138,23 @@ bool ChunkIndex::Reencode(const Digest& key, uint64_t entry, const Digest& profi
   if (id == kNone) return false;
   VariantRecord& record = at(id);
   if (HasVariant(key, forms_.Find(profile), record.context)) return false;
+  const std::string& before = origins_.label(record.encoded_from);
+  const uint32_t origin = HoldOrigin(absl::StrCat(before, before.empty() ? "" : ",", ProfileName(record)));
+  origins_.LetGo(record.encoded_from);
+  record.encoded_from = origin;
   const uint32_t number = forms_.Hold(profile, profile_name);
   forms_.LetGo(record.profile);
   record.profile = number;
   record.provenance = std::max(record.provenance, Provenance::kQuantised);
   record.quality = std::min(record.quality, quality);
   record.bytes = bytes;
+  return true;
+}
+
+bool ChunkIndex::Move(const Digest& key, uint64_t entry, Tier tier) {
+  const VariantId id = OfEntry(key, entry);
+  if (id == kNone) return false;
+  at(id).tier = tier;
   return true;
 }
 
@@ -156,6 +173,7 @@ bool ChunkIndex::Erase(const Digest& key, uint64_t entry) {
   models_.LetGo(at(id).model);
   forms_.LetGo(at(id).profile);
   contexts_.LetGo(at(id).context);
+  origins_.LetGo(at(id).encoded_from);
   at(id) = VariantRecord{};
   free_.push_back(id);
   --variants_;
@@ -183,6 +201,12 @@ std::optional<VariantId> ChunkIndex::Find(const Digest& key, const Digest& varia
   return found;
 }
 
+std::optional<VariantId> ChunkIndex::FindEntry(const Digest& key, uint64_t entry) const {
+  const VariantId id = OfEntry(key, entry);
+  if (id == kNone) return std::nullopt;
+  return id;
+}
+
 Variant ChunkIndex::Get(VariantId id) const {
   const VariantRecord& from = record(id);
   Variant variant;
@@ -199,6 +223,8 @@ Variant ChunkIndex::Get(VariantId id) const {
   variant.quality = from.quality;
   variant.bytes = from.bytes;
   variant.tenant = from.tenant;
+  variant.tier = from.tier;
+  variant.encoded_from = origins_.label(from.encoded_from);
   return variant;
 }
 

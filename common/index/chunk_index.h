@@ -39,6 +39,8 @@ struct alignas(64) VariantRecord {
   int64_t bytes = 0;
   Digest parent;
   uint32_t tenant = 0;
+  uint32_t encoded_from = 0;
+  Tier tier = Tier::kHost;
 
   bool exact() const { return provenance == Provenance::kExact && context == 0; }
 };
@@ -92,10 +94,13 @@ class ChunkIndex {
   // False when the key holds a variant of this profile and context already: the first one stays. REQUIRES: tokens from
   // 1 to kMaxFrameSpan.
   bool Insert(const Variant& variant);
-  // The variant of this entry was re-encoded: from now on it is of this profile, quality and size, and quantised at
-  // best. False, and nothing changes, when there is none or the key holds such a variant already.
+  // The variant of this entry was re-encoded: from now on it is of this profile, quality and size, quantised at best,
+  // and says what it was before. False, and nothing changes, when there is none or the key holds such a variant
+  // already.
   bool Reencode(const Digest& key, uint64_t entry, const Digest& profile, const std::string& profile_name,
                 double quality, int64_t bytes);
+  // Its bytes are in another tier now; false when there is none.
+  bool Move(const Digest& key, uint64_t entry, Tier tier);
   // Forgets the variant of this entry; false when there is none.
   bool Erase(const Digest& key, uint64_t entry);
 
@@ -104,7 +109,10 @@ class ChunkIndex {
   std::optional<VariantId> Find(const Digest& key, const Digest& variant) const;
   // Valid until the next change.
   const VariantRecord& record(VariantId id) const { return blocks_[id / kBlock][id % kBlock]; }
+  // The variant of this entry, none when there is none.
+  std::optional<VariantId> FindEntry(const Digest& key, uint64_t entry) const;
   const std::string& ProfileName(const VariantRecord& record) const { return forms_.label(record.profile); }
+  const Digest& ModelOf(const VariantRecord& record) const { return models_.digest(record.model); }
   Variant Get(VariantId id) const;
   // Up to `most` variants from `*cursor` on, which is then where to go on, or 0 at the end. Starts at 0. What was
   // stored before the first call and is still there at the last is among them; what changes meanwhile may be.
@@ -139,6 +147,7 @@ class ChunkIndex {
   VariantId OfEntry(const Digest& key, uint64_t entry) const;
   bool HasVariant(const Digest& key, uint32_t profile, uint32_t context) const;
   VariantId NewRecord();
+  uint32_t HoldOrigin(const std::string& profiles);
   MissReason WhyUnusable(const VariantRecord& record, const Lookup& lookup, int64_t first_token) const;
   bool FitsContext(const VariantRecord& record, const PrefixMatch& before) const;
   VariantId BestOf(VariantId first, const Digest& key, const Lookup& lookup, const PrefixMatch& before, MissReason* why,
@@ -154,6 +163,7 @@ class ChunkIndex {
   DigestTable models_;
   DigestTable forms_;  // profiles, labelled with their names
   DigestTable contexts_;
+  DigestTable origins_;  // labelled with Variant::encoded_from
   size_t keys_ = 0;
   size_t variants_ = 0;
 };

@@ -8,6 +8,7 @@
 #include "absl/types/span.h"
 #include "common/base/digest.h"
 #include "common/kv/receipt.h"
+#include "common/kv/tier.h"
 
 namespace decant {
 
@@ -22,9 +23,11 @@ struct Variant {
   int32_t first_token = 0;
   int32_t tokens = 0;
   Provenance provenance = Provenance::kUnspecified;
-  double quality = 0;   // in [0, 1]; 0 when it was never measured
-  int64_t bytes = 0;    // of its frames
-  uint32_t tenant = 0;  // whose it is: TenantTable's number
+  double quality = 0;        // in [0, 1]; 0 when it was never measured
+  int64_t bytes = 0;         // of its frames
+  uint32_t tenant = 0;       // whose it is: TenantTable's number
+  Tier tier = Tier::kHost;   // the nearest one that has its bytes, as far as is known
+  std::string encoded_from;  // profiles it was stored in before, "full,k8v4" for two steps down; empty: as it came
 
   // As computed by the model over an exact prefix: what a floor of 1 asks for.
   bool exact() const { return provenance == Provenance::kExact && context.IsZero(); }

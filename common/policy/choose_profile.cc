@@ -105,6 +105,7 @@ LatencyTerms TermsOf(const ProfileQuestion& question, const ProfileFacts& facts,
   terms.layers = question.geometry.layers;
   terms.queue_s = static_cast<double>(std::max<int64_t>(0, pair.prefill_queued_tokens)) / tokens_per_s;
   terms.compute_s = computed / tokens_per_s * (reuse ? ContextFactor(reused, computed, doubling) : 1);
+  terms.load_s = offer.load_s;
   terms.fetch_bytes = static_cast<double>(offer.bytes);
   terms.fetch_rate = question.fetch_bits_per_s / 8;
   terms.expand_s = reused * full_per_token / kExpandBytesPerS;

@@ -12,11 +12,11 @@ double PredictTtft(const LatencyTerms& terms) {
   const double layers = terms.layers;
   const double fetch = terms.fetch_bytes / terms.fetch_rate / layers;
   const double compute = (terms.expand_s + terms.compute_s) / layers;
-  const double all_fetched = terms.fetch_bytes / terms.fetch_rate;
+  const double all_fetched = terms.load_s + terms.fetch_bytes / terms.fetch_rate;
   const double encode = terms.encode_bytes / terms.encode_rate / layers;
   const double wire = terms.link_fixed_s + terms.wire_bytes / terms.link_rate / layers;
   const double copy = terms.wire_bytes / terms.import_rate / layers;
-  double fetched = 0, encoded = terms.queue_s, sent = 0, imported = 0;
+  double fetched = terms.load_s, encoded = terms.queue_s, sent = 0, imported = 0;
   for (int32_t layer = 0; layer < terms.layers; ++layer) {
     fetched += fetch;
     encoded = std::max(encoded, fetched) + compute + encode;

@@ -2,7 +2,7 @@
 //
 // Layers i = 1..L are pipelined. With V bytes per layer of full precision to encode, S the encoder's speed, a the fixed
 // time of a batch, R the bytes per layer on the link, B the link's rate, and I the import's speed:
-//   f_i = f_{i-1} + prefix bytes per layer / fetch rate             pool to prefill, layer-major, from time 0
+//   f_i = f_{i-1} + prefix bytes per layer / fetch rate             pool to prefill, layer-major, from f_0 = load
 //   p_i = max(e_{i-1}, f_i, queue) + expand + compute per layer     prefill; stored frames are expanded to full
 //   precision e_i = p_i + V / S                                               encode; it shares prefill's cores or SMs
 //   w_i = max(w_{i-1}, e_i, f_L) + a + R / B                        wire: nothing leaves before all stored frames are
@@ -25,6 +25,7 @@ struct LatencyTerms {
   int32_t layers = 1;
   double queue_s = 0;      // until prefill takes this request up
   double compute_s = 0;    // of all layers
+  double load_s = 0;       // until the pool has loaded the prefix from its lower tiers, from time 0
   double fetch_bytes = 0;  // from the pool
   double fetch_rate = 1;
   double expand_s = 0;      // of all layers of the prefix

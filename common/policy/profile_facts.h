@@ -21,6 +21,7 @@ struct PrefixOffer {
   double quality = 1;           // least of its chunks
   int64_t chunks = 0;
   bool exact = false;  // all of them
+  double load_s = 0;   // until what of it lies in lower tiers is in the pool's memory
 };
 
 struct ProfileFacts {

@@ -47,8 +47,11 @@ bool HostTier::EvictOne(uint32_t tenant, const Newcomer& newcomer) {
   const std::optional<uint64_t> victim =
       StateOf(tenant).policy->Evict([&](uint64_t entry) { return MayDisplace(entry, newcomer.depth, newcomer.use); });
   if (!victim.has_value()) return false;
+  Entry& entry = entries_.find(*victim)->second;
+  ForgottenEntry forgotten{*victim, {}};
+  if (entry.committed) forgotten.frames = std::move(entry.frames);
   Remove(*victim);
-  forgotten_.push_back(*victim);
+  forgotten_.push_back(std::move(forgotten));
   return true;
 }
 
@@ -116,9 +119,14 @@ absl::StatusOr<uint64_t> HostTier::Stage(int32_t layers, int32_t depth, uint64_t
 }
 
 absl::StatusOr<uint64_t> HostTier::Stage(int32_t layers, const EvictionFacts& facts, uint32_t tenant) {
+  const uint64_t id = NewEntry();
+  DECANT_RETURN_IF_ERROR(StageAs(id, layers, facts, tenant));
+  return id;
+}
+
+absl::Status HostTier::StageAs(uint64_t id, int32_t layers, const EvictionFacts& facts, uint32_t tenant) {
   if (layers <= 0) return absl::InvalidArgumentError(absl::StrCat("a chunk of ", layers, " layers cannot be stored"));
   DECANT_RETURN_IF_ERROR(MakeRoom(Newcomer{tenant, facts.depth, facts.use.operation, kEntryOverheadBytes}));
-  const uint64_t id = ++last_id_;
   Entry entry;
   entry.layers = layers;
   entry.depth = facts.depth;
@@ -130,7 +138,7 @@ absl::StatusOr<uint64_t> HostTier::Stage(int32_t layers, const EvictionFacts& fa
   state.free.insert(OrderOf(id, entry));
   state.policy->Track(id, facts);
   entries_.emplace(id, std::move(entry));
-  return id;
+  return absl::OkStatus();
 }
 
 absl::Status HostTier::Add(uint64_t id, LayerBlob frame) {
@@ -271,7 +279,7 @@ bool HostTier::IsHeld(uint64_t id) const {
   return found != entries_.end() && found->second.holds > 0;
 }
 
-std::vector<uint64_t> HostTier::TakeForgotten() { return std::exchange(forgotten_, {}); }
+std::vector<ForgottenEntry> HostTier::TakeForgotten() { return std::exchange(forgotten_, {}); }
 
 int64_t HostTier::SumBytes() const {
   int64_t sum = 0;

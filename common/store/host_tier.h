@@ -36,6 +36,12 @@ struct LayerBlob {
   Blob blob;
 };
 
+// What was forgotten to make room; its frames, when it was readable, go with whoever takes this.
+struct ForgottenEntry {
+  uint64_t entry = 0;
+  std::vector<LayerBlob> frames;
+};
+
 class HostTier {
  public:
   // What glibc's allocator and the shared count add to a blob, and what an entry costs besides its frames: its maps'
@@ -53,6 +59,11 @@ class HostTier {
   absl::StatusOr<uint64_t> Stage(int32_t layers, const EvictionFacts& facts,
                                  uint32_t tenant = TenantTable::kDefaultTenant);
   absl::StatusOr<uint64_t> Stage(int32_t layers, int32_t depth, uint64_t operation);  // of the default tenant
+  // The same for a chunk that comes back from another tier as the entry it was. REQUIRES: the number is NewEntry's, or
+  // of an entry that is gone.
+  absl::Status StageAs(uint64_t entry, int32_t layers, const EvictionFacts& facts, uint32_t tenant);
+  // A number that no other entry has, for what lies in other tiers only.
+  uint64_t NewEntry() { return ++last_id_; }
   // Adds a frame. NOT_FOUND when the entry is gone (it may have been displaced), ALREADY_EXISTS when one of its layers
   // is there, INVALID_ARGUMENT for layers outside the model, FAILED_PRECONDITION after Commit, RESOURCE_EXHAUSTED as
   // Stage. The entry stays as it was.
@@ -84,7 +95,7 @@ class HostTier {
   // since.
   bool MayDisplace(uint64_t entry, int32_t depth, uint64_t operation) const;
   // Entries forgotten to make room since the last call, in order.
-  std::vector<uint64_t> TakeForgotten();
+  std::vector<ForgottenEntry> TakeForgotten();
 
   int64_t bytes() const { return bytes_; }  // the sum of charges
   int64_t capacity_bytes() const { return capacity_bytes_; }
@@ -148,7 +159,7 @@ class HostTier {
   int64_t held_bytes_ = 0;
   uint64_t last_id_ = 0;
   absl::flat_hash_map<uint64_t, Entry> entries_;
-  std::vector<uint64_t> forgotten_;
+  std::vector<ForgottenEntry> forgotten_;
 };
 
 }  // namespace decant

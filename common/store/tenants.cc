@@ -4,12 +4,14 @@
 
 #include "absl/strings/str_cat.h"
 #include "common/base/status_macros.h"
+#include "common/index/keys.h"
 
 namespace decant {
 
 TenantTable::TenantTable(TenantTerms unknown, size_t limit) : unknown_(unknown), limit_(std::max<size_t>(1, limit)) {
-  tenants_.push_back(Tenant{"", unknown_, 0});
+  tenants_.push_back(Tenant{"", NamespaceOf(""), unknown_, 0});
   numbers_.emplace("", kDefaultTenant);
+  by_namespace_.emplace(tenants_.front().name_space, kDefaultTenant);
 }
 
 absl::Status TenantTable::Configure(absl::string_view name, const TenantTerms& terms) {
@@ -25,12 +27,30 @@ absl::Status TenantTable::Configure(absl::string_view name, const TenantTerms& t
 
 absl::StatusOr<uint32_t> TenantTable::NumberOf(absl::string_view name) {
   if (const auto found = numbers_.find(name); found != numbers_.end()) return found->second;
+  const Digest name_space = NamespaceOf(name);
+  uint32_t number = 0;
+  if (const auto nameless = by_namespace_.find(name_space); nameless != by_namespace_.end()) {
+    number = nameless->second;
+    tenants_[number].name = std::string(name);
+  } else {
+    DECANT_ASSIGN_OR_RETURN(number, Add(name, name_space));
+  }
+  numbers_.emplace(name, number);
+  return number;
+}
+
+absl::StatusOr<uint32_t> TenantTable::NumberOfNamespace(const Digest& name_space) {
+  if (const auto found = by_namespace_.find(name_space); found != by_namespace_.end()) return found->second;
+  return Add("", name_space);
+}
+
+absl::StatusOr<uint32_t> TenantTable::Add(absl::string_view name, const Digest& name_space) {
   if (tenants_.size() >= limit_) {
     return absl::ResourceExhaustedError(absl::StrCat("no room for another tenant beside ", limit_));
   }
   const auto number = static_cast<uint32_t>(tenants_.size());
-  tenants_.push_back(Tenant{std::string(name), unknown_, 0});
-  numbers_.emplace(name, number);
+  tenants_.push_back(Tenant{std::string(name), name_space, unknown_, 0});
+  by_namespace_.emplace(name_space, number);
   return number;
 }
 

@@ -15,6 +15,7 @@
 #include "absl/functional/function_ref.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
+#include "common/base/digest.h"
 
 namespace decant {
 
@@ -36,8 +37,12 @@ class TenantTable {
   absl::Status Configure(absl::string_view name, const TenantTerms& terms);
   // The number of a tenant, made when it is new. RESOURCE_EXHAUSTED when there are `limit` others.
   absl::StatusOr<uint32_t> NumberOf(absl::string_view name);
+  // The same for a tenant of which only the namespace is known (NamespaceOf its name, as stored records have it): it
+  // has no name until NumberOf gives it one.
+  absl::StatusOr<uint32_t> NumberOfNamespace(const Digest& name_space);
 
   const std::string& name(uint32_t tenant) const { return tenants_[tenant].name; }
+  const Digest& name_space(uint32_t tenant) const { return tenants_[tenant].name_space; }
   const TenantTerms& terms(uint32_t tenant) const { return tenants_[tenant].terms; }
   int64_t bytes(uint32_t tenant) const { return tenants_[tenant].bytes; }
   size_t size() const { return tenants_.size(); }
@@ -53,14 +58,18 @@ class TenantTable {
  private:
   struct Tenant {
     std::string name;
+    Digest name_space;
     TenantTerms terms;
     int64_t bytes = 0;
   };
+
+  absl::StatusOr<uint32_t> Add(absl::string_view name, const Digest& name_space);
 
   const TenantTerms unknown_;
   const size_t limit_;
   std::vector<Tenant> tenants_;
   absl::flat_hash_map<std::string, uint32_t> numbers_;
+  absl::flat_hash_map<Digest, uint32_t> by_namespace_;
 };
 
 }  // namespace decant

@@ -48,6 +48,7 @@ struct TierUse {
   int64_t capacity_bytes = 0;  // never exceeded; 0 when another process bounds it
   int64_t records = 0;
   int64_t evicted = 0;
+  bool answers = true;  // false while calls end at once because it failed
 };
 
 class ByteTier {

@@ -129,10 +129,10 @@ class PoolReplay {
     variant.bytes = tier_.FrameBytes(*entry);
     DECANT_CHECK(index_.Insert(variant));
     key_of_[*entry] = key;
-    for (const uint64_t gone : tier_.TakeForgotten()) {
+    for (const ForgottenEntry& gone : tier_.TakeForgotten()) {
       ++result_.evicted;
-      index_.Erase(key_of_[gone], gone);
-      key_of_.erase(gone);
+      index_.Erase(key_of_[gone.entry], gone.entry);
+      key_of_.erase(gone.entry);
     }
   }
 

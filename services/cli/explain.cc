@@ -2,7 +2,11 @@
 #include <memory>
 #include <nlohmann/json.hpp>
 
+#include "absl/strings/ascii.h"
+#include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
+#include "absl/strings/str_join.h"
+#include "absl/strings/strip.h"
 #include "common/base/status_macros.h"
 #include "services/cli/client.h"
 #include "services/cli/command.h"
@@ -15,6 +19,16 @@ struct ExplainOptions {
   std::string request_id;
   bool json = false;
 };
+
+// As in common/kv/receipt.h: "exact", "quantised", ...
+std::string NameOf(v1::Provenance provenance) {
+  const std::string name = v1::Provenance_Name(provenance);
+  return absl::AsciiStrToLower(absl::StripPrefix(name, "PROVENANCE_"));
+}
+
+std::vector<std::string> StepsOf(const v1::ExplainReply::Part& part) {
+  return {part.encoded_from().begin(), part.encoded_from().end()};
+}
 
 nlohmann::ordered_json ToJson(const v1::ExplainReply& reply) {
   nlohmann::ordered_json json;
@@ -51,6 +65,18 @@ nlohmann::ordered_json ToJson(const v1::ExplainReply& reply) {
                                     {"quality", other.quality()},
                                     {"verdict", other.verdict()}});
   }
+  json["parts"] = nlohmann::ordered_json::array();
+  for (const auto& part : reply.parts()) {
+    json["parts"].push_back({{"first_token", part.first_token()},
+                             {"tokens", part.tokens()},
+                             {"chunks", part.chunks()},
+                             {"tier", part.tier()},
+                             {"profile", part.profile()},
+                             {"encoded_from", StepsOf(part)},
+                             {"provenance", NameOf(part.provenance())},
+                             {"quality", part.quality()},
+                             {"bytes", part.bytes()}});
+  }
   json["hops"] = nlohmann::ordered_json::array();
   for (const auto& hop : reply.hops()) {
     json["hops"].push_back({{"name", hop.name()}, {"start_ms", hop.start_ms()}, {"duration_ms", hop.duration_ms()}});
@@ -80,6 +106,18 @@ std::string ToTable(const v1::ExplainReply& reply) {
                                  reply.tiers().high(), reply.tiers().low(), reply.tiers().pruned(),
                                  reply.tiers().demoted(), reply.tiers().dropped()));
   line("stored error", absl::StrFormat("keys %.4f, values %.4f (relative)", reply.key_error(), reply.value_error()));
+  if (!reply.parts().empty()) {
+    absl::StrAppendFormat(&out, "\n%-16s %8s %8s %10s %8s  %s\n", "reused tokens", "chunks", "from", "bytes", "quality",
+                          "form");
+  }
+  for (const auto& part : reply.parts()) {
+    std::vector<std::string> forms = StepsOf(part);
+    forms.push_back(part.profile());
+    absl::StrAppendFormat(&out, "%-16s %8d %8s %10d %8.4f  %s (%s)\n",
+                          absl::StrCat(part.first_token(), "-", part.first_token() + part.tokens() - 1), part.chunks(),
+                          part.tier(), part.bytes(), part.quality(), absl::StrJoin(forms, " -> "),
+                          NameOf(part.provenance()));
+  }
   if (!reply.hops().empty()) absl::StrAppendFormat(&out, "\n%-16s %12s %12s\n", "hop", "start ms", "took ms");
   for (const auto& hop : reply.hops()) {
     absl::StrAppendFormat(&out, "%-16s %12.1f %12.1f\n", hop.name(), hop.start_ms(), hop.duration_ms());

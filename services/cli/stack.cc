@@ -38,7 +38,7 @@ absl::Status Stack::StartAll(const StackOptions& options) {
   DECANT_ASSIGN_OR_RETURN(model_,
                           LoadedModel::Load(options.model_folder, options.dtype, options.device, {options.threads, 0}));
   DECANT_RETURN_IF_ERROR(TellMissingMeasurements(options.tables, model_->folder));
-  PoolOptions pool;
+  PoolOptions pool = options.pool;
   pool.metrics = metrics;
   pool.tables = options.tables;
   pool.profiles_dir = options.profiles_dir;

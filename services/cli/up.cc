@@ -52,6 +52,7 @@ void AddUp(CLI::App& parser, CommandRun& run) {
       ->check(InRange(1, kMostBytes))
       ->type_name("BYTES")
       ->default_str("256MB");
+  AddPoolFlags(*command, options->pool);
   AddTablesFlag(*command, options->tables);
   AddProfilesFlag(*command, options->profiles_dir);
   command->add_option("--dtype", options->dtype, "run type; auto is bf16 where the processor multiplies it")

@@ -1,15 +1,20 @@
 #include "services/pool/app.h"
 
+#include <algorithm>
 #include <thread>
 #include <utility>
 
 #include "absl/base/thread_annotations.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
 #include "absl/synchronization/mutex.h"
 #include "common/base/status_macros.h"
 #include "common/policy/measurements.h"
 #include "services/pool/ladder_runner.h"
 #include "services/pool/pool_rpc.h"
+#include "services/pool/tier_metrics.h"
+#include "services/pool/tier_watch.h"
+#include "services/rpc/log.h"
 #include "services/rpc/metrics.h"
 #include "services/rpc/server.h"
 
@@ -18,10 +23,11 @@ namespace {
 
 constexpr absl::Duration kExpireEvery = absl::Milliseconds(500);
 
-// Ends what nobody uses any more while no call comes by.
+// Ends what nobody uses any more while no call comes by, and shows how the tiers are.
 class Expirer {
  public:
-  explicit Expirer(std::shared_ptr<SharedPool> pool) : pool_(std::move(pool)), thread_([this] { Loop(); }) {}
+  Expirer(std::shared_ptr<SharedPool> pool, TierMetrics metrics)
+      : pool_(std::move(pool)), metrics_(std::move(metrics)), thread_([this] { Loop(); }) {}
   ~Expirer() {
     {
       absl::MutexLock lock(&mutex_);
@@ -33,10 +39,10 @@ class Expirer {
  private:
   void Loop() {
     while (!Wait()) {
-      pool_->With([](Pool& pool, absl::Time now) {
-        pool.Expire(now);
-        return 0;
-      });
+      pool_->Expire();
+      const TieredStats stats = pool_->tier_stats();
+      metrics_.Show(stats);
+      watch_.Look(stats);
     }
   }
   bool Wait() {
@@ -45,6 +51,11 @@ class Expirer {
   }
 
   const std::shared_ptr<SharedPool> pool_;
+  TierMetrics metrics_;
+  BoundedLog log_;
+  TierWatch watch_{[this](bool good, const std::string& line) {
+    log_.Log(absl::Now(), good ? LogLevel::kInfo : LogLevel::kWarning, line);
+  }};
   absl::Mutex mutex_;
   bool stopped_ ABSL_GUARDED_BY(mutex_) = false;
   std::thread thread_;
@@ -52,10 +63,14 @@ class Expirer {
 
 class ServingPool final : public ServiceApp {
  public:
-  ServingPool(PoolOptions options, const PoolLimits& limits, Catalogue catalogue, ProfileTables tables)
+  ServingPool(PoolOptions options, const PoolLimits& limits, Catalogue catalogue, ProfileTables tables,
+              OpenedTiers tiers)
       : options_(std::move(options)),
+        reencodes_(limits.eviction == PoolEviction::kLadder && !limits.ladder.empty()),
+        tiers_asked_(tiers.asked),
         device_(CreateHostDevice(options_.threads)),
-        pool_(std::make_shared<SharedPool>(limits, std::move(catalogue), std::move(tables), metrics_)),
+        pool_(std::make_shared<SharedPool>(limits, std::move(catalogue), std::move(tables), metrics_,
+                                           std::move(tiers.store), tiers.found)),
         service_(pool_) {}
 
   absl::Status Start() override {
@@ -67,8 +82,8 @@ class ServingPool final : public ServiceApp {
     server.services = {&service_};
     server.drain_limit = options_.drain_limit;
     DECANT_ASSIGN_OR_RETURN(server_, Server::Start(std::move(server)));
-    expirer_ = std::make_unique<Expirer>(pool_);
-    if (!options_.ladder.empty()) {
+    expirer_ = std::make_unique<Expirer>(pool_, TierMetrics(metrics_, pool_->tier_stats(), tiers_asked_));
+    if (reencodes_) {
       DECANT_ASSIGN_OR_RETURN(ladder_, LadderRunner::Start(pool_, *device_, LadderRunnerOptions()));
     }
     return absl::OkStatus();
@@ -76,11 +91,16 @@ class ServingPool final : public ServiceApp {
   std::string address() const override { return server_ == nullptr ? "" : server_->address(); }
   std::string metrics_address() const override { return server_ == nullptr ? "" : server_->metrics_address(); }
   void Drain() override {
-    if (server_ != nullptr) server_->Drain();
+    if (server_ == nullptr) return;
+    server_->Drain();
+    const absl::Status written = pool_->DrainTiers(absl::Now() + options_.drain_limit);
+    if (!written.ok()) Log(LogLevel::kWarning, absl::StrCat("lower tiers: ", written.message()));
   }
 
  private:
   const PoolOptions options_;
+  const bool reencodes_;
+  const std::vector<Tier> tiers_asked_;
   Metrics metrics_;
   const std::unique_ptr<Device> device_;
   std::shared_ptr<SharedPool> pool_;
@@ -91,6 +111,8 @@ class ServingPool final : public ServiceApp {
 };
 
 }  // namespace
+
+std::vector<std::string> PoolEvictionNames() { return {"lru", "s3fifo", "ste", "ladder"}; }
 
 absl::StatusOr<std::unique_ptr<ServiceApp>> CreatePoolApp(PoolOptions options) {
   if (options.pool_bytes < 0) {
@@ -106,7 +128,18 @@ absl::StatusOr<std::unique_ptr<ServiceApp>> CreatePoolApp(PoolOptions options) {
   if (options.threads < 0) {
     return absl::InvalidArgumentError(absl::StrCat("threads is ", options.threads, "; it must not be negative"));
   }
+  if (options.load_limit <= absl::ZeroDuration()) {
+    return absl::InvalidArgumentError("load_limit must be longer than nothing");
+  }
+  const std::vector<std::string> policies = PoolEvictionNames();
+  const auto policy = std::find(policies.begin(), policies.end(), options.eviction);
+  if (policy == policies.end()) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("eviction '", options.eviction, "'; there are ", absl::StrJoin(policies, ", ")));
+  }
   PoolLimits limits;
+  limits.eviction = static_cast<PoolEviction>(policy - policies.begin());
+  limits.load_limit = options.load_limit;
   limits.capacity_bytes = options.pool_bytes;
   limits.lease = options.lease;
   limits.publish_idle = options.publish_idle;
@@ -116,8 +149,13 @@ absl::StatusOr<std::unique_ptr<ServiceApp>> CreatePoolApp(PoolOptions options) {
   for (const std::string& form : options.ladder) {
     DECANT_RETURN_IF_ERROR(measurements.catalogue.Find(form).status());
   }
+  DECANT_ASSIGN_OR_RETURN(OpenedTiers tiers, OpenTiers(options.tiers));
+  for (const std::string& warning : tiers.warnings) Log(LogLevel::kWarning, warning);
+  if (!options.tiers.disk.empty() && tiers.warnings.empty()) {
+    Log(LogLevel::kInfo, absl::StrCat("the disk tier holds ", tiers.found.size(), " chunks from before"));
+  }
   return std::make_unique<ServingPool>(std::move(options), limits, std::move(measurements.catalogue),
-                                       std::move(measurements.tables));
+                                       std::move(measurements.tables), std::move(tiers));
 }
 
 }  // namespace decant

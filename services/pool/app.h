@@ -9,7 +9,12 @@
 
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
+#include "services/pool/tiers/open_tiers.h"
 #include "services/rpc/service_app.h"
+
+namespace CLI {
+class App;
+}
 
 namespace decant {
 
@@ -22,8 +27,17 @@ struct PoolOptions : ServiceOptions {
   double fetch_bits_per_s = 8e9;  // what Plan expects of pool-to-prefill transfers until it has seen some
   // Forms that cold chunks take before any is forgotten, best first; empty: none, the least recently used goes.
   std::vector<std::string> ladder = {"full", "k8v4", "k4v2"};
-  int32_t threads = 1;  // of the device that re-encodes
+  int32_t threads = 1;                           // of the device that re-encodes
+  std::string eviction = "ladder";               // PoolEvictionNames
+  TierOptions tiers;                             // disk and remote
+  absl::Duration load_limit = absl::Seconds(2);  // of one chunk from them
 };
+
+std::vector<std::string> PoolEvictionNames();
+
+// --eviction, --disk, --disk-bytes, --remote, --remote-password-file, --write, --write-hits and --load-seconds, which
+// every program that runs a pool has. What stands in `options` is the default; it must outlive parsing.
+void AddPoolFlags(CLI::App& cli, PoolOptions& options);
 
 // INVALID_ARGUMENT for options that make no sense.
 absl::StatusOr<std::unique_ptr<ServiceApp>> CreatePoolApp(PoolOptions options);

@@ -1,6 +1,9 @@
 #include "services/pool/convert_rpc.h"
 
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_split.h"
 #include "common/base/status_macros.h"
+#include "common/store/tier.h"
 #include "services/rpc/candidate_rpc.h"
 #include "services/rpc/worker_rpc.h"
 
@@ -45,6 +48,8 @@ absl::StatusOr<PublishStart> FromProto(const v1::PublishOpen& proto) {
   start.tenant = proto.tenant();
   DECANT_ASSIGN_OR_RETURN(start.model, PoolModelFrom(proto.model()));
   start.profile = proto.profile();
+  start.floor = proto.fidelity_floor();
+  start.ends = proto.ends();
   for (const v1::PublishOpen::Chunk& chunk : proto.chunks()) {
     OfferedChunk offered;
     DECANT_ASSIGN_OR_RETURN(offered.key, DigestFromBytes(chunk.key(), "chunk.key"));
@@ -67,6 +72,47 @@ absl::StatusOr<std::vector<WantedChunk>> FromProto(const google::protobuf::Repea
     wanted.push_back(want);
   }
   return wanted;
+}
+
+absl::StatusOr<WorkflowUpdate> FromProto(const v1::WorkflowUpdate& proto) {
+  WorkflowUpdate update;
+  update.tenant = proto.tenant();
+  update.client = proto.client();
+  update.version = proto.version();
+  update.life = absl::Milliseconds(proto.life_ms());
+  switch (proto.what_case()) {
+    case v1::WorkflowUpdate::kForget:
+      update.what = WorkflowUpdate::What::kForget;
+      return update;
+    case v1::WorkflowUpdate::kRunning:
+      update.what = WorkflowUpdate::What::kRunning;
+      update.running.assign(proto.running().agents().begin(), proto.running().agents().end());
+      return update;
+    case v1::WorkflowUpdate::kSteps:
+      update.what = WorkflowUpdate::What::kSteps;
+      for (const auto& agent : proto.steps().agents()) update.steps.emplace_back(agent.name(), agent.steps());
+      return update;
+    case v1::WorkflowUpdate::kGraph:
+      break;
+    case v1::WorkflowUpdate::WHAT_NOT_SET:
+      return absl::InvalidArgumentError("a workflow update says nothing: name graph, running, steps or forget");
+  }
+  update.what = WorkflowUpdate::What::kGraph;
+  for (const v1::WorkflowUpdate::Agent& from : proto.graph().agents()) {
+    if (from.join() != v1::WorkflowUpdate::JOIN_ANY && from.join() != v1::WorkflowUpdate::JOIN_ALL) {
+      return absl::InvalidArgumentError(absl::StrCat("agent '", from.name(), "' has join ", from.join()));
+    }
+    WorkflowAgent& agent = update.agents.emplace_back();
+    agent.name = from.name();
+    agent.join = from.join() == v1::WorkflowUpdate::JOIN_ALL ? Join::kAll : Join::kAny;
+    agent.after.assign(from.after().begin(), from.after().end());
+    std::vector<Digest>& keys = update.prefixes.emplace_back(from.name(), std::vector<Digest>()).second;
+    for (const std::string& key : from.prefix_keys()) {
+      DECANT_ASSIGN_OR_RETURN(const Digest digest, DigestFromBytes(key, "a prefix key"));
+      keys.push_back(digest);
+    }
+  }
+  return update;
 }
 
 Observation FromProto(const v1::ReportRequest& proto) {
@@ -115,6 +161,10 @@ v1::PlanReply ToProto(const PlanOffer& offer) {
     chunk.set_bytes(variant.bytes);
     chunk.set_quality(variant.quality);
     chunk.set_provenance(static_cast<v1::Provenance>(variant.provenance));
+    chunk.set_tier(std::string(TierName(variant.tier)));
+    for (const absl::string_view form : absl::StrSplit(variant.encoded_from, ',', absl::SkipEmpty())) {
+      chunk.add_encoded_from(std::string(form));
+    }
   }
   reply.set_lease(offer.lease);
   reply.set_lease_ms(static_cast<int32_t>(absl::ToInt64Milliseconds(offer.lease_time)));

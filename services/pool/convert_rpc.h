@@ -15,6 +15,7 @@ namespace decant {
 // INVALID_ARGUMENT with the field for digests that are not 32 bytes and unknown enumerators.
 absl::StatusOr<PoolModel> PoolModelFrom(const v1::ModelIdentity& proto);
 absl::StatusOr<PlanDemand> FromProto(const v1::PlanRequest& proto);
+absl::StatusOr<WorkflowUpdate> FromProto(const v1::WorkflowUpdate& proto);
 absl::StatusOr<PublishStart> FromProto(const v1::PublishOpen& proto);
 absl::StatusOr<std::vector<WantedChunk>> FromProto(const google::protobuf::RepeatedPtrField<v1::PlannedChunk>& chunks);
 Observation FromProto(const v1::ReportRequest& proto);

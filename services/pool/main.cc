@@ -30,11 +30,12 @@ int main(int argc, char** argv) {
       ->capture_default_str();
   cli.add_option("--ladder", options.ladder,
                  "profiles that cold chunks are re-encoded to when memory is short, best first; '' for none: then the\n"
-                 "least recently used chunk is forgotten")
+                 "least recently used chunk goes")
       ->delimiter(',')
       ->expected(0, -1)
       ->type_name("A,B,...")
       ->capture_default_str();
+  decant::AddPoolFlags(cli, options);
   cli.add_option("--threads", options.threads, "that re-encode; 0: one per core")
       ->check(CLI::Range(0, 1024))
       ->capture_default_str();

@@ -17,9 +17,9 @@ class PoolMetrics {
 
  private:
   PoolStats shown_;
-  Gauge stored_bytes_, capacity_bytes_, chunks_, leases_;
-  Counter hit_tokens_, miss_tokens_, evicted_, stored_, known_, refused_, fetched_bytes_, reencoded_, ladder_failed_,
-      reencode_launches_, reencode_freed_bytes_;
+  Gauge stored_bytes_, capacity_bytes_, chunks_, chunks_below_, leases_;
+  Counter hit_tokens_, miss_tokens_, moved_down_, moved_up_, evicted_, stored_, known_, refused_, fetched_bytes_,
+      reencoded_, ladder_failed_, reencode_launches_, reencode_freed_bytes_;
 };
 
 }  // namespace decant

@@ -1,5 +1,6 @@
-// Invariants: an entry is in the index and in key_of_ exactly when it is committed in the tier; every other entry of
-// the tier belongs to one open chunk of one publish; every held entry is held by leases only.
+// Invariants: an entry is in the index and in key_of_ exactly when it is committed in the host tier or, below_ of them,
+// only lower tiers have it; every other entry of the host tier belongs to one open chunk of one publish; every held
+// entry is held by leases only.
 #include "services/pool/pool.h"
 
 #include <algorithm>
@@ -13,14 +14,40 @@
 
 namespace decant {
 
-Pool::Pool(const PoolLimits& limits, Catalogue catalogue, ProfileTables tables)
-    : limits_(limits),
+namespace {
+
+constexpr absl::Duration kWorkflowsEvery = absl::Milliseconds(100);
+
+PoolLimits Settled(PoolLimits limits) {
+  if (limits.eviction == PoolEviction::kLadder && limits.ladder.empty()) limits.eviction = PoolEviction::kLru;
+  return limits;
+}
+
+std::unique_ptr<EvictionPolicy> MakePolicy(PoolEviction eviction) {
+  switch (eviction) {
+    case PoolEviction::kLadder:
+      return std::make_unique<Ladder>();
+    case PoolEviction::kSteps:
+      return std::make_unique<StepsEviction>();
+    case PoolEviction::kS3Fifo:
+      return MakeEviction(EvictionKind::kS3Fifo);
+    case PoolEviction::kLru:
+      break;
+  }
+  return MakeEviction(EvictionKind::kLru);
+}
+
+}  // namespace
+
+Pool::Pool(const PoolLimits& limits, Catalogue catalogue, ProfileTables tables, LowerTiers* lower)
+    : limits_(Settled(limits)),
       catalogue_(std::move(catalogue)),
       tables_(std::move(tables)),
-      tier_(
-          limits.capacity_bytes,
-          limits.ladder.empty() ? HostTier::MakePolicy() : [] { return std::make_unique<Ladder>(); }),
-      leases_(limits.leases) {}
+      tier_(limits_.capacity_bytes, [eviction = limits_.eviction] { return MakePolicy(eviction); }),
+      leases_(limits_.leases),
+      lower_(lower),
+      journal_(limits_.events),
+      workflows_(limits_.workflows) {}
 
 // ---- Publish.
 
@@ -43,6 +70,7 @@ absl::StatusOr<uint64_t> Pool::BeginPublish(absl::Time now, std::shared_ptr<cons
     publishing.chunks.push_back(OpenFor(publishing, offered, prefix_uses));
     ForgetEvicted();
   }
+  if (limits_.eviction == PoolEviction::kLadder) ScaleOf(publishing.tenant, start.model);
   const uint64_t id = ++last_publish_;
   publishes_.emplace(id, std::move(publishing));
   return id;
@@ -70,8 +98,12 @@ Pool::OpenChunk Pool::OpenFor(const Publishing& publishing, const OfferedChunk& 
   facts.depth = offered.first_token;
   facts.prefix_uses = prefix_uses;
   facts.use.operation = publishing.use;
+  facts.use.floor = publishing.rules->start().floor;
+  facts.use.ends = publishing.rules->start().ends && &offered == &publishing.rules->start().chunks.back();
   const Digest variant = VariantDigest(publishing.rules->recipe().digest, offered.context);
-  if (const std::optional<VariantId> stored = index_.Find(offered.key, variant); stored.has_value()) {
+  const std::optional<VariantId> stored = index_.Find(offered.key, variant);
+  // One that only lower tiers have is taken: whoever computed it did so because it did not come from there.
+  if (stored.has_value() && index_.record(*stored).tier == Tier::kHost) {
     chunk.state = ChunkState::kKnown;
     tier_.Use(index_.record(*stored).entry, facts.use);
     return chunk;
@@ -185,6 +217,10 @@ Variant Pool::VariantOf(const Publishing& publishing, size_t chunk) const {
 void Pool::Store(Publishing& publishing, size_t index) {
   OpenChunk& chunk = publishing.chunks[index];
   const Variant variant = VariantOf(publishing, index);
+  if (const auto stored = index_.Find(variant.key, VariantDigest(variant.profile, variant.context));
+      stored.has_value() && index_.record(*stored).tier != Tier::kHost) {
+    Lose(index_.record(*stored).entry);  // this one takes its place, in the lower tiers as well
+  }
   if (!index_.Insert(variant)) {  // another publish was faster
     tier_.Drop(chunk.entry);
     chunk.state = ChunkState::kKnown;
@@ -194,7 +230,9 @@ void Pool::Store(Publishing& publishing, size_t index) {
   DECANT_CHECK_MSG(committed.ok(), "%s", std::string(committed.message()).c_str());
   key_of_.emplace(chunk.entry, variant.key);
   chunk.state = ChunkState::kStored;
-  DescribeToLadder(publishing, variant);
+  DescribeToPolicy(variant);
+  TellLower(HostEvent::kStored, variant);
+  Tell(ChunkEventKind::kStored, variant);
 }
 
 void Pool::Refuse(OpenChunk& chunk) {
@@ -246,28 +284,61 @@ absl::StatusOr<FetchCursor> Pool::BeginFetch(absl::Time now, uint64_t lease, con
                                             chunks.size(), " were asked for; plan again"));
   }
   const absl::flat_hash_set<uint64_t> covered(held->entries.begin(), held->entries.end());
+  // Of what was lost meanwhile only the lease still knows.
+  const auto lost = [&](const WantedChunk& chunk) -> uint64_t {
+    for (const uint64_t entry : held->entries) {
+      const auto found = awaited_.find(entry);
+      if (found == awaited_.end() || found->second.lost.empty()) continue;
+      const RecordId& id = found->second.id;
+      if (id.key == chunk.key && id.variant == chunk.variant && id.model == model) return entry;
+    }
+    return 0;
+  };
   FetchCursor cursor;
   cursor.lease = lease;
   cursor.tenant = tenant;
   for (const WantedChunk& chunk : chunks) {
     const std::optional<VariantId> found = index_.Find(chunk.key, chunk.variant);
-    const uint64_t entry = found.has_value() ? index_.record(*found).entry : 0;
-    if (!covered.contains(entry) || index_.Get(*found).model != model) {
+    uint64_t entry =
+        found.has_value() && index_.ModelOf(index_.record(*found)) == model ? index_.record(*found).entry : 0;
+    if (!covered.contains(entry)) entry = lost(chunk);
+    if (entry == 0) {
       return absl::NotFoundError(
           absl::StrCat("lease ", lease, " does not cover chunk ", chunk.key.Hex().substr(0, 16), "; plan again"));
     }
-    const absl::Span<const LayerBlob> blobs = tier_.Frames(entry);
-    cursor.layers = std::max(cursor.layers, blobs.back().first_layer + blobs.back().layers);
     cursor.entries.push_back(entry);
   }
-  cursor.next_blob.resize(cursor.entries.size());
   return cursor;
+}
+
+// What the lease holds in host memory stays there, so none is looked at twice.
+bool Pool::IsLoading(FetchCursor& cursor) const {
+  while (cursor.arrived < cursor.entries.size() && InHost(cursor.entries[cursor.arrived])) ++cursor.arrived;
+  if (cursor.arrived == cursor.entries.size()) return false;
+  const auto found = awaited_.find(cursor.entries[cursor.arrived]);
+  return found != awaited_.end() && found->second.loads > 0;
+}
+
+void Pool::BeginFrames(FetchCursor& cursor) {
+  cursor.began = true;
+  for (size_t i = 0; i < cursor.entries.size(); ++i) {
+    const absl::Span<const LayerBlob> blobs = tier_.Frames(cursor.entries[i]);
+    if (!blobs.empty()) {
+      cursor.layers = std::max(cursor.layers, blobs.back().first_layer + blobs.back().layers);
+      continue;
+    }
+    const auto found = awaited_.find(cursor.entries[i]);
+    cursor.lost = found == awaited_.end() || found->second.lost.empty() ? "it is gone" : found->second.lost;
+    cursor.entries.resize(i);
+  }
+  cursor.next_blob.resize(cursor.entries.size());
 }
 
 absl::StatusOr<FetchedBatch> Pool::NextFrames(absl::Time now, FetchCursor& cursor, int64_t enough_bytes,
                                               int64_t most_bytes) {
   Expire(now);
   DECANT_RETURN_IF_ERROR(leases_.Renew(cursor.lease, cursor.tenant, now, now + limits_.lease));
+  if (!cursor.began) BeginFrames(cursor);
   FetchedBatch batch;
   int64_t bytes = 0;
   while (cursor.layer < cursor.layers && bytes < enough_bytes) {
@@ -298,7 +369,14 @@ absl::StatusOr<FetchedBatch> Pool::NextFrames(absl::Time now, FetchCursor& curso
 void Pool::Report(const Observation& observation) { observations_.Add(observation); }
 
 void Pool::LetGo(const std::vector<uint64_t>& entries) {
-  for (const uint64_t entry : entries) tier_.LetGo(entry);
+  for (const uint64_t entry : entries) {
+    const auto found = awaited_.find(entry);
+    if (found == awaited_.end() || found->second.holds == 0) {
+      tier_.LetGo(entry);
+      continue;
+    }
+    if (--found->second.holds == 0 && found->second.loads == 0) awaited_.erase(found);
+  }
 }
 
 absl::Status Pool::Renew(absl::Time now, uint64_t lease, const std::string& tenant) {
@@ -313,6 +391,11 @@ void Pool::Release(absl::Time now, uint64_t lease) {
 
 void Pool::Expire(absl::Time now) {
   LetGo(leases_.Expire(now));
+  if (workflows_.size() > 0 && now >= workflows_checked_ + kWorkflowsEvery) {
+    workflows_checked_ = now;
+    workflows_.Expire(now);
+    NoteSteps();
+  }
   for (auto it = publishes_.begin(); it != publishes_.end();) {
     if (it->second.deadline > now) {
       ++it;
@@ -324,21 +407,16 @@ void Pool::Expire(absl::Time now) {
 }
 
 void Pool::RemoveEntry(uint64_t entry) {
-  const auto found = key_of_.find(entry);
-  DECANT_CHECK(found != key_of_.end());
+  const absl::Span<const LayerBlob> frames = tier_.Frames(entry);
+  std::vector<LayerBlob> kept(frames.begin(), frames.end());
   tier_.Drop(entry);
-  index_.Erase(found->second, entry);
-  key_of_.erase(found);
+  MoveDown(entry, std::move(kept));
 }
 
 // Staged entries that were displaced need nothing: their next frame finds them gone.
 void Pool::ForgetEvicted() {
-  for (const uint64_t entry : tier_.TakeForgotten()) {
-    const auto found = key_of_.find(entry);
-    if (found == key_of_.end()) continue;
-    index_.Erase(found->second, entry);
-    key_of_.erase(found);
-    ++sums_.evicted;
+  for (ForgottenEntry& gone : tier_.TakeForgotten()) {
+    if (key_of_.contains(gone.entry)) MoveDown(gone.entry, std::move(gone.frames));
   }
 }
 
@@ -347,6 +425,7 @@ PoolStats Pool::stats() const {
   stats.stored_bytes = tier_.bytes();
   stats.capacity_bytes = tier_.capacity_bytes();
   stats.chunks = static_cast<int64_t>(index_.variants());
+  stats.chunks_below = static_cast<int64_t>(below_);
   stats.leases = static_cast<int64_t>(leases_.held());
   return stats;
 }

@@ -9,6 +9,7 @@
 #include <cstdint>
 #include <map>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -19,15 +20,27 @@
 #include "absl/types/span.h"
 #include "common/compress/profile.h"
 #include "common/index/chunk_index.h"
+#include "common/index/journal.h"
 #include "common/index/leases.h"
 #include "common/policy/observations.h"
+#include "common/policy/profile_facts.h"
 #include "common/policy/profile_table.h"
+#include "common/policy/workflow.h"
 #include "common/store/host_tier.h"
 #include "common/store/ladder.h"
 #include "services/pool/pool_messages.h"
 #include "services/pool/publish_rules.h"
+#include "services/pool/tiers/lower_tiers.h"
 
 namespace decant {
+
+// Which chunk goes when room is needed.
+enum class PoolEviction : uint8_t {
+  kLru = 0,
+  kS3Fifo = 1,
+  kSteps = 2,   // what workflows need latest
+  kLadder = 3,  // what loses least value per byte, re-encoded before it is forgotten
+};
 
 struct PoolLimits {
   int64_t capacity_bytes = int64_t{1} << 30;
@@ -37,15 +50,31 @@ struct PoolLimits {
   size_t leases = 4096;
   size_t publishes = 256;
   double fetch_bits_per_s = 8e9;
-  // Forms that chunks may be re-encoded to under pressure, best first; empty: least recently used chunks go instead.
+  PoolEviction eviction = PoolEviction::kLadder;
+  // Of kLadder: forms that chunks may be re-encoded to under pressure, best first; empty: kLru it is.
   std::vector<std::string> ladder;
-  double ladder_starts = 0.9;  // of the capacity: fuller, and chunks are re-encoded
-  double ladder_ends = 0.85;   // until it is this full
+  double ladder_starts = 0.9;                    // of the capacity: fuller, and chunks are re-encoded
+  double ladder_ends = 0.85;                     // until it is this full
+  absl::Duration load_limit = absl::Seconds(2);  // of a chunk from a lower tier
+  double disk_bytes_per_s = 2e8;                 // what Plan expects of loads from lower tiers
+  double remote_bytes_per_s = 1e8;
+  size_t below = size_t{1} << 22;  // chunks that only lower tiers have, some 400 bytes of memory each
+  int32_t prefetch_steps = 1;      // chunks of agents that run within so many steps are loaded
+  size_t prefetch_chunks = 256;    // at most, for one update of a workflow
+  WorkflowLimits workflows;
+  size_t events = size_t{1} << 16;  // kept for those who follow
+};
+
+// Every profile that works on a model, with the digest of its shareable form.
+struct PlanLineup {
+  std::vector<ProfileFacts> facts;
+  std::vector<Digest> forms;
 };
 
 class Pool {
  public:
-  Pool(const PoolLimits& limits, Catalogue catalogue, ProfileTables tables);
+  // `lower` may be null; it must outlive the pool.
+  Pool(const PoolLimits& limits, Catalogue catalogue, ProfileTables tables, LowerTiers* lower = nullptr);
 
   // Prices every pair, profile and {reuse, recompute}, and leases the prefix that the plans use until now + lease.
   // INVALID_ARGUMENT for a demand that makes no sense, an unknown profile, a floor above 1 or a named profile below it;
@@ -67,10 +96,27 @@ class Pool {
   // NOT_FOUND when the lease has ended or does not cover a chunk: a miss. Chunks in the order wanted.
   absl::StatusOr<FetchCursor> BeginFetch(absl::Time now, uint64_t lease, const std::string& tenant, const Digest& model,
                                          absl::Span<const WantedChunk> chunks);
-  // The next frames, layer by layer over all chunks, and renews the lease. Stops once `enough_bytes` are there and
+  // Some chunk of it is on its way from a lower tier: NextFrames would leave it out, and all behind it.
+  bool IsLoading(FetchCursor& cursor) const;
+  // The next frames, layer by layer over all chunks, and renews the lease. Chunks that were lost since the plan, and
+  // those behind them, are left out: `cursor.lost` then says why. Stops once `enough_bytes` are there and
   // before `most_bytes` are passed, but gives at least one frame. NOT_FOUND when the lease has ended.
   absl::StatusOr<FetchedBatch> NextFrames(absl::Time now, FetchCursor& cursor, int64_t enough_bytes,
                                           int64_t most_bytes);
+
+  // ---- lower tiers: what host memory forgets lives on in them.
+  // What they hold from before, for a pool that starts.
+  void Learn(absl::Span<const RecordHead> found);
+  // Chunks to load since the last call; every job wants one FinishLoad.
+  std::vector<LoadJob> TakeLoads();
+  void FinishLoad(absl::Time now, const LoadJob& job, Loaded loaded);
+  // Records that no lower tier has any more.
+  void ForgetBelow(absl::Span<const RecordName> names);
+  // What only host memory holds, for a pool that ends.
+  std::vector<Record> NotBelow() const;
+
+  // ---- workflows: what agents will need, and when. Errors of WorkflowTable; what it refuses changes nothing.
+  absl::StatusOr<WorkflowReceipt> UpdateWorkflow(absl::Time now, const WorkflowUpdate& update);
 
   // ---- the ladder: degrade before evict.
   // What to re-encode so that the store is no fuller than ladder_ends, at most `most`; none while it is below
@@ -93,6 +139,8 @@ class Pool {
   const Catalogue& catalogue() const { return catalogue_; }
   const HostTier& tier() const { return tier_; }
   const ChunkIndex& index() const { return index_; }
+  const Journal& journal() const { return journal_; }
+  TenantTable& tenants() { return tier_.tenants(); }
 
  private:
   enum class ChunkState : uint8_t { kOpen, kStored, kKnown, kRefused };
@@ -112,16 +160,41 @@ class Pool {
 
   // ---- pool_plan.cc
   absl::Status CheckDemand(const PlanDemand& demand) const;
+  absl::StatusOr<PlanLineup> LineupOf(const PoolModel& model);
   absl::StatusOr<PlanOffer> PriceAndChoose(const PlanDemand& demand);
   void LeasePrefix(absl::Time now, const PlanDemand& demand, PlanOffer& offer);
+  void CountLookup(const PlanDemand& demand, const PlanOffer& offer);
+
+  // ---- pool_tiers.cc
+  // Of a chunk that only lower tiers have, while anybody waits for it.
+  struct Awaited {
+    RecordId id;
+    int32_t holds = 0;  // leases
+    int32_t loads = 0;  // under way
+    std::string lost;   // why it did not come
+  };
+  bool InHost(uint64_t entry) const { return tier_.ChargeOf(entry) > 0; }
+  void Hold(uint64_t entry);
+  void Await(const Variant& variant, const EntryUse& use, bool prefetch);
+  absl::Status TakeIn(const LoadJob& job, const Record& record);
+  void MoveDown(uint64_t entry, std::vector<LayerBlob> frames);
+  void Lose(uint64_t entry);  // it is nowhere any more
+  void KeepFormerForm(const Variant& former);
+  void TellLower(HostEvent event, const Variant& variant);
+  void Tell(ChunkEventKind kind, const Variant& variant, const Digest& becomes = Digest());
+
+  // ---- pool_workflow.cc
+  WorkflowReceipt Prefetch(uint32_t tenant);
+  void NoteSteps();
 
   // ---- pool_ladder.cc
   Ladder& LadderOf(uint32_t tenant);
   std::optional<uint32_t> ScaleOf(uint32_t tenant, const PoolModel& model);
-  void DescribeToLadder(const Publishing& publishing, const Variant& variant);
+  void DescribeToPolicy(const Variant& variant);
   bool HasForm(const Digest& key, const LadderJob& job) const;
 
   // ---- pool.cc
+  void BeginFrames(FetchCursor& cursor);
   Variant VariantOf(const Publishing& publishing, size_t chunk) const;
   void Store(Publishing& publishing, size_t chunk);
   void Refuse(OpenChunk& chunk);
@@ -133,7 +206,7 @@ class Pool {
   double PrefixQuality(const PublishRules& rules, absl::Span<const Digest> ancestors) const;
   void ForgetEvicted();
   void LetGo(const std::vector<uint64_t>& entries);
-  void RemoveEntry(uint64_t entry);  // a readable one
+  void RemoveEntry(uint64_t entry);  // a readable one in host memory; it may live on below
 
   const PoolLimits limits_;
   const Catalogue catalogue_;
@@ -143,10 +216,18 @@ class Pool {
   LeaseTable leases_;
   Observations observations_;
   std::map<uint64_t, Publishing> publishes_;
-  absl::flat_hash_map<uint64_t, Digest> key_of_;                             // of readable entries
+  LowerTiers* const lower_;
+  Journal journal_;
+  WorkflowTable workflows_;
+  absl::flat_hash_map<uint64_t, Digest> key_of_;  // of readable entries, in whatever tier
+  absl::flat_hash_map<uint64_t, Awaited> awaited_;
+  std::vector<LoadJob> loads_;
+  absl::flat_hash_map<std::string, PlanLineup> lineups_;
+  size_t below_ = 0;  // readable entries that are not in host memory
   std::map<std::pair<uint32_t, Digest>, std::optional<uint32_t>> scales_;    // of a tenant's ladder for a model
   std::map<std::pair<uint32_t, uint32_t>, std::vector<Recipe>> recipes_of_;  // by tenant and scale; by rung
   int64_t ladder_frees_ = 0;  // what the jobs under way are expected to free
+  absl::Time workflows_checked_ = absl::InfinitePast();
   uint64_t last_publish_ = 0;
   uint64_t operations_ = 0;
   PoolStats sums_;

@@ -49,15 +49,19 @@ std::optional<uint32_t> Pool::ScaleOf(uint32_t tenant, const PoolModel& model) {
   return found->second;
 }
 
-void Pool::DescribeToLadder(const Publishing& publishing, const Variant& variant) {
-  if (limits_.ladder.empty()) return;
-  const std::optional<uint32_t> scale = ScaleOf(publishing.tenant, publishing.rules->start().model);
-  if (!scale.has_value()) return;
-  Ladder& ladder = LadderOf(publishing.tenant);
-  const absl::Span<const Rung> rungs = ladder.rungs(*scale);
+// Whoever brings a chunk names its model first: ScaleOf.
+void Pool::DescribeToPolicy(const Variant& variant) {
+  if (limits_.eviction == PoolEviction::kSteps) {
+    static_cast<StepsEviction&>(tier_.policy(variant.tenant)).SetSteps(variant.entry, workflows_.StepsOf(variant.key));
+  }
+  if (limits_.eviction != PoolEviction::kLadder) return;
+  const auto scale = scales_.find({variant.tenant, variant.model});
+  if (scale == scales_.end() || !scale->second.has_value()) return;
+  Ladder& ladder = LadderOf(variant.tenant);
+  const absl::Span<const Rung> rungs = ladder.rungs(*scale->second);
   for (size_t rung = 0; rung < rungs.size(); ++rung) {
     if (rungs[rung].profile != variant.profile) continue;
-    ladder.Describe(variant.entry, *scale, rung, tier_.ChargeOf(variant.entry));
+    ladder.Describe(variant.entry, *scale->second, rung, tier_.ChargeOf(variant.entry));
   }
 }
 
@@ -66,7 +70,8 @@ std::vector<LadderJob> Pool::PlanLadder(absl::Time now, size_t most) {
   std::vector<LadderJob> jobs;
   const auto capacity = static_cast<double>(tier_.capacity_bytes());
   const int64_t bytes = tier_.bytes() - ladder_frees_;
-  if (limits_.ladder.empty() || static_cast<double>(bytes) <= limits_.ladder_starts * capacity) return jobs;
+  if (limits_.eviction != PoolEviction::kLadder || static_cast<double>(bytes) <= limits_.ladder_starts * capacity)
+    return jobs;
   int64_t wanted = bytes - static_cast<int64_t>(limits_.ladder_ends * capacity);
   std::vector<bool> asked(tier_.tenants().size());
   const auto can_give = [&](uint32_t tenant) { return !asked[tenant] && tier_.tenants().bytes(tenant) > 0; };
@@ -78,7 +83,6 @@ std::vector<LadderJob> Pool::PlanLadder(absl::Time now, size_t most) {
       wanted -= step.frees;
       if (step.to == LadderStep::kEvict) {
         RemoveEntry(step.entry);
-        ++sums_.evicted;
         continue;
       }
       LadderJob& job = jobs.emplace_back();
@@ -112,6 +116,7 @@ void Pool::FinishLadder(absl::Time now, const LadderJob& job, absl::StatusOr<std
     RemoveEntry(job.entry);
     return;
   }
+  const Variant former = index_.Get(*index_.FindEntry(key, job.entry));
   const int64_t before = tier_.ChargeOf(job.entry);
   if (!frames.ok() || !tier_.Replace(job.entry, *std::move(frames)).ok()) {
     ladder.Stays(job.entry);
@@ -124,15 +129,13 @@ void Pool::FinishLadder(absl::Time now, const LadderJob& job, absl::StatusOr<std
   ladder.Moved(job.entry, job.to, after);
   ++sums_.reencoded;
   sums_.reencode_freed_bytes += before - after;
+  Tell(ChunkEventKind::kMoved, former, VariantDigest(job.target.digest, former.context));
+  KeepFormerForm(former);
 }
 
 bool Pool::HasForm(const Digest& key, const LadderJob& job) const {
-  for (const VariantId id : index_.Find(key)) {
-    const Variant variant = index_.Get(id);
-    if (variant.entry != job.entry) continue;
-    return index_.Find(key, VariantDigest(job.target.digest, variant.context)).has_value();
-  }
-  return false;
+  const Variant variant = index_.Get(*index_.FindEntry(key, job.entry));
+  return index_.Find(key, VariantDigest(job.target.digest, variant.context)).has_value();
 }
 
 }  // namespace decant

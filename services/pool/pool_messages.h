@@ -14,7 +14,9 @@
 #include "common/kv/geometry.h"
 #include "common/policy/candidate.h"
 #include "common/policy/choose_profile.h"
+#include "common/policy/workflow.h"
 #include "common/store/host_tier.h"
+#include "common/store/record.h"
 
 namespace decant {
 
@@ -72,6 +74,8 @@ struct PublishStart {
   PoolModel model;
   std::string profile;
   std::vector<OfferedChunk> chunks;  // consecutive, in order
+  double floor = 0;                  // of the request that computed them
+  bool ends = false;                 // the last of them is the last whole chunk of its prompt
 };
 
 struct PublishTally {
@@ -95,13 +99,49 @@ struct FetchCursor {
   std::vector<size_t> next_blob;  // per entry
   int32_t layer = 0;
   int32_t layers = 0;
-  size_t chunk = 0;  // next entry within the layer
+  size_t chunk = 0;    // next entry within the layer
+  size_t arrived = 0;  // entries from the front that are in host memory
+  bool began = false;
+  std::string lost;  // once it began: why the entries end before the chunks that were wanted
 };
 
 // Frames to send now: they own their bytes.
 struct FetchedBatch {
   int32_t last_layer = 0;
   std::vector<Blob> frames;  // empty at the end
+};
+
+// ---- Lower tiers.
+
+// A chunk that should be brought back into host memory.
+struct LoadJob {
+  uint64_t entry = 0;
+  RecordId id;
+  EntryUse use;           // by whoever wants it
+  bool prefetch = false;  // nobody has asked for it yet
+};
+
+// ---- Workflows.
+
+// What a client says of its workflow.
+struct WorkflowUpdate {
+  enum class What : uint8_t { kForget, kGraph, kRunning, kSteps };
+
+  std::string tenant;
+  std::string client;
+  uint64_t version = 0;
+  absl::Duration life;
+  What what = What::kForget;
+  std::vector<WorkflowAgent> agents;                                  // of kGraph, as are
+  std::vector<std::pair<std::string, std::vector<Digest>>> prefixes;  // by agent: the chunks of its fixed prompt
+  std::vector<std::string> running;
+  std::vector<std::pair<std::string, int32_t>> steps;  // as the client knows them better
+};
+
+// Of the tenant's chunks that agents which run next need.
+struct WorkflowReceipt {
+  int32_t chunks_ready = 0;       // in host memory
+  int32_t chunks_prefetched = 0;  // on their way there
 };
 
 // ---- The ladder.
@@ -123,10 +163,13 @@ struct LadderJob {
 struct PoolStats {
   int64_t stored_bytes = 0;  // now
   int64_t capacity_bytes = 0;
-  int64_t chunks = 0;  // readable variants now
-  int64_t leases = 0;  // now
+  int64_t chunks = 0;        // readable variants now
+  int64_t chunks_below = 0;  // of these, in lower tiers only
+  int64_t leases = 0;        // now
   int64_t lookup_hit_tokens = 0;
   int64_t lookup_miss_tokens = 0;
+  int64_t moved_down = 0;  // chunks that host memory forgot and a lower tier has
+  int64_t moved_up = 0;
   int64_t evicted = 0;
   int64_t chunks_stored = 0;
   int64_t chunks_known = 0;

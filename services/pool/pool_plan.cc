@@ -22,14 +22,10 @@ namespace {
 constexpr size_t kMostCandidates = 256;
 constexpr int32_t kMostLayers = 1024;
 
-// Every profile that works on the model, with the digest of its shareable form.
-struct Lineup {
-  std::vector<ProfileFacts> facts;
-  std::vector<Digest> forms;
-};
+constexpr size_t kMostLineups = 64;  // geometries come from outside
 
-absl::StatusOr<Lineup> LineUp(const PoolModel& model, const Catalogue& catalogue, const ProfileTable* table) {
-  Lineup lineup;
+absl::StatusOr<PlanLineup> LineUp(const PoolModel& model, const Catalogue& catalogue, const ProfileTable* table) {
+  PlanLineup lineup;
   for (const std::string& name : catalogue.Names()) {
     DECANT_ASSIGN_OR_RETURN(const Profile profile, catalogue.FindFor(name, model.fingerprint));
     absl::StatusOr<ProfileFacts> facts = FactsOf(profile, model.geometry, model.run_type, model.fingerprint, table);
@@ -46,7 +42,8 @@ absl::StatusOr<Lineup> LineUp(const PoolModel& model, const Catalogue& catalogue
   return lineup;
 }
 
-PrefixOffer OfferOf(const ChunkIndex& index, absl::Span<const VariantId> prefix, const ProfileFacts& facts) {
+PrefixOffer OfferOf(const ChunkIndex& index, absl::Span<const VariantId> prefix, const ProfileFacts& facts,
+                    const PoolLimits& limits) {
   PrefixOffer offer;
   offer.exact = std::all_of(prefix.begin(), prefix.end(), [&](VariantId id) { return index.record(id).exact(); });
   offer.chunks = static_cast<int64_t>(prefix.size());
@@ -60,6 +57,9 @@ PrefixOffer OfferOf(const ChunkIndex& index, absl::Span<const VariantId> prefix,
       offer.forwarded_bytes += variant.bytes;
     }
     offer.quality = std::min(offer.quality, variant.quality);
+    const auto bytes = static_cast<double>(variant.bytes);
+    if (variant.tier == Tier::kDisk) offer.load_s += bytes / limits.disk_bytes_per_s;
+    if (variant.tier == Tier::kRemote) offer.load_s += bytes / limits.remote_bytes_per_s;
   }
   return offer;
 }
@@ -85,6 +85,17 @@ void SortOffers(const PlanDemand& demand, absl::Span<PairOffer> offers) {
 }
 
 }  // namespace
+
+// Compiling the whole catalogue costs more than a plan.
+absl::StatusOr<PlanLineup> Pool::LineupOf(const PoolModel& model) {
+  const Geometry& g = model.geometry;
+  const std::string place = absl::StrCat(model.fingerprint.Hex(), " ", g.layers, " ", g.q_heads, " ", g.kv_heads, " ",
+                                         g.head_dim, " ", static_cast<int>(model.run_type));
+  if (const auto found = lineups_.find(place); found != lineups_.end()) return found->second;
+  DECANT_ASSIGN_OR_RETURN(PlanLineup lineup, LineUp(model, catalogue_, tables_.For(model.fingerprint)));
+  if (lineups_.size() >= kMostLineups) lineups_.clear();
+  return lineups_.emplace(place, std::move(lineup)).first->second;
+}
 
 absl::Status Pool::CheckDemand(const PlanDemand& demand) const {
   const Geometry& geometry = demand.model.geometry;
@@ -115,7 +126,7 @@ absl::Status Pool::CheckDemand(const PlanDemand& demand) const {
 }
 
 absl::StatusOr<PlanOffer> Pool::PriceAndChoose(const PlanDemand& demand) {
-  DECANT_ASSIGN_OR_RETURN(Lineup lineup, LineUp(demand.model, catalogue_, tables_.For(demand.model.fingerprint)));
+  DECANT_ASSIGN_OR_RETURN(PlanLineup lineup, LineupOf(demand.model));
   // By form, whether only exact chunks will do, and the tokens that are computed anyway.
   std::map<std::tuple<Digest, bool, int32_t>, PrefixMatch> matches;
   std::vector<const PrefixMatch*> match_of;
@@ -141,7 +152,7 @@ absl::StatusOr<PlanOffer> Pool::PriceAndChoose(const PlanDemand& demand) {
       match->second = index_.MatchPrefix(demand.chunk_keys, want);
     }
     match_of.push_back(&match->second);
-    facts.offer = OfferOf(index_, match->second.chunks, facts);
+    facts.offer = OfferOf(index_, match->second.chunks, facts, limits_);
   }
 
   ProfileQuestion question;
@@ -174,7 +185,8 @@ absl::StatusOr<PlanOffer> Pool::PriceAndChoose(const PlanDemand& demand) {
   if (offer.pairs.size() == 1) return offer;
   for (size_t i = 0; i < lineup.facts.size(); ++i) {
     const size_t takeable = std::min(index_.TakeableChunks(match.chunks, lineup.forms[i]), match_of[i]->chunks.size());
-    lineup.facts[i].offer = OfferOf(index_, absl::MakeConstSpan(match.chunks).first(takeable), lineup.facts[i]);
+    lineup.facts[i].offer =
+        OfferOf(index_, absl::MakeConstSpan(match.chunks).first(takeable), lineup.facts[i], limits_);
   }
   for (size_t i = 1; i < offer.pairs.size(); ++i) {
     const PairCandidate& pair = demand.candidates[static_cast<size_t>(offer.pairs[i].candidate)];
@@ -193,16 +205,34 @@ void Pool::LeasePrefix(absl::Time now, const PlanDemand& demand, PlanOffer& offe
   EntryUse use;
   use.operation = ++operations_;
   use.floor = demand.floor;
+  // What is loaded for it is the first that a pool which was started again sees of tenant and model.
+  const absl::StatusOr<uint32_t> tenant = tier_.tenants().NumberOf(demand.tenant);
+  if (tenant.ok() && limits_.eviction == PoolEviction::kLadder) ScaleOf(*tenant, demand.model);
   for (const Variant& variant : offer.prefix) {
     entries.push_back(variant.entry);
-    tier_.Use(variant.entry, use);
+    use.ends = entries.size() == demand.chunk_keys.size();
+    if (variant.tier == Tier::kHost) {
+      tier_.Use(variant.entry, use);
+      TellLower(HostEvent::kHit, variant);
+    } else {
+      Await(variant, use, false);
+    }
   }
   const absl::StatusOr<uint64_t> lease =
       leases_.Grant(demand.tenant, entries, now + limits_.lease, now + limits_.longest_lease);
   DECANT_CHECK(lease.ok());  // without room for a lease nothing was matched
-  for (const uint64_t entry : entries) tier_.Hold(entry);
+  for (const uint64_t entry : entries) Hold(entry);
   offer.lease = *lease;
   offer.lease_time = limits_.lease;
+}
+
+// Every chunk asked for counts once: here, or where its load ends.
+void Pool::CountLookup(const PlanDemand& demand, const PlanOffer& offer) {
+  if (lower_ == nullptr) return;
+  const auto in_host = std::count_if(offer.prefix.begin(), offer.prefix.end(),
+                                     [](const Variant& variant) { return variant.tier == Tier::kHost; });
+  lower_->CountHost(in_host);
+  lower_->CountUnknown(static_cast<int64_t>(demand.chunk_keys.size() - offer.prefix.size()));
 }
 
 absl::StatusOr<PlanOffer> Pool::Plan(absl::Time now, const PlanDemand& demand) {
@@ -210,6 +240,7 @@ absl::StatusOr<PlanOffer> Pool::Plan(absl::Time now, const PlanDemand& demand) {
   DECANT_RETURN_IF_ERROR(CheckDemand(demand));
   DECANT_ASSIGN_OR_RETURN(PlanOffer offer, PriceAndChoose(demand));
   LeasePrefix(now, demand, offer);
+  CountLookup(demand, offer);
   const int64_t hit = offer.pairs.front().choice.reused_tokens;
   sums_.lookup_hit_tokens += hit;
   sums_.lookup_miss_tokens += demand.prompt_tokens - hit;

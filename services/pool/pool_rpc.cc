@@ -71,7 +71,7 @@ class PublishStream final : public FrameStreamReceiver {
     v1::PublishOpen open;
     if (!open.ParseFromString(payload)) return absl::InvalidArgumentError("the PublishOpen cannot be read");
     DECANT_ASSIGN_OR_RETURN(PublishStart start, FromProto(open));
-    DECANT_ASSIGN_OR_RETURN(auto rules, PublishRules::Create(std::move(start), pool_->catalogue()));
+    DECANT_ASSIGN_OR_RETURN(auto rules, PublishRules::Create(std::move(start), pool_->recipes()));
     DECANT_ASSIGN_OR_RETURN(publish_,
                             pool_->With([&](Pool& pool, absl::Time now) { return pool.BeginPublish(now, rules); }));
     rules_ = std::move(rules);
@@ -89,11 +89,28 @@ class FetchStream final : public FrameStreamSource {
   FetchStream(std::shared_ptr<SharedPool> pool, std::string request)
       : pool_(std::move(pool)), request_(std::move(request)) {}
 
+  bool Await(std::function<void()> ready) override {
+    if (!cursor_.has_value() && opened_.ok()) opened_ = Open();
+    return opened_.ok() && !cursor_->began && pool_->AwaitLoads(*cursor_, std::move(ready));
+  }
+
   absl::StatusOr<std::optional<FrameOut>> Next() override {
-    if (!cursor_.has_value()) DECANT_RETURN_IF_ERROR(Open());
+    DECANT_RETURN_IF_ERROR(opened_);
+    if (ahead_.has_value()) return Message(*std::exchange(ahead_, std::nullopt));
+    const bool is_first = !cursor_->began;
     DECANT_ASSIGN_OR_RETURN(FetchedBatch batch, pool_->With([this](Pool& pool, absl::Time now) {
       return pool.NextFrames(now, *cursor_, kEnoughBytes, kMostBytes);
     }));
+    if (!is_first || cursor_->lost.empty()) return Message(std::move(batch));
+    ahead_ = std::move(batch);
+    v1::FetchOpened opened;
+    opened.set_chunks(static_cast<int32_t>(cursor_->entries.size()));
+    opened.set_lost(cursor_->lost);
+    return SmallFrame(FrameKind::kOpened, opened.SerializeAsString());
+  }
+
+ private:
+  std::optional<FrameOut> Message(FetchedBatch batch) {
     if (batch.frames.empty()) return std::nullopt;
     FrameOut message;
     message.head.kind = FrameKind::kPayload;
@@ -109,7 +126,6 @@ class FetchStream final : public FrameStreamSource {
     return message;
   }
 
- private:
   absl::Status Open() {
     v1::FetchRequest request;
     if (!request.ParseFromString(request_)) return absl::InvalidArgumentError("the FetchRequest cannot be read");
@@ -124,7 +140,9 @@ class FetchStream final : public FrameStreamSource {
 
   const std::shared_ptr<SharedPool> pool_;
   const std::string request_;
+  absl::Status opened_;
   std::optional<FetchCursor> cursor_;
+  std::optional<FetchedBatch> ahead_;
   uint64_t sequence_ = 0;
 };
 
@@ -154,6 +172,19 @@ grpc::ServerUnaryReactor* PoolService::Release(grpc::CallbackServerContext* cont
     pool.Release(now, request->lease());
     return absl::OkStatus();
   }));
+}
+
+grpc::ServerUnaryReactor* PoolService::UpdateWorkflow(grpc::CallbackServerContext* context,
+                                                      const v1::WorkflowUpdate* request, v1::WorkflowReply* reply) {
+  const absl::StatusOr<WorkflowUpdate> update = FromProto(*request);
+  if (!update.ok()) return Answer(context, update.status());
+  const absl::StatusOr<WorkflowReceipt> receipt =
+      pool_->With([&](Pool& pool, absl::Time now) { return pool.UpdateWorkflow(now, *update); });
+  if (receipt.ok()) {
+    reply->set_chunks_ready(receipt->chunks_ready);
+    reply->set_chunks_prefetched(receipt->chunks_prefetched);
+  }
+  return Answer(context, receipt.status());
 }
 
 grpc::ServerReadReactor<grpc::ByteBuffer>* PoolService::Publish(grpc::CallbackServerContext*, grpc::ByteBuffer* reply) {

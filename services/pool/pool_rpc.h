@@ -9,9 +9,9 @@
 
 namespace decant {
 
-using PoolServiceBase =
-    v1::Pool::WithCallbackMethod_Plan<v1::Pool::WithCallbackMethod_Report<v1::Pool::WithCallbackMethod_Release<
-        v1::Pool::WithRawCallbackMethod_Publish<v1::Pool::WithRawCallbackMethod_Fetch<v1::Pool::Service>>>>>;
+using PoolServiceBase = v1::Pool::WithCallbackMethod_Plan<v1::Pool::WithCallbackMethod_Report<
+    v1::Pool::WithCallbackMethod_Release<v1::Pool::WithCallbackMethod_UpdateWorkflow<
+        v1::Pool::WithRawCallbackMethod_Publish<v1::Pool::WithRawCallbackMethod_Fetch<v1::Pool::Service>>>>>>;
 
 class PoolService final : public PoolServiceBase {
  public:
@@ -23,6 +23,8 @@ class PoolService final : public PoolServiceBase {
                                    v1::ReportReply* reply) override;
   grpc::ServerUnaryReactor* Release(grpc::CallbackServerContext* context, const v1::ReleaseLeaseRequest* request,
                                     v1::ReleaseLeaseReply* reply) override;
+  grpc::ServerUnaryReactor* UpdateWorkflow(grpc::CallbackServerContext* context, const v1::WorkflowUpdate* request,
+                                           v1::WorkflowReply* reply) override;
   grpc::ServerReadReactor<grpc::ByteBuffer>* Publish(grpc::CallbackServerContext* context,
                                                      grpc::ByteBuffer* reply) override;
   grpc::ServerWriteReactor<grpc::ByteBuffer>* Fetch(grpc::CallbackServerContext* context,

@@ -58,6 +58,11 @@ int64_t StatedBytes(const char* envelope) {
 
 absl::StatusOr<std::shared_ptr<const PublishRules>> PublishRules::Create(PublishStart start,
                                                                          const Catalogue& catalogue) {
+  RecipeCache recipes(catalogue);
+  return Create(std::move(start), recipes);
+}
+
+absl::StatusOr<std::shared_ptr<const PublishRules>> PublishRules::Create(PublishStart start, RecipeCache& recipes) {
   DECANT_RETURN_IF_ERROR(CheckChain(start.chunks));
   const Geometry& geometry = start.model.geometry;
   if (start.model.fingerprint.IsZero() || geometry.layers < 1 || geometry.layers > kMostLayers ||
@@ -65,12 +70,13 @@ absl::StatusOr<std::shared_ptr<const PublishRules>> PublishRules::Create(Publish
     return absl::InvalidArgumentError(absl::StrCat("model '", start.model.name, "' with ", geometry.layers,
                                                    " layers and ", geometry.kv_heads, " kv heads cannot be stored"));
   }
-  const absl::StatusOr<Profile> profile = catalogue.FindFor(start.profile, start.model.fingerprint);
-  if (!profile.ok()) return absl::InvalidArgumentError(profile.status().message());
-  DECANT_ASSIGN_OR_RETURN(Recipe recipe, Compile(*profile, geometry, start.model.run_type));
-  if (recipe.allocation != Allocation::kAllHigh || recipe.shareable != profile->name) {
+  if (!(start.floor >= 0 && start.floor <= 1)) {
+    return absl::InvalidArgumentError(absl::StrCat("a floor of ", start.floor, "; it lies in [0, 1]"));
+  }
+  DECANT_ASSIGN_OR_RETURN(Recipe recipe, recipes.Find(start.profile, start.model));
+  if (recipe.allocation != Allocation::kAllHigh || recipe.shareable != recipe.profile) {
     return absl::InvalidArgumentError(absl::StrCat(
-        "profile ", profile->name, " depends on the whole prompt and is never stored; publish its shareable form ",
+        "profile ", recipe.profile, " depends on the whole prompt and is never stored; publish its shareable form ",
         recipe.shareable));
   }
   return std::shared_ptr<const PublishRules>(new PublishRules(std::move(start), std::move(recipe)));

@@ -14,6 +14,7 @@
 #include "common/kv/frame.h"
 #include "common/store/host_tier.h"
 #include "services/pool/pool_messages.h"
+#include "services/pool/recipe_cache.h"
 
 namespace decant {
 
@@ -37,6 +38,7 @@ class PublishRules {
  public:
   // INVALID_ARGUMENT for chunks that are no chain, an unknown or private profile (it names the shareable form), a
   // quality outside [0, 1], a model whose sizes cannot be.
+  static absl::StatusOr<std::shared_ptr<const PublishRules>> Create(PublishStart start, RecipeCache& recipes);
   static absl::StatusOr<std::shared_ptr<const PublishRules>> Create(PublishStart start, const Catalogue& catalogue);
 
   // Verifies every frame of a message: checksum and structure, model, profile, layers, heads, positions, format,

@@ -7,19 +7,23 @@
 namespace decant {
 namespace {
 
-constexpr char kLookupHelp[] = "chunks asked for, by the tier they were found in; their sum is what was asked for";
+constexpr char kUpHelp[] = "1 while a tier that was asked for answers, 0 while the pool goes on without it";
+constexpr char kLookupHelp[] = "chunks asked for, by the tier they came from; their sum is what was asked for";
 constexpr char kWriteHelp[] = "records to be written to a tier";
 constexpr char kPrefetchHelp[] = "records loaded before anybody asked for them";
 
 }  // namespace
 
-TierMetrics::TierMetrics(Metrics& metrics, const TieredStats& stats)
+TierMetrics::TierMetrics(Metrics& metrics, const TieredStats& stats, absl::Span<const Tier> asked)
     : missed_(metrics.AddCounter(metric::kPoolLookupChunks, kLookupHelp, {{"tier", "miss"}})),
       prefetched_(metrics.AddCounter(metric::kPoolPrefetches, kPrefetchHelp, {{"outcome", "loaded"}})),
       prefetch_missed_(metrics.AddCounter(metric::kPoolPrefetches, kPrefetchHelp, {{"outcome", "missed"}})) {
   for (int tier = 0; tier < kTiers; ++tier) {
     found_[static_cast<size_t>(tier)] = metrics.AddCounter(metric::kPoolLookupChunks, kLookupHelp,
                                                            {{"tier", std::string(TierName(static_cast<Tier>(tier)))}});
+  }
+  for (const Tier tier : asked) {  // what is not there stays at 0
+    metrics.AddGauge(metric::kPoolTierUp, kUpHelp, {{"tier", std::string(TierName(tier))}}).Set(0);
   }
   for (const LaneStats& stat : stats.lanes) {
     const std::string tier(TierName(stat.tier));
@@ -28,6 +32,7 @@ TierMetrics::TierMetrics(Metrics& metrics, const TieredStats& stats)
       return metrics.AddCounter(metric::kPoolTierWrites, kWriteHelp, {{"tier", tier}, {"outcome", outcome}});
     };
     LaneMetrics lane;
+    lane.up = metrics.AddGauge(metric::kPoolTierUp, kUpHelp, labels);
     lane.bytes = metrics.AddGauge(metric::kPoolTierBytes, "bytes a tier occupies", labels);
     lane.capacity_bytes = metrics.AddGauge(metric::kPoolTierCapacityBytes,
                                            "what they never exceed; 0: another process bounds it", labels);
@@ -64,6 +69,7 @@ void TierMetrics::Show(const TieredStats& stats) {
     const LaneMetrics& lane = lanes_[i];
     const LaneStats& now = stats.lanes[i];
     const LaneStats& shown = shown_.lanes[i];
+    lane.up.Set(now.use.answers ? 1 : 0);
     lane.bytes.Set(static_cast<double>(now.use.bytes));
     lane.capacity_bytes.Set(static_cast<double>(now.use.capacity_bytes));
     lane.records.Set(static_cast<double>(now.use.records));

@@ -5,6 +5,7 @@
 #include <array>
 #include <vector>
 
+#include "absl/types/span.h"
 #include "services/pool/tiers/tiered_stats.h"
 #include "services/rpc/metrics.h"
 
@@ -12,15 +13,16 @@ namespace decant {
 
 class TierMetrics {
  public:
-  // `stats` names the tiers; every series is there from the start. `metrics` must outlive it.
-  TierMetrics(Metrics& metrics, const TieredStats& stats);
+  // `stats` names the tiers, `asked` those that should be there; every series is there from the start. `metrics` must
+  // outlive it.
+  TierMetrics(Metrics& metrics, const TieredStats& stats, absl::Span<const Tier> asked = {});
 
   // Sets the gauges and adds to the counters what happened since the last call. Not thread-safe.
   void Show(const TieredStats& stats);
 
  private:
   struct LaneMetrics {
-    Gauge bytes, capacity_bytes, records, loads_waiting, writes_waiting;
+    Gauge up, bytes, capacity_bytes, records, loads_waiting, writes_waiting;
     Counter evicted, read_bytes, written_bytes, written, write_failed, write_dropped, quarantined;
     std::array<Counter, kTierMisses> misses;
   };

@@ -40,6 +40,9 @@ class ChunkStream {
   // The next whole frames, back to back; nothing at the end; DEADLINE_EXCEEDED, UNAVAILABLE or what the pool answered.
   virtual absl::StatusOr<std::optional<std::vector<uint8_t>>> Next() = 0;
   virtual void Cancel() = 0;
+  // Why chunks at the end of the order are not among the frames, once Next has returned; empty as a rule. On Next's
+  // thread.
+  virtual std::string lost() const { return ""; }
 };
 
 // Thread-safe.
@@ -66,7 +69,9 @@ struct Publication {
   std::string pool_address;
   std::string tenant;
   std::string profile;
-  Digest context;  // of the variants that these chunks were computed over; zero when all were exact
+  Digest context;     // of the variants that these chunks were computed over; zero when all were exact
+  double floor = 0;   // of the request
+  bool ends = false;  // the last chunk is the last whole one of the prompt
   std::vector<Chunk> chunks;
   std::vector<Layer> layers;
   int64_t bytes = 0;

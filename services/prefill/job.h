@@ -31,6 +31,7 @@ struct PrefillJob {
   std::string pool_address;  // empty = no pool
   uint64_t lease = 0;
   std::vector<StoredChunk> prefix;  // in order of position, from the first token on
+  double floor = 0;
   bool publish = false;
   std::vector<Digest> chunk_keys;  // of all whole chunks of the prompt
   int32_t chunk_tokens = 64;

@@ -258,6 +258,7 @@ void Pass::PlanPublication() {
   publication_.pool_address = job_.pool_address;
   publication_.tenant = job_.tenant;
   publication_.profile = shareable_.profile;
+  publication_.floor = job_.floor;
   const auto whole = std::min(static_cast<int32_t>(job_.chunk_keys.size()), prompt_tokens() / job_.chunk_tokens);
   for (int32_t chunk = usable_; chunk < whole; ++chunk) {
     const auto index = static_cast<size_t>(chunk);
@@ -310,6 +311,7 @@ void Pass::CutPublication(std::vector<ConstMemoryRef>& frames, int64_t room) {
 
 std::optional<Publication> Pass::TakePublication() {
   if (publication_.chunks.empty()) return std::nullopt;
+  publication_.ends = publication_.chunks.back().key == job_.chunk_keys.back();
   return std::move(publication_);
 }
 

@@ -17,7 +17,14 @@ class Download final : public ChunkStream {
   explicit Download(std::unique_ptr<FrameDownload> download) : download_(std::move(download)) {}
 
   absl::StatusOr<std::optional<std::vector<uint8_t>>> Next() override {
-    DECANT_ASSIGN_OR_RETURN(const std::optional<FrameIn> message, download_->Next());
+    DECANT_ASSIGN_OR_RETURN(std::optional<FrameIn> message, download_->Next());
+    if (message.has_value() && message->head().kind == FrameKind::kOpened) {
+      v1::FetchOpened opened;
+      DECANT_ASSIGN_OR_RETURN(const std::string bytes, message->Payload());
+      if (!opened.ParseFromString(bytes)) return absl::DataLossError("the pool's FetchOpened cannot be read");
+      lost_ = opened.lost();
+      DECANT_ASSIGN_OR_RETURN(message, download_->Next());
+    }
     if (!message.has_value()) return std::nullopt;
     if (message->head().kind != FrameKind::kPayload) {
       return absl::FailedPreconditionError("the pool sent something else than frames; run one version of decant");
@@ -27,8 +34,10 @@ class Download final : public ChunkStream {
     return bytes;
   }
   void Cancel() override { download_->Cancel(); }
+  std::string lost() const override { return lost_; }
 
  private:
+  std::string lost_;
   const std::unique_ptr<FrameDownload> download_;
 };
 
@@ -37,6 +46,8 @@ std::string OpenBytes(const Publication& publication, const ServedModel& model) 
   open.set_tenant(publication.tenant);
   *open.mutable_model() = ToProto(model);
   open.set_profile(publication.profile);
+  open.set_fidelity_floor(publication.floor);
+  open.set_ends(publication.ends);
   for (const Publication::Chunk& chunk : publication.chunks) {
     v1::PublishOpen::Chunk* out = open.add_chunks();
     out->set_key(DigestBytes(chunk.key));

@@ -39,6 +39,7 @@ absl::StatusOr<PrefillJob> JobOf(const v1::PrefillRequest& request) {
     stored.bytes = chunk.bytes();
     job.prefix.push_back(std::move(stored));
   }
+  job.floor = request.fidelity_floor();
   job.publish = request.publish();
   for (const std::string& key : request.publish_keys()) {
     DECANT_ASSIGN_OR_RETURN(const Digest digest, DigestFromBytes(key, "a key to publish"));

@@ -114,9 +114,9 @@ void PrefixFetch::CloseLayersBefore(int32_t layer) {
     const auto& row = frames_[static_cast<size_t>(closed_layers_)];
     for (int32_t chunk = 0; chunk < usable_; ++chunk) {
       if (!row[static_cast<size_t>(chunk)].empty()) continue;
-      Cut(chunk,
-          WithRejectReason(absl::NotFoundError(absl::StrCat("its frame of layer ", closed_layers_, " did not come")),
-                           "missing"));
+      const std::string lost = stream_->lost();
+      const std::string missing = absl::StrCat("its frame of layer ", closed_layers_, " did not come");
+      Cut(chunk, WithRejectReason(absl::NotFoundError(lost.empty() ? missing : lost), "missing"));
       break;
     }
   }

@@ -137,6 +137,10 @@ absl::StatusOr<PlanAnswer> FromProto(const v1::PlanReply& reply) {
     part.tokens = from.tokens();
     part.profile = from.profile();
     part.bytes = from.bytes();
+    part.quality = from.quality();
+    part.provenance = static_cast<Provenance>(from.provenance());
+    part.tier = from.tier();
+    part.encoded_from.assign(from.encoded_from().begin(), from.encoded_from().end());
   }
   return answer;
 }
@@ -216,6 +220,7 @@ v1::PrefillRequest ToProto(const RouterModel& model, const PrefillOrder& order, 
   *request.mutable_model() = IdentityOf(model, order.run_type);
   if (order.use_pool) request.set_pool_address(pool);
   request.set_lease(order.lease);
+  request.set_fidelity_floor(order.floor);
   for (const PlannedPart& part : order.prefix) Fill(part, *request.add_prefix());
   request.set_publish(order.publish);
   for (const Digest& key : order.chunk_keys) request.add_publish_keys(DigestBytes(key));
@@ -312,6 +317,18 @@ v1::ExplainReply ToProto(const Explanation& explanation) {
   reply.set_state(explanation.state);
   reply.set_key_error(explanation.key_error);
   reply.set_value_error(explanation.value_error);
+  for (const ReusedPart& from : explanation.parts) {
+    v1::ExplainReply::Part& part = *reply.add_parts();
+    part.set_first_token(from.first_token);
+    part.set_tokens(from.tokens);
+    part.set_chunks(from.chunks);
+    part.set_tier(from.tier);
+    part.set_profile(from.profile);
+    for (const std::string& form : from.encoded_from) part.add_encoded_from(form);
+    part.set_provenance(static_cast<v1::Provenance>(from.provenance));
+    part.set_quality(from.quality);
+    part.set_bytes(from.bytes);
+  }
   return reply;
 }
 

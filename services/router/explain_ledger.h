@@ -21,6 +21,19 @@ struct Hop {
   double duration_ms = 0;
 };
 
+// Chunks in a row that were reused in the same form from the same tier.
+struct ReusedPart {
+  int32_t first_token = 0;
+  int32_t tokens = 0;
+  int32_t chunks = 0;
+  std::string tier;
+  std::string profile;
+  std::vector<std::string> encoded_from;
+  Provenance provenance = Provenance::kUnspecified;
+  double quality = 1;
+  int64_t bytes = 0;
+};
+
 struct Explanation {
   std::string request_id;
   std::string tenant;
@@ -44,6 +57,7 @@ struct Explanation {
   std::string state;  // "running", "finished", "cancelled", or the error
   double key_error = 0;
   double value_error = 0;
+  std::vector<ReusedPart> parts;
 };
 
 // The last `limit` requests; the oldest is forgotten first. A request id that is used again replaces the older one.

@@ -92,6 +92,10 @@ struct PlannedPart {
   std::string profile;
   Digest variant;
   int64_t bytes = 0;
+  double quality = 0;
+  Provenance provenance = Provenance::kUnspecified;
+  std::string tier = "";                       // where it was when it was planned
+  std::vector<std::string> encoded_from = {};  // forms it was stored in before
 };
 
 struct PlanAlternative {
@@ -183,6 +187,7 @@ struct PrefillOrder {
   uint64_t ticket = 0;
   RunType run_type = RunType::kF32;
   bool use_pool = false;
+  double floor = 0;
   uint64_t lease = 0;
   absl::Span<const PlannedPart> prefix;
   bool publish = false;

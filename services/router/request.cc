@@ -3,7 +3,36 @@
 #include <algorithm>
 #include <utility>
 
+#include "absl/types/span.h"
+
 namespace decant {
+namespace {
+
+// Of the chunks before `end`, a token.
+std::vector<ReusedPart> PartsBefore(int32_t end, absl::Span<const PlannedPart> chunks) {
+  std::vector<ReusedPart> parts;
+  for (const PlannedPart& chunk : chunks) {
+    if (chunk.first_token >= end) break;
+    if (parts.empty() || parts.back().tier != chunk.tier || parts.back().profile != chunk.profile ||
+        parts.back().encoded_from != chunk.encoded_from) {
+      ReusedPart part;
+      part.first_token = chunk.first_token;
+      part.tier = chunk.tier;
+      part.profile = chunk.profile;
+      part.encoded_from = chunk.encoded_from;
+      parts.push_back(std::move(part));
+    }
+    ReusedPart& part = parts.back();
+    part.tokens += chunk.tokens;
+    part.chunks += 1;
+    part.provenance = std::max(part.provenance, chunk.provenance);
+    part.quality = std::min(part.quality, chunk.quality);
+    part.bytes += chunk.bytes;
+  }
+  return parts;
+}
+
+}  // namespace
 
 Request::Request(RequestNumber request_number, const Tokenizer& tokenizer, PreparedRequest prepared, absl::Time came)
     : number(request_number),
@@ -65,6 +94,7 @@ void Request::TakeNumbers(const PrefillAnswer& answer) {
   explanation.prefix_tokens_reused = answer.prefix_tokens_reused;
   explanation.tokens_computed = answer.tokens_computed;
   if (!answer.prefix_miss_reason.empty()) explanation.prefix_miss_reason = answer.prefix_miss_reason;
+  explanation.parts = PartsBefore(answer.prefix_tokens_reused, attempt.prefix);
   explanation.key_error = answer.key_error;
   explanation.value_error = answer.value_error;
   // Decode's last word may have come before.

@@ -317,6 +317,7 @@ void Router::Pour(absl::Time now, Request& request, const ReserveAnswer& answer)
   order.ticket = attempt.ticket;
   order.run_type = attempt.run_type;
   order.use_pool = attempt.by_pool;
+  order.floor = request.terms.fidelity_floor;
   order.lease = attempt.lease;
   const auto reused = static_cast<size_t>(std::max(0, attempt.chosen().reused_tokens) / limits_.chunk_tokens);
   order.prefix = absl::MakeConstSpan(attempt.prefix).subspan(0, std::min(reused, attempt.prefix.size()));

@@ -77,7 +77,11 @@ class Download final : public grpc::ServerWriteReactor<grpc::ByteBuffer> {
   void OnDone() override { delete this; }
 
  private:
+  // When it awaits, `ready` may have come, and even OnDone, before Await returns: nothing may be touched then.
   void Next() {
+    if (!source_->Await([this] { Send(); })) Send();
+  }
+  void Send() {
     absl::StatusOr<std::optional<FrameOut>> message = source_->Next();
     if (!message.ok()) return Finish(ToGrpc(message.status()));
     if (!message->has_value()) return Finish(grpc::Status::OK);

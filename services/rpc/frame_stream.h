@@ -7,6 +7,7 @@
 #include <grpcpp/support/server_callback.h>
 
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <string>
@@ -42,6 +43,12 @@ grpc::ServerReadReactor<grpc::ByteBuffer>* ServeFrameUpload(grpc::ByteBuffer* re
 class FrameStreamSource {
  public:
   virtual ~FrameStreamSource() = default;
+  // False when Next need not wait. Otherwise Next is not called before `ready`, which is then called once, from any
+  // thread, and at last whatever happens: the call cannot end before.
+  virtual bool Await(std::function<void()> ready) {
+    (void)ready;
+    return false;
+  }
   // The next message, nothing at the end, or an error that ends the call.
   virtual absl::StatusOr<std::optional<FrameOut>> Next() = 0;
 };

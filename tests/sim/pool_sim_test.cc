@@ -1,13 +1,17 @@
 // The pool's core in virtual time under 200 seeded schedules: publishers that lose, damage, repeat and reorder frames,
-// stall or die; readers that fetch slowly, let leases run out, or vanish; and too little memory for all of it.
+// stall or die; readers that fetch slowly, let leases run out, or vanish; and too little memory for all of it. Then the
+// same with a lower tier that is late, loses, damages and forgets what it holds.
 #include <algorithm>
 #include <deque>
+#include <iterator>
 #include <map>
 #include <memory>
+#include <set>
 #include <string>
 #include <vector>
 
 #include "gtest/gtest.h"
+#include "tests/services/pool/fake_tiers.h"
 #include "tests/services/pool/pool_rig.h"
 
 namespace decant {
@@ -37,8 +41,13 @@ struct Reader {
 
 class PoolSim {
  public:
-  explicit PoolSim(uint64_t seed)
-      : seed_(seed), limits_(LimitsOf(seed)), pool_(limits_, TestCatalogue(), TestTables()) {}
+  PoolSim(uint64_t seed, bool has_tiers)
+      : seed_(seed),
+        has_tiers_(has_tiers),
+        limits_(LimitsOf(seed)),
+        tiers_(seed % 2 == 0 ? std::set<HostEvent>{HostEvent::kStored, HostEvent::kEvicted}
+                             : std::set<HostEvent>{HostEvent::kEvicted}),
+        pool_(limits_, TestCatalogue(), TestTables(), has_tiers ? &tiers_ : nullptr) {}
 
   void Run() {
     for (int step = 0; step < kSteps && !testing::Test::HasFatalFailure(); ++step) {
@@ -66,12 +75,18 @@ class PoolSim {
         default:
           Vanish();
       }
+      for (LoadJob& job : pool_.TakeLoads()) loads_.push_back(std::move(job));
+      if (has_tiers_ && Chance(60)) AdvanceLoad();
+      if (has_tiers_ && Chance(5)) ForgetRecord();
       CheckInvariants();
     }
     End();
   }
 
   int64_t frames_checked() const { return frames_checked_; }
+  int64_t fetches_cut() const { return fetches_cut_; }
+  int64_t counted() const { return tiers_.host + tiers_.below + tiers_.missed + tiers_.unknown; }
+  int64_t asked() const { return asked_; }
   PoolStats stats() const { return pool_.stats(); }
 
  private:
@@ -173,6 +188,7 @@ class PoolSim {
     const double floor = Chance(30) ? 1 : (Chance(50) ? 0.9 : 0);
     const auto plan = pool_.Plan(now_, DemandOf(prompt, floor));
     ASSERT_TRUE(plan.ok()) << plan.status();
+    asked_ += static_cast<int64_t>(prompt.keys.size());
     ASSERT_LE(plan->pairs[0].choice.reused_tokens, static_cast<int64_t>(prompt.tokens.size()) - 1);
     ASSERT_EQ(plan->lease != 0, !plan->prefix.empty());
     for (size_t i = 0; i < plan->prefix.size(); ++i) {
@@ -203,10 +219,14 @@ class PoolSim {
       auto cursor = pool_.BeginFetch(now_, reader.plan.lease, "", Model().fingerprint, WantedOf(reader.plan.prefix));
       ASSERT_EQ(cursor.ok(), holds) << cursor.status();
       if (cursor.ok()) reader.cursor = *std::move(cursor);
+    } else if (holds && pool_.IsLoading(reader.cursor)) {
+      pool_.Expire(now_);
+      return;
     } else {
       const auto batch = pool_.NextFrames(now_, reader.cursor, 1 + static_cast<int64_t>(Next(20000)), 20000);
       ASSERT_EQ(batch.ok(), holds) << batch.status();
       if (batch.ok()) {
+        Cut(reader);
         for (const Blob& blob : batch->frames) {
           ASSERT_LT(reader.received, reader.expected.size());
           ASSERT_EQ(blob.view(), reader.expected[reader.received]) << "frame " << reader.received;
@@ -223,6 +243,49 @@ class PoolSim {
     if (!over) return;
     if (Chance(70)) pool_.Release(now_, reader.plan.lease);
     readers_.erase(readers_.begin() + static_cast<std::ptrdiff_t>(which));
+  }
+
+  // Chunks that were lost are left out with all behind them, and the fetch says so.
+  void Cut(Reader& reader) {
+    const std::vector<Variant>& prefix = reader.plan.prefix;
+    const size_t kept = reader.cursor.entries.size();
+    ASSERT_EQ(kept < prefix.size(), !reader.cursor.lost.empty());
+    if (kept == prefix.size() || reader.received > 0) return;
+    ASSERT_NE(prefix[kept].tier, Tier::kHost) << "what was leased in memory is gone";
+    ++fetches_cut_;
+    reader.expected.clear();
+    for (int32_t layer = 0; layer < kLayers; ++layer) {
+      for (size_t i = 0; i < kept; ++i) {
+        reader.expected.push_back(ExpectedFrame(prefix[i].profile_name, prefix[i].first_token, layer, prefix[i].key));
+      }
+    }
+  }
+
+  // One load ends, in any order: it brings the record, comes too late, or finds it damaged or gone.
+  void AdvanceLoad() {
+    if (loads_.empty()) return;
+    const size_t which = Next(loads_.size());
+    const LoadJob job = loads_[which];
+    loads_.erase(loads_.begin() + static_cast<std::ptrdiff_t>(which));
+    constexpr TierMiss kMisses[] = {TierMiss::kLate, TierMiss::kDamaged, TierMiss::kAbsent, TierMiss::kUnavailable};
+    const TierMiss miss = kMisses[Next(4)];
+    if (Chance(25) && miss != TierMiss::kLate && miss != TierMiss::kUnavailable) tiers_.records.erase(job.id);
+    Loaded loaded = tiers_.Load(job, miss);
+    if (loaded.record.ok() && Chance(10)) {
+      loaded.record = absl::DeadlineExceededError("late");
+      loaded.miss = TierMiss::kLate;
+    }
+    pool_.FinishLoad(now_, job, std::move(loaded));
+  }
+
+  // The tier needs the room of some record, and says so.
+  void ForgetRecord() {
+    if (tiers_.records.empty()) return;
+    auto record = tiers_.records.begin();
+    std::advance(record, static_cast<std::ptrdiff_t>(Next(tiers_.records.size())));
+    const RecordName name = NameOf(record->first);
+    tiers_.records.erase(record);
+    pool_.ForgetBelow({name});
   }
 
   // Somebody dies without a word, or the edge notices a broken stream.
@@ -245,6 +308,7 @@ class PoolSim {
     for (const Reader& reader : readers_) {
       if (now_ >= reader.deadline) continue;
       for (const Variant& variant : reader.plan.prefix) {
+        if (variant.tier != Tier::kHost) continue;
         int64_t layers = 0;
         for (const LayerBlob& blob : pool_.tier().Frames(variant.entry)) layers += blob.layers;
         ASSERT_EQ(layers, kLayers);
@@ -254,31 +318,41 @@ class PoolSim {
 
   void End() {
     now_ += absl::Seconds(10);
+    while (!loads_.empty()) AdvanceLoad();
     pool_.Expire(now_);
     const PoolStats stats = pool_.stats();
     ASSERT_EQ(stats.leases, 0);
     ASSERT_EQ(pool_.tier().held_bytes(), 0);
     // Only readable chunks are left: no entry of a publish that ended.
-    ASSERT_EQ(static_cast<int64_t>(pool_.tier().entries()), stats.chunks);
-    ASSERT_EQ(stats.chunks_stored - stats.evicted, stats.chunks);
+    ASSERT_EQ(static_cast<int64_t>(pool_.tier().entries()), stats.chunks - stats.chunks_below);
+    if (has_tiers_) {
+      ASSERT_EQ(counted(), asked_) << "every chunk asked for counts once";
+    } else {
+      ASSERT_EQ(stats.chunks_stored - stats.evicted, stats.chunks);
+    }
   }
 
   const uint64_t seed_;
   uint64_t draws_ = 0;
+  const bool has_tiers_;
   const PoolLimits limits_;
   absl::Time now_ = kStart;
+  FakeTiers tiers_;
   Pool pool_;
   std::vector<Publisher> publishers_;
   std::vector<Reader> readers_;
   std::map<std::tuple<std::string, Digest, int32_t>, std::string> frames_;
+  std::deque<LoadJob> loads_;
   int64_t frames_checked_ = 0;
+  int64_t fetches_cut_ = 0;
+  int64_t asked_ = 0;
 };
 
 TEST(PoolSimTest, NeverServesWrongBytesAndLeaksNothing) {
   int64_t frames = 0, evicted = 0, refused = 0, stored = 0;
   for (uint64_t seed = 0; seed < 200; ++seed) {
     SCOPED_TRACE(testing::Message() << "seed " << seed);
-    PoolSim sim(seed);
+    PoolSim sim(seed, false);
     sim.Run();
     if (testing::Test::HasFatalFailure() || testing::Test::HasNonfatalFailure()) return;
     frames += sim.frames_checked();
@@ -291,6 +365,24 @@ TEST(PoolSimTest, NeverServesWrongBytesAndLeaksNothing) {
   EXPECT_GT(evicted, 200);
   EXPECT_GT(refused, 1000);
   EXPECT_GT(stored, 2000);
+}
+
+TEST(PoolSimTest, NeverServesWrongBytesFromATierThatFails) {
+  int64_t frames = 0, down = 0, up = 0, cut = 0;
+  for (uint64_t seed = 1000; seed < 1200; ++seed) {
+    SCOPED_TRACE(testing::Message() << "seed " << seed);
+    PoolSim sim(seed, true);
+    sim.Run();
+    if (testing::Test::HasFatalFailure() || testing::Test::HasNonfatalFailure()) return;
+    frames += sim.frames_checked();
+    down += sim.stats().moved_down;
+    up += sim.stats().moved_up;
+    cut += sim.fetches_cut();
+  }
+  EXPECT_GT(frames, 2000);
+  EXPECT_GT(down, 200);
+  EXPECT_GT(up, 100);
+  EXPECT_GT(cut, 20);
 }
 
 }  // namespace

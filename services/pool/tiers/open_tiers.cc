@@ -39,19 +39,29 @@ absl::StatusOr<OpenedTiers> OpenTiers(const TierOptions& options) {
   OpenedTiers opened;
   std::vector<std::unique_ptr<ByteTier>> tiers;
   if (!options.disk.empty()) {
+    opened.asked.push_back(Tier::kDisk);
     DiskOptions disk_options;
     disk_options.folder = options.disk;
     disk_options.capacity_bytes = options.disk_bytes;
-    DECANT_ASSIGN_OR_RETURN(std::unique_ptr<DiskTier> disk, DiskTier::Open(disk_options));
-    DECANT_RETURN_IF_ERROR(disk->ForEach([&](const RecordHead& head) { opened.found.push_back(head); }));
-    opened.warning = disk->lost();
-    tiers.push_back(std::move(disk));
+    absl::StatusOr<std::unique_ptr<DiskTier>> disk = DiskTier::Open(disk_options);
+    if (absl::IsInvalidArgument(disk.status())) return disk.status();
+    absl::Status usable = disk.status();
+    if (usable.ok()) usable = (*disk)->ForEach([&](const RecordHead& head) { opened.found.push_back(head); });
+    if (usable.ok()) {
+      if (!(*disk)->lost().empty()) {
+        opened.warnings.push_back(absl::StrCat("what the disk tier held is lost: ", (*disk)->lost()));
+      }
+      tiers.push_back(*std::move(disk));
+    } else {
+      opened.found.clear();
+      opened.warnings.push_back(absl::StrCat("there is no disk tier: ", usable.message()));
+    }
   }
   if (!options.remote.empty()) {
+    opened.asked.push_back(Tier::kRemote);
     DECANT_ASSIGN_OR_RETURN(std::unique_ptr<ByteTier> remote, OpenRemote(options));
     tiers.push_back(std::move(remote));
   }
-  if (tiers.empty()) return opened;
   opened.store = std::make_unique<TieredStore>(std::move(store), std::move(tiers));
   for (const RecordHead& head : opened.found) opened.store->Learn(Tier::kDisk, head);
   return opened;

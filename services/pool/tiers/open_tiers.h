@@ -23,14 +23,16 @@ struct TierOptions {
 };
 
 struct OpenedTiers {
-  std::unique_ptr<TieredStore> store;  // null when no tier was asked for
+  std::unique_ptr<TieredStore> store;
   // What the disk holds from before, for the index of a pool that starts again; the store knows of it already.
   std::vector<RecordHead> found;
-  std::string warning;  // why what the disk held is gone; empty as a rule
+  std::vector<Tier> asked;  // there or not
+  // Why a tier that was asked for is not there, or what the disk held is gone; empty as a rule.
+  std::vector<std::string> warnings;
 };
 
-// INVALID_ARGUMENT for options that make no sense, UNAVAILABLE when the folder or the password's file can't be used. A
-// remote server need not be up.
+// A folder that can't be used costs the tier and no more: see `warnings`. INVALID_ARGUMENT for options that make no
+// sense, UNAVAILABLE when the password's file can't be read. A remote server need not be up.
 absl::StatusOr<OpenedTiers> OpenTiers(const TierOptions& options);
 
 }  // namespace decant

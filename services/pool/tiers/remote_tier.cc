@@ -53,6 +53,13 @@ absl::StatusOr<bool> RemoteTier::Contains(const RecordId& id, absl::Time deadlin
   return reply.number > 0;
 }
 
+TierUse RemoteTier::use() const {
+  absl::MutexLock lock(&mutex_);
+  TierUse use;
+  use.answers = !breaker_.open();
+  return use;
+}
+
 uint64_t RemoteTier::times_opened() const {
   absl::MutexLock lock(&mutex_);
   return breaker_.opened();

@@ -44,8 +44,8 @@ class RemoteTier final : public ByteTier {
   absl::Status Erase(const RecordId& id, absl::Time deadline) override;
   absl::StatusOr<bool> Contains(const RecordId& id, absl::Time deadline) override;
   std::vector<RecordName> TakeForgotten() override { return {}; }  // the server does not say
-  // All zeros: others write there too, and the server bounds and counts it.
-  TierUse use() const override { return {}; }
+  // Zeros: others write there too, and the server bounds and counts it.
+  TierUse use() const override;
 
   uint64_t times_opened() const;  // of the circuit breaker
 

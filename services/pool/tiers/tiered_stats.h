@@ -4,6 +4,7 @@
 
 #include <array>
 #include <cstdint>
+#include <string>
 #include <vector>
 
 #include "common/store/tier.h"
@@ -20,6 +21,7 @@ struct LaneStats {
   int64_t write_failed = 0;   // the tier would not take them
   int64_t write_dropped = 0;  // the queue was full
   int64_t quarantined = 0;    // records erased because their bytes were wrong
+  std::string failure;        // the latest of a read or write, for people
   int64_t loads_waiting = 0;  // now
   int64_t writes_waiting = 0;
   int64_t writes_waiting_bytes = 0;

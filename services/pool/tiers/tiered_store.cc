@@ -38,9 +38,12 @@ TieredStore::TieredStore(TieredOptions options, std::vector<std::unique_ptr<Byte
   answer_thread_ = std::thread([this] { AnswerLoop(); });
 }
 
-TieredStore::~TieredStore() {
+TieredStore::~TieredStore() { Close(); }
+
+void TieredStore::Close() {
   {
     absl::MutexLock lock(&mutex_);
+    if (stopped_) return;
     stopped_ = true;
     std::vector<uint64_t> open;
     for (const auto& [id, job] : jobs_) open.push_back(id);
@@ -64,17 +67,27 @@ TieredStore::~TieredStore() {
 
 // ---- What the owner of the host tier tells.
 
+bool TieredStore::Heeds(HostEvent event) const {
+  if (lanes_.empty()) return false;
+  switch (event) {
+    case HostEvent::kStored:
+      return options_.write == WritePolicy::kThrough;
+    case HostEvent::kHit:
+      return options_.write == WritePolicy::kSelective;
+    case HostEvent::kEvicted:
+      return options_.write != WritePolicy::kSelective;
+  }
+  return false;
+}
+
 void TieredStore::Note(HostEvent event, const RecordId& id, absl::FunctionRef<Record()> record) {
   absl::MutexLock lock(&mutex_);
-  if (draining_ || stopped_) return;
-  bool write = event == HostEvent::kEvicted && options_.write != WritePolicy::kSelective;
-  if (event == HostEvent::kStored) write = options_.write == WritePolicy::kThrough;
-  if (event == HostEvent::kHit && options_.write == WritePolicy::kSelective) {
+  if (draining_ || stopped_ || !Heeds(event)) return;
+  if (event == HostEvent::kHit) {
     Remembered& note = NoteOf(NameOf(id));
     if (note.hits < kMostHits) ++note.hits;
-    write = note.hits >= options_.selective_hits;
+    if (note.hits < options_.selective_hits) return;
   }
-  if (!write) return;
   const auto note = notes_.find(NameOf(id));
   const unsigned has = note == notes_.end() ? 0u : note->second.present & ~unsigned{note->second.bad};
   if (has + 1u == 1u << lanes_.size()) return;  // every lane has it
@@ -157,6 +170,7 @@ void TieredStore::Load(const RecordId& id, const LoadWant& want, Done done) {
   absl::MutexLock lock(&mutex_);
   if (!want.prefetch) ++sums_.asked;
   Waiter waiter{++last_id_, want.deadline, want.prefetch, std::move(done)};
+  if (answered_) return;  // nobody is left who could say so
   if (stopped_ || lanes_.empty()) {
     Loaded loaded;
     loaded.record = absl::UnavailableError("the store is being closed");

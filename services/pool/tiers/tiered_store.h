@@ -32,6 +32,7 @@
 #include "absl/types/span.h"
 #include "common/store/tier.h"
 #include "services/pool/tiers/load_queue.h"
+#include "services/pool/tiers/lower_tiers.h"
 #include "services/pool/tiers/tiered_stats.h"
 #include "services/pool/tiers/write_queue.h"
 
@@ -44,9 +45,6 @@ enum class WritePolicy : uint8_t {
 };
 // "through", "selective", "back"; INVALID_ARGUMENT for anything else.
 absl::StatusOr<WritePolicy> WritePolicyFrom(absl::string_view name);
-
-// What befell a chunk in the host tier.
-enum class HostEvent : uint8_t { kStored = 0, kHit = 1, kEvicted = 2 };
 
 struct TieredOptions {
   WritePolicy write = WritePolicy::kThrough;
@@ -65,41 +63,29 @@ struct LoadWant {
   bool prefetch = false;                         // nobody asked for it yet: counted apart
 };
 
-struct Loaded {
-  absl::StatusOr<Record> record = absl::UnknownError("not loaded");
-  Tier tier = Tier::kHost;            // that it came from; of a miss the last one asked, kHost when none was
-  TierMiss miss = TierMiss::kAbsent;  // the reason of that one; of a good record meaningless
-};
-
-class TieredStore {
+class TieredStore final : public LowerTiers {
  public:
   using Done = std::function<void(Loaded)>;
 
-  // `tiers`: nearest first, at least one.
+  // `tiers`: nearest first; without any it only counts.
   TieredStore(TieredOptions options, std::vector<std::unique_ptr<ByteTier>> tiers);
   // Everything that waits is a miss of kUnavailable; what is not written is lost. Waits for calls to the tiers to end.
-  ~TieredStore();
+  ~TieredStore() override;
 
-  // The owner of the host tier tells what befell a chunk. `record` is called, before Note returns, only when it is to
-  // be written.
-  void Note(HostEvent event, const RecordId& id, absl::FunctionRef<Record()> record);
-  // `chunks` were asked for and the host tier had them (which is not yet a kHit), or no tier is known to have them.
-  void CountHost(int64_t chunks);
-  void CountUnknown(int64_t chunks);
-
-  // A tier that has it as far as is known, without asking: nothing for "no", which a remote tier that others write to
-  // may contradict.
-  std::optional<Tier> Where(const RecordId& id) const;
+  bool Heeds(HostEvent event) const override;
+  void Note(HostEvent event, const RecordId& id, absl::FunctionRef<Record()> record) override;
+  void CountHost(int64_t chunks) override;
+  void CountUnknown(int64_t chunks) override;
+  std::optional<Tier> Where(const RecordId& id) const override;
   // Reads a record from the nearest tier that has it. `done` is called once, on a thread of the store that makes one
   // such call after another, also when the deadline passes while a tier does not answer. Loads of one record are one
   // read.
   void Load(const RecordId& id, const LoadWant& want, Done done);
   // The same and waits for it. For threads that may block.
   Loaded LoadAndWait(const RecordId& id, const LoadWant& want);
-  // Forgets it in every tier, in the background.
-  void Erase(const RecordId& id);
+  void Erase(const RecordId& id) override;
 
-  // Records a tier had to forget since the last call: those that no other tier has either.
+  // Records a tier had to forget or would not take since the last call: those that no other tier has either.
   std::vector<RecordName> TakeForgotten();
   // Teaches it what a tier held when it was opened.
   void Learn(Tier tier, const RecordHead& head);
@@ -109,6 +95,11 @@ class TieredStore {
   absl::Status Drain(std::vector<Record> rest, absl::Time deadline);
 
   TieredStats stats() const;
+  WritePolicy write_policy() const { return options_.write; }
+
+  // What the destructor does, for owners whom its threads call back: all they were to be called for has been said when
+  // this returns, and later loads are never answered. Idempotent.
+  void Close();
 
  private:
   struct Waiter {

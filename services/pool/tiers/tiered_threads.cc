@@ -107,6 +107,7 @@ void TieredStore::EndRead(size_t index, uint64_t number, Loaded loaded) {
     return EndJob(number, loaded);
   }
   if (!job.waiters.empty()) ++lane.stats.misses[static_cast<size_t>(loaded.miss)];
+  if (loaded.miss != TierMiss::kAbsent) lane.stats.failure = std::string(loaded.record.status().message());
   if (loaded.miss == TierMiss::kAbsent) {  // the tier may have needed its room and not said so
     const auto note = notes_.find(NameOf(job.id));
     if (note != notes_.end()) note->second.present = static_cast<uint8_t>(note->second.present & ~BitOf(index));
@@ -170,6 +171,8 @@ void TieredStore::WriteOne(size_t index, const RecordId& id, const Record& recor
     note.bad = static_cast<uint8_t>(note.bad & ~BitOf(index));
   } else {
     ++lane.stats.write_failed;
+    lane.stats.failure = std::string(put.message());
+    Forget(index, {NameOf(id)});
   }
   Forget(index, forgotten);
   written_.SignalAll();

@@ -133,6 +133,15 @@ TEST_F(PrefixFetchTest, AMissingChunkCutsThePrefix) {
   EXPECT_EQ(fetch->miss_label(), "missing");
 }
 
+TEST_F(PrefixFetchTest, AChunkThatThePoolLostIsMissingForThePoolsReason) {
+  auto stream = std::make_unique<ScriptedStream>(Messages(2));
+  stream->Lose("the disk tier had it; damaged");
+  auto fetch = Fetch(std::move(stream), 3);
+  EXPECT_EQ(fetch->WaitAll(), 2);
+  EXPECT_THAT(fetch->miss_reason(), HasSubstr("chunk 2: the disk tier had it; damaged"));
+  EXPECT_EQ(fetch->miss_label(), "missing");
+}
+
 TEST_F(PrefixFetchTest, AStreamThatBreaksMeansRecompute) {
   auto messages = Messages(2);
   messages.pop_back();

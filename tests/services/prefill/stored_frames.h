@@ -60,8 +60,11 @@ class ScriptedStream final : public ChunkStream {
     cancelled_ = true;
   }
   void HangAtTheEnd() { hangs_ = true; }
+  std::string lost() const override { return lost_; }
+  void Lose(std::string why) { lost_ = std::move(why); }
 
  private:
+  std::string lost_;
   absl::Mutex mutex_;
   std::deque<std::vector<uint8_t>> messages_;
   const absl::Status end_;

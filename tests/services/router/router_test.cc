@@ -107,6 +107,50 @@ TEST(RouterTest, ExplainTellsTheWholeStoryAndNoToken) {
   EXPECT_EQ(rig.router.Explain("", "r2").status().code(), absl::StatusCode::kNotFound);
 }
 
+// Of what was planned only what prefill could reuse.
+TEST(RouterTest, ExplainTellsWhereTheReusedPrefixCameFrom) {
+  RouterRig rig;
+  RequestTerms terms;
+  terms.request_id = "r1";
+  rig.Ask("abcdefghijklmnopqrstu", terms);  // five chunks of four and a token
+  PlanAnswer plan = rig.DefaultPlan();
+  const auto& keys = rig.world.plans[0].query.chunk_keys;
+  plan.plans[0].reused_tokens = 20;
+  for (size_t i = 0; i < 5; ++i) {
+    PlannedPart part{keys[i], static_cast<int32_t>(i) * 4, 4, "full", {}, 10};
+    part.quality = 1;
+    part.provenance = Provenance::kExact;
+    part.tier = i < 2 ? "host" : "disk";
+    if (i >= 3) {
+      part.profile = "k4v2";
+      part.encoded_from = {"full", "k8v4"};
+      part.quality = 0.7;
+      part.provenance = Provenance::kQuantised;
+    }
+    plan.prefix.push_back(part);
+  }
+  rig.Plan(plan);
+  rig.Grant();
+  rig.Say(0, "x");
+  PrefillAnswer numbers = RouterRig::DefaultNumbers();
+  numbers.prefix_tokens_reused = 16;
+  rig.Prefilled(numbers);
+  rig.SayLast(1, "y", "stop");
+  const std::vector<ReusedPart> parts = rig.router.Explain("", "r1")->parts;
+  ASSERT_EQ(parts.size(), 3u);
+  EXPECT_EQ(parts[0].tier, "host");
+  EXPECT_EQ(parts[0].chunks, 2);
+  EXPECT_EQ(parts[0].tokens, 8);
+  EXPECT_EQ(parts[0].bytes, 20);
+  EXPECT_EQ(parts[1].tier, "disk");
+  EXPECT_EQ(parts[1].profile, "full");
+  EXPECT_EQ(parts[2].first_token, 12);
+  EXPECT_EQ(parts[2].chunks, 1) << "the fifth chunk did not come";
+  EXPECT_EQ(parts[2].quality, 0.7);
+  EXPECT_EQ(parts[2].provenance, Provenance::kQuantised);
+  EXPECT_THAT(parts[2].encoded_from, ElementsAre("full", "k8v4"));
+}
+
 TEST(RouterTest, SendsThePlannedPrefixButNeverTheWholePrompt) {
   RouterRig rig;
   rig.Ask("abcdefgh");  // two chunks of four: the last token must be computed

@@ -3,9 +3,11 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <atomic>
 #include <functional>
 #include <memory>
 #include <string>
+#include <thread>
 #include <utility>
 #include <vector>
 
@@ -53,6 +55,7 @@ struct Script {
   std::vector<FrameOut> to_fetch;
   absl::Status fetch_end;
   std::atomic<int> fetched{0};
+  bool slow = false;
 };
 
 class ScriptReceiver final : public FrameStreamReceiver {
@@ -77,6 +80,34 @@ class ScriptReceiver final : public FrameStreamReceiver {
 
  private:
   Script& script_;
+};
+
+// Says that it has to wait before every message, and is ready elsewhere or at once.
+class SlowSource final : public FrameStreamSource {
+ public:
+  explicit SlowSource(Script& script) : script_(script) {}
+  bool Await(std::function<void()> ready) override {
+    const int asked = ++asked_;
+    may_ = true;
+    if (asked % 3 == 0) return false;
+    if (asked % 3 == 1) {
+      std::thread(std::move(ready)).detach();  // touches nothing once the call may end
+    } else {
+      ready();
+    }
+    return true;
+  }
+  absl::StatusOr<std::optional<FrameOut>> Next() override {
+    EXPECT_TRUE(may_.exchange(false)) << "nobody said that it is ready";
+    const auto next = static_cast<size_t>(script_.fetched++);
+    if (next < script_.to_fetch.size()) return script_.to_fetch[next];
+    return std::nullopt;
+  }
+
+ private:
+  Script& script_;
+  std::atomic<bool> may_{false};
+  std::atomic<int> asked_{0};
 };
 
 class ScriptSource final : public FrameStreamSource {
@@ -107,6 +138,7 @@ class PoolService final
   grpc::ServerWriteReactor<grpc::ByteBuffer>* Fetch(grpc::CallbackServerContext*,
                                                     const grpc::ByteBuffer* request) override {
     script_.fetch_request = ToString(*request);
+    if (script_.slow) return ServeFrameDownload(std::make_unique<SlowSource>(script_));
     return ServeFrameDownload(std::make_unique<ScriptSource>(script_));
   }
 
@@ -235,6 +267,20 @@ TEST_F(FrameStreamTest, DoesNotReadFarAheadOfTheDownloader) {
   EXPECT_LT(script_.fetched, 64);
   download.reset();
   script_.destroyed.WaitForNotification();
+}
+
+TEST_F(FrameStreamTest, ASourceMayWaitBeforeEveryMessage) {
+  script_.slow = true;
+  for (uint64_t i = 0; i < 20; ++i) script_.to_fetch.push_back(Payload(i, Bytes(1000, i)));
+  auto download = Download();
+  for (uint64_t i = 0; i < 20; ++i) {
+    auto message = download->Next();
+    ASSERT_TRUE(message.ok() && message->has_value()) << message.status();
+    EXPECT_EQ((*message)->Payload().value(), Bytes(1000, i));
+  }
+  auto end = download->Next();
+  ASSERT_TRUE(end.ok()) << end.status();
+  EXPECT_FALSE(end->has_value());
 }
 
 TEST_F(FrameStreamTest, EndsADownloadAtItsDeadline) {

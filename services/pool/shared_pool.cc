@@ -1,0 +1,85 @@
+#include "services/pool/shared_pool.h"
+
+#include <algorithm>
+
+namespace decant {
+namespace {
+
+// Above what is read ahead of anybody's wish.
+constexpr int kAskedPriority = 1;
+constexpr double kPrefetchPatience = 5;  // times the limit of a load that somebody waits for
+constexpr size_t kForgetAtOnce = 512;    // names, under the mutex
+
+}  // namespace
+
+SharedPool::SharedPool(const PoolLimits& limits, Catalogue catalogue, ProfileTables tables, Metrics& metrics,
+                       std::unique_ptr<TieredStore> tiers, absl::Span<const RecordHead> found)
+    : load_limit_(limits.load_limit),
+      tiers_(std::move(tiers)),
+      pool_(limits, std::move(catalogue), std::move(tables), tiers_.get()),
+      metrics_(metrics) {
+  absl::MutexLock lock(&mutex_);
+  pool_.Learn(found);
+  metrics_.Show(pool_.stats());
+}
+
+SharedPool::~SharedPool() {
+  // Its threads may be about to call Finish, and pool_ to call it: the pointer stays until they have ended.
+  TieredStore* const tiers = tiers_.get();
+  if (tiers != nullptr) tiers->Close();
+}
+
+void SharedPool::Begin(Loads loads) {
+  const absl::Time now = absl::Now();  // the clock of the store
+  for (LoadJob& job : loads) {
+    LoadWant want;
+    want.priority = job.prefetch ? 0 : kAskedPriority;
+    want.deadline = now + load_limit_ * (job.prefetch ? kPrefetchPatience : 1);
+    want.prefetch = job.prefetch;
+    const RecordId id = job.id;
+    tiers_->Load(id, want, [this, job = std::move(job)](Loaded loaded) { Finish(job, std::move(loaded)); });
+  }
+}
+
+void SharedPool::Finish(const LoadJob& job, Loaded loaded) {
+  std::vector<Waiter> ready;
+  With([&](Pool& pool, absl::Time now) ABSL_NO_THREAD_SAFETY_ANALYSIS {
+    pool.FinishLoad(now, job, std::move(loaded));
+    const auto loading = [&](const Waiter& waiter) { return pool.IsLoading(*waiter.cursor); };
+    const auto end = std::stable_partition(waiters_.begin(), waiters_.end(), loading);
+    std::move(end, waiters_.end(), std::back_inserter(ready));
+    waiters_.erase(end, waiters_.end());
+    return 0;
+  });
+  for (const Waiter& waiter : ready) waiter.ready();
+}
+
+bool SharedPool::AwaitLoads(FetchCursor& cursor, std::function<void()> ready) {
+  absl::MutexLock lock(&mutex_);
+  if (!pool_.IsLoading(cursor)) return false;
+  waiters_.push_back(Waiter{&cursor, std::move(ready)});
+  return true;
+}
+
+void SharedPool::Expire() {
+  std::vector<RecordName> forgotten;
+  if (tiers_ != nullptr) forgotten = tiers_->TakeForgotten();
+  for (size_t first = 0; first == 0 || first < forgotten.size(); first += kForgetAtOnce) {
+    With([&](Pool& pool, absl::Time now) {
+      pool.Expire(now);
+      pool.ForgetBelow(absl::MakeConstSpan(forgotten).subspan(first, kForgetAtOnce));
+      return 0;
+    });
+  }
+}
+
+absl::Status SharedPool::DrainTiers(absl::Time deadline) {
+  if (tiers_ == nullptr) return absl::OkStatus();
+  std::vector<Record> rest;
+  if (tiers_->write_policy() == WritePolicy::kBack) {
+    rest = With([](Pool& pool, absl::Time) { return pool.NotBelow(); });
+  }
+  return tiers_->Drain(std::move(rest), deadline);
+}
+
+}  // namespace decant

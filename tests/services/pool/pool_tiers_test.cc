@@ -1,0 +1,330 @@
+// What host memory forgets lives on below: found by plans, loaded for fetches, and a miss when it is lost.
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "gpu/kernels/codec/frame_reencoder.h"
+#include "tests/services/pool/fake_tiers.h"
+#include "tests/services/pool/pool_rig.h"
+
+namespace decant {
+namespace {
+
+using namespace pool_rig;
+using ::testing::Each;
+using ::testing::ElementsAre;
+using ::testing::Field;
+using ::testing::HasSubstr;
+using ::testing::IsEmpty;
+using ::testing::SizeIs;
+
+constexpr int kRoom = 4;  // chunks of `full`
+
+PoolLimits Limits(double room = kRoom) {
+  Pool probe(PoolLimits(), TestCatalogue(), TestTables());
+  EXPECT_TRUE(PublishAll(probe, kStart, PromptOf(1, 1), "full").ok());
+  PoolLimits limits;
+  limits.capacity_bytes = static_cast<int64_t>(room * static_cast<double>(probe.tier().bytes()));
+  return limits;
+}
+
+class PoolTiersTest : public testing::Test {
+ protected:
+  // All of it, then as much again, so that only the second is in host memory.
+  void FillTwice() {
+    ASSERT_TRUE(PublishAll(pool_, kStart, first_, "full").ok());
+    ASSERT_TRUE(PublishAll(pool_, kStart, second_, "full").ok());
+    ASSERT_EQ(pool_.stats().chunks_below, kRoom);
+  }
+  absl::StatusOr<FetchCursor> Begin(const PlanOffer& offer, Pool& pool) {
+    return pool.BeginFetch(kStart, offer.lease, "", Model().fingerprint, WantedOf(offer.prefix));
+  }
+  static std::vector<std::string> Rest(Pool& pool, FetchCursor& cursor) {
+    std::vector<std::string> frames;
+    while (true) {
+      const auto batch = pool.NextFrames(kStart, cursor, 1, 1);
+      EXPECT_TRUE(batch.ok()) << batch.status();
+      if (!batch.ok() || batch->frames.empty()) return frames;
+      for (const Blob& blob : batch->frames) frames.emplace_back(blob.view());
+    }
+  }
+  std::vector<ChunkEvent> Events() {
+    uint64_t seen = 0;
+    return pool_.journal().After(0, TenantTable::kDefaultTenant, 1000, &seen).value();
+  }
+
+  const Prompt first_ = PromptOf(1, kRoom);
+  const Prompt second_ = PromptOf(2, kRoom);
+  FakeTiers tiers_;
+  Pool pool_{Limits(), TestCatalogue(), TestTables(), &tiers_};
+};
+
+TEST_F(PoolTiersTest, WhatIsForgottenIsPlannedLoadedAndServed) {
+  FillTwice();
+  EXPECT_EQ(pool_.stats().chunks, 2 * kRoom);
+  EXPECT_EQ(pool_.stats().evicted, 0);
+  const auto offer = pool_.Plan(kStart, DemandOf(first_));
+  ASSERT_TRUE(offer.ok()) << offer.status();
+  ASSERT_THAT(offer->prefix, SizeIs(kRoom));
+  EXPECT_THAT(offer->prefix, Each(Field(&Variant::tier, Tier::kDisk)));
+  auto cursor = Begin(*offer, pool_);
+  ASSERT_TRUE(cursor.ok()) << cursor.status();
+  EXPECT_TRUE(pool_.IsLoading(*cursor));
+  const std::vector<LoadJob> jobs = pool_.TakeLoads();
+  ASSERT_THAT(jobs, SizeIs(kRoom));
+  for (const LoadJob& job : jobs) {
+    EXPECT_TRUE(pool_.IsLoading(*cursor));
+    pool_.FinishLoad(kStart, job, tiers_.Load(job));
+  }
+  EXPECT_FALSE(pool_.IsLoading(*cursor));
+  EXPECT_EQ(Rest(pool_, *cursor), ExpectedFrames(offer->prefix));
+  EXPECT_EQ(cursor->lost, "");
+  EXPECT_EQ(pool_.stats().moved_up, kRoom);
+  EXPECT_EQ(pool_.stats().chunks_below, kRoom) << "the second prompt went down instead";
+  EXPECT_EQ(pool_.tier().SumBytes(), pool_.tier().bytes());
+}
+
+TEST_F(PoolTiersTest, WhatWasLoadedForALeaseStaysUntilItEnds) {
+  FillTwice();
+  const auto offer = pool_.Plan(kStart, DemandOf(first_));
+  tiers_.LoadAll(pool_, kStart);
+  ASSERT_TRUE(PublishAll(pool_, kStart, PromptOf(3, kRoom), "full").ok());
+  auto cursor = Begin(*offer, pool_);
+  ASSERT_TRUE(cursor.ok()) << cursor.status();
+  EXPECT_EQ(Rest(pool_, *cursor), ExpectedFrames(offer->prefix));
+  pool_.Release(kStart, offer->lease);
+  EXPECT_EQ(pool_.tier().held_bytes(), 0);
+}
+
+TEST_F(PoolTiersTest, AChunkThatIsLostEndsTheFetchAndSaysWhy) {
+  FillTwice();
+  const auto offer = pool_.Plan(kStart, DemandOf(first_));
+  ASSERT_THAT(offer->prefix, SizeIs(kRoom));
+  tiers_.records.erase(IdOf(offer->prefix[2]));
+  for (const LoadJob& job : pool_.TakeLoads()) {
+    pool_.FinishLoad(kStart, job, tiers_.Load(job, TierMiss::kDamaged));
+  }
+  auto cursor = Begin(*offer, pool_);
+  ASSERT_TRUE(cursor.ok()) << cursor.status();
+  EXPECT_FALSE(pool_.IsLoading(*cursor));
+  EXPECT_EQ(Rest(pool_, *cursor), ExpectedFrames(absl::MakeConstSpan(offer->prefix).first(2)));
+  EXPECT_THAT(cursor->lost, HasSubstr("disk"));
+  EXPECT_THAT(cursor->lost, HasSubstr("damaged"));
+  pool_.Release(kStart, offer->lease);
+  const auto again = pool_.Plan(kStart, DemandOf(first_));
+  EXPECT_THAT(again->prefix, SizeIs(2)) << "nobody is told of it again";
+  EXPECT_THAT(again->miss_reason, HasSubstr("not stored"));
+}
+
+TEST_F(PoolTiersTest, WhatCameTooLateIsOfferedAgain) {
+  FillTwice();
+  const auto offer = pool_.Plan(kStart, DemandOf(first_));
+  for (const LoadJob& job : pool_.TakeLoads()) {
+    Loaded late;
+    late.record = absl::DeadlineExceededError("late");
+    late.tier = Tier::kDisk;
+    late.miss = TierMiss::kLate;
+    pool_.FinishLoad(kStart, job, std::move(late));
+  }
+  auto cursor = Begin(*offer, pool_);
+  ASSERT_TRUE(cursor.ok()) << cursor.status();
+  EXPECT_THAT(Rest(pool_, *cursor), IsEmpty());
+  EXPECT_THAT(cursor->lost, HasSubstr("late"));
+  EXPECT_THAT(pool_.Plan(kStart, DemandOf(first_))->prefix, SizeIs(kRoom));
+}
+
+TEST_F(PoolTiersTest, TwoPlansForOneChunkAreBothServed) {
+  FillTwice();
+  const auto one = pool_.Plan(kStart, DemandOf(first_));
+  const auto other = pool_.Plan(kStart, DemandOf(first_));
+  const std::vector<LoadJob> jobs = pool_.TakeLoads();
+  ASSERT_THAT(jobs, SizeIs(2 * kRoom)) << "each asked for them";
+  for (const LoadJob& job : jobs) pool_.FinishLoad(kStart, job, tiers_.Load(job));
+  for (const PlanOffer& offer : {*one, *other}) {
+    auto cursor = Begin(offer, pool_);
+    ASSERT_TRUE(cursor.ok()) << cursor.status();
+    EXPECT_EQ(Rest(pool_, *cursor), ExpectedFrames(offer.prefix));
+    pool_.Release(kStart, offer.lease);
+  }
+  EXPECT_EQ(pool_.tier().held_bytes(), 0);
+}
+
+TEST_F(PoolTiersTest, ALeaseThatEndsBeforeItsLoadsHoldsNothing) {
+  FillTwice();
+  const auto offer = pool_.Plan(kStart, DemandOf(first_));
+  pool_.Release(kStart, offer->lease);
+  tiers_.LoadAll(pool_, kStart);
+  EXPECT_EQ(pool_.tier().held_bytes(), 0);
+  EXPECT_EQ(Begin(*offer, pool_).status().code(), absl::StatusCode::kNotFound);
+}
+
+TEST_F(PoolTiersTest, WithoutRoomALoadedChunkIsAMiss) {
+  FillTwice();
+  const auto holder = pool_.Plan(kStart, DemandOf(second_));
+  ASSERT_THAT(holder->prefix, SizeIs(kRoom));  // leased: nothing can go
+  const auto offer = pool_.Plan(kStart, DemandOf(first_));
+  tiers_.LoadAll(pool_, kStart);
+  auto cursor = Begin(*offer, pool_);
+  ASSERT_TRUE(cursor.ok()) << cursor.status();
+  EXPECT_THAT(Rest(pool_, *cursor), IsEmpty());
+  EXPECT_THAT(cursor->lost, HasSubstr("no room"));
+  EXPECT_EQ(pool_.tier().SumBytes(), pool_.tier().bytes());
+}
+
+TEST_F(PoolTiersTest, EveryChunkAskedForCountsOnce) {
+  FillTwice();
+  int64_t asked = 0;
+  const auto plan = [&](const Prompt& prompt) {
+    asked += static_cast<int64_t>(prompt.keys.size());
+    const auto offer = pool_.Plan(kStart, DemandOf(prompt));
+    ASSERT_TRUE(offer.ok()) << offer.status();
+    tiers_.LoadAll(pool_, kStart);
+    pool_.Release(kStart, offer->lease);
+  };
+  plan(second_);         // in host memory
+  plan(first_);          // below
+  plan(PromptOf(9, 7));  // nowhere
+  absl::erase_if(tiers_.records, [&](const auto& record) { return record.first.key == second_.keys[1]; });
+  for (int i = 0; i < 4; ++i) plan(i % 2 == 0 ? second_ : first_);
+  EXPECT_EQ(tiers_.host + tiers_.below + tiers_.missed + tiers_.unknown, asked);
+  EXPECT_GT(tiers_.host, 0);
+  EXPECT_GT(tiers_.below, 0);
+  EXPECT_GT(tiers_.missed, 0);
+  EXPECT_GT(tiers_.unknown, 0);
+}
+
+TEST_F(PoolTiersTest, AChunkThatWasComputedAgainTakesThePlaceOfTheOneBelow) {
+  FillTwice();
+  const auto tally = PublishAll(pool_, kStart, first_, "full");
+  ASSERT_TRUE(tally.ok()) << tally.status();
+  EXPECT_EQ(tally->stored, kRoom);
+  EXPECT_THAT(pool_.Plan(kStart, DemandOf(first_))->prefix, Each(Field(&Variant::tier, Tier::kHost)));
+  EXPECT_EQ(pool_.stats().chunks, 2 * kRoom);
+}
+
+TEST_F(PoolTiersTest, WhatATierForgetsIsForgotten) {
+  FillTwice();
+  std::vector<RecordName> names;
+  for (const auto& [id, record] : tiers_.records) names.push_back(NameOf(id));
+  tiers_.records.clear();
+  pool_.ForgetBelow(names);
+  EXPECT_EQ(pool_.stats().chunks, kRoom) << "what is in host memory stays";
+  EXPECT_EQ(pool_.stats().chunks_below, 0);
+  EXPECT_THAT(pool_.Plan(kStart, DemandOf(first_))->prefix, IsEmpty());
+}
+
+TEST_F(PoolTiersTest, WhatNoTierTakesIsGone) {
+  FakeTiers nothing{std::set<HostEvent>()};
+  Pool pool(Limits(), TestCatalogue(), TestTables(), &nothing);
+  ASSERT_TRUE(PublishAll(pool, kStart, first_, "full").ok());
+  ASSERT_TRUE(PublishAll(pool, kStart, second_, "full").ok());
+  EXPECT_EQ(pool.stats().chunks, kRoom);
+  EXPECT_EQ(pool.stats().evicted, kRoom);
+}
+
+TEST_F(PoolTiersTest, WrittenBackOnlyWhatIsForgottenIsBelow) {
+  FakeTiers back{std::set<HostEvent>{HostEvent::kEvicted}};
+  Pool pool(Limits(), TestCatalogue(), TestTables(), &back);
+  ASSERT_TRUE(PublishAll(pool, kStart, first_, "full").ok());
+  EXPECT_THAT(back.records, IsEmpty());
+  EXPECT_THAT(pool.NotBelow(), SizeIs(kRoom));
+  ASSERT_TRUE(PublishAll(pool, kStart, second_, "full").ok());
+  EXPECT_THAT(back.records, SizeIs(kRoom));
+  const auto offer = pool.Plan(kStart, DemandOf(first_));
+  back.LoadAll(pool, kStart);
+  auto cursor = Begin(*offer, pool);
+  EXPECT_EQ(Rest(pool, *cursor), ExpectedFrames(offer->prefix));
+}
+
+TEST_F(PoolTiersTest, AnotherPoolLearnsWhatTheTiersHold) {
+  PublishStart start = StartOf(first_, "full", 0, kRoom);
+  start.tenant = "tenant a";
+  ASSERT_TRUE(PublishAll(pool_, kStart, start, first_).ok());
+  std::vector<RecordHead> heads;
+  for (const auto& [id, record] : tiers_.records) heads.push_back(*DecodeHead(EncodeRecord(record)));
+  RecordHead damaged = heads.front();
+  damaged.variant.tokens = 0;
+  heads.push_back(damaged);
+  Pool pool(Limits(), TestCatalogue(), TestTables(), &tiers_);
+  pool.Learn(heads);
+  EXPECT_EQ(pool.stats().chunks, kRoom);
+  PlanDemand demand = DemandOf(first_);
+  demand.tenant = "tenant a";
+  const auto offer = pool.Plan(kStart, demand);
+  ASSERT_TRUE(offer.ok()) << offer.status();
+  ASSERT_THAT(offer->prefix, SizeIs(kRoom));
+  EXPECT_EQ(pool.tenants().name(offer->prefix[0].tenant), "tenant a");
+  tiers_.LoadAll(pool, kStart);
+  EXPECT_GT(pool.tier().tenants().bytes(offer->prefix[0].tenant), 0);
+  auto cursor = pool.BeginFetch(kStart, offer->lease, "tenant a", Model().fingerprint, WantedOf(offer->prefix));
+  EXPECT_EQ(Rest(pool, *cursor), ExpectedFrames(offer->prefix));
+}
+
+TEST_F(PoolTiersTest, EventsFollowAChunkDownUpAndAway) {
+  FillTwice();
+  const auto offer = pool_.Plan(kStart, DemandOf(first_));
+  tiers_.LoadAll(pool_, kStart);
+  pool_.Release(kStart, offer->lease);
+  ASSERT_TRUE(PublishAll(pool_, kStart, second_, "full").ok());
+  tiers_.records.clear();
+  pool_.ForgetBelow({NameOf(IdOf(offer->prefix[0]))});
+  std::vector<std::pair<ChunkEventKind, Tier>> seen;
+  for (const ChunkEvent& event : Events()) {
+    if (event.key == first_.keys[0]) seen.emplace_back(event.kind, event.tier);
+  }
+  EXPECT_THAT(
+      seen, ElementsAre(std::pair(ChunkEventKind::kStored, Tier::kHost), std::pair(ChunkEventKind::kMoved, Tier::kDisk),
+                        std::pair(ChunkEventKind::kMoved, Tier::kHost), std::pair(ChunkEventKind::kMoved, Tier::kDisk),
+                        std::pair(ChunkEventKind::kRemoved, Tier::kDisk)));
+}
+
+// The ladder makes room by re-encoding; whoever wants the exact form has it from below.
+TEST_F(PoolTiersTest, TheBetterFormOfAReencodedChunkIsHadFromBelow) {
+  PoolLimits limits = Limits();
+  limits.ladder = {"full", "k8v4"};
+  limits.ladder_starts = limits.ladder_ends = 0;
+  Pool pool(limits, TestCatalogue(), TestTables(), &tiers_);
+  ASSERT_TRUE(PublishAll(pool, kStart, PromptOf(1, 2), "full").ok());
+  const Prompt prompt = PromptOf(1, 2);
+  const auto device = CreateHostDevice(1);
+  const auto reencoder = FrameReencoder::Create(*device, int64_t{1} << 20).value();
+  const std::vector<LadderJob> jobs = pool.PlanLadder(kStart, 2);
+  ASSERT_THAT(jobs, SizeIs(2));
+  for (const LadderJob& job : jobs) {
+    std::vector<FrameToReencode> requests;
+    for (const LayerBlob& frame : job.frames) requests.push_back(FrameToReencode{frame.blob.view(), {}, 0});
+    std::vector<LayerBlob> frames;
+    for (const auto& one : reencoder->Reencode(requests, job.target)) {
+      const LayerBlob& stored = job.frames[frames.size()];
+      frames.push_back(LayerBlob{stored.first_layer, stored.layers, Blob::CopyOf(one->frame)});
+    }
+    pool.FinishLadder(kStart, job, std::move(frames));
+  }
+  const auto mild = pool.Plan(kStart, DemandOf(prompt, 0.5, "k8v4"));
+  ASSERT_THAT(mild->prefix, SizeIs(2));
+  EXPECT_THAT(mild->prefix, Each(Field(&Variant::tier, Tier::kHost)));
+  EXPECT_THAT(mild->prefix, Each(Field(&Variant::encoded_from, "full")));
+  const auto strict = pool.Plan(kStart, DemandOf(prompt, 1));
+  ASSERT_THAT(strict->prefix, SizeIs(2));
+  EXPECT_THAT(strict->prefix, Each(Field(&Variant::tier, Tier::kDisk)));
+  EXPECT_THAT(strict->prefix, Each(Field(&Variant::profile_name, "full")));
+  tiers_.LoadAll(pool, kStart);
+  auto cursor = Begin(*strict, pool);
+  EXPECT_EQ(Rest(pool, *cursor), ExpectedFrames(strict->prefix));
+}
+
+TEST_F(PoolTiersTest, LoadingIsPriced) {
+  PoolLimits limits = Limits();
+  limits.disk_bytes_per_s = 1;  // hours
+  Pool pool(limits, TestCatalogue(), TestTables(), &tiers_);
+  ASSERT_TRUE(PublishAll(pool, kStart, first_, "full").ok());
+  EXPECT_THAT(pool.Plan(kStart, DemandOf(first_))->prefix, SizeIs(kRoom));
+  pool.Expire(kStart + limits.longest_lease);
+  ASSERT_TRUE(PublishAll(pool, kStart + limits.longest_lease, second_, "full").ok());
+  const auto offer = pool.Plan(kStart + limits.longest_lease, DemandOf(first_));
+  EXPECT_THAT(offer->prefix, IsEmpty());
+  EXPECT_THAT(offer->miss_reason, HasSubstr("cheaper"));
+  EXPECT_THAT(pool.TakeLoads(), IsEmpty());
+}
+
+}  // namespace
+}  // namespace decant
