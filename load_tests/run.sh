@@ -2,7 +2,7 @@
 # Every load test, or those named: each figure is one line `name value unit (baseline value, ratio)`.
 #
 #   bash load_tests/run.sh [NAME ...] [--quick] [--json FILE]
-#   NAME: link codec coder attention engine modes budget router traffic index serve chaos peers
+#   NAME: link codec coder attention engine modes budget router traffic index serve tenants chaos peers
 #
 # `codec` is every profile there and back, the coders and the compiler; `coder` the coders alone.
 # `serve` and `traffic` replay public traces from the folder that DECANT_TRACES names, else `traces` beside or above the checkout.
@@ -21,12 +21,13 @@ declare -A binaries=(
   [coder]=load_tests/codec/coder_bench
   [router]=load_tests/traffic/router_bench
   [serve]=load_tests/traffic/serve_bench
+  [tenants]=load_tests/traffic/tenants_bench
   [chaos]=load_tests/chaos/chaos_bench
   [peers]=load_tests/peers/peers_bench
   [traffic]=load_tests/traffic/traffic_bench
   [index]=load_tests/traffic/index_bench
 )
-order=(link codec attention engine modes budget router traffic index serve chaos peers)
+order=(link codec attention engine modes budget router traffic index serve tenants chaos peers)
 
 names=()
 quick=()

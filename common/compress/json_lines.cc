@@ -79,7 +79,7 @@ size_t EditDistance(absl::string_view a, absl::string_view b) {
 
 }  // namespace
 
-absl::StatusOr<std::map<std::string, int32_t>> JsonMemberLines(absl::string_view text) {
+absl::StatusOr<std::map<std::string, int32_t>> JsonMemberLines(absl::string_view text, size_t depth) {
   SyntaxCheck check;
   if (!Json::sax_parse(text.begin(), text.end(), &check)) {
     if (check.depth > kDeepest) {
@@ -96,17 +96,26 @@ absl::StatusOr<std::map<std::string, int32_t>> JsonMemberLines(absl::string_view
     return absl::InvalidArgumentError(absl::StrCat("line ", LineAt(text, at), ": not a JSON object; begin with {"));
   }
   std::map<std::string, int32_t> lines;
-  for (int depth = 0; at < text.size(); ++at) {
-    if (text[at] == '{' || text[at] == '[') ++depth;
-    if (text[at] == '}' || text[at] == ']') --depth;
+  struct Level {
+    std::string name;   // of the member that the object is the value of
+    bool filed = true;  // false in lists
+  };
+  std::vector<Level> open;
+  std::string name;  // of the member whose value comes next
+  for (; at < text.size(); ++at) {
+    if (text[at] == '{' || text[at] == '[') {
+      open.push_back(Level{name, text[at] == '{' && (open.empty() || open.back().filed)});
+    }
+    if (text[at] == '}' || text[at] == ']') open.pop_back();
     if (text[at] != '"') continue;
     const size_t end = SkipString(text, at);
-    if (depth == 1 && text.substr(SkipSpace(text, end), 1) == ":") {
-      const std::string name = Json::parse(text.begin() + at, text.begin() + end).get<std::string>();
+    if (open.back().filed && open.size() <= depth && text.substr(SkipSpace(text, end), 1) == ":") {
+      const std::string own = Json::parse(text.begin() + at, text.begin() + end).get<std::string>();
+      name = open.size() == 1 ? own : absl::StrCat(open.back().name, "/", own);
       const auto [known, is_new] = lines.emplace(name, LineAt(text, at));
       if (!is_new) {
-        return absl::InvalidArgumentError(absl::StrCat("line ", LineAt(text, at), ": field '", name,
-                                                       "' stands on line ", known->second, " already; keep one"));
+        return absl::InvalidArgumentError(absl::StrCat("line ", LineAt(text, at), ": field '", own, "' stands on line ",
+                                                       known->second, " already; keep one"));
       }
     }
     at = end - 1;

@@ -12,9 +12,10 @@
 
 namespace decant {
 
-// Of each member of the outermost object, the line of its name, counted from 1. INVALID_ARGUMENT with the line for a
-// text that is no JSON object, with both lines for a name that stands there twice.
-absl::StatusOr<std::map<std::string, int32_t>> JsonMemberLines(absl::string_view text);
+// Of each member of the outermost object, and of objects inside it down to `depth` names, the line of its name, counted
+// from 1. Names of nested ones are joined by '/'; what stands in lists is passed over. INVALID_ARGUMENT with the line
+// for a text that is no JSON object, with both lines for a name that stands twice in one object.
+absl::StatusOr<std::map<std::string, int32_t>> JsonMemberLines(absl::string_view text, size_t depth = 1);
 
 // "; did you mean 'score'?" for the nearest of `words` when it is near, else "". `words`: "none, all, some".
 std::string DidYouMean(absl::string_view word, absl::string_view words);

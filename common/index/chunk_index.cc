@@ -57,26 +57,25 @@ VariantId ChunkIndex::FirstAt(const Digest& key) const {
   return found == places_.end() ? kNone : found->second;
 }
 
-// Calls f(id, record) for every variant of the key until it returns false.
+// Calls f(id, record) for every variant of the tenant's key until it returns false.
 template <typename F>
-void ChunkIndex::ForEach(VariantId first, const Digest& key, F f) const {
+void ChunkIndex::ForEach(VariantId first, const Digest& key, uint32_t tenant, F f) const {
   for (VariantId id = first; id != kNone; id = record(id).next) {
-    if (record(id).key == key && !f(id, record(id))) return;
+    ++records_read_;
+    if (record(id).key == key && record(id).tenant == tenant && !f(id, record(id))) return;
   }
 }
 
 VariantId ChunkIndex::OfEntry(const Digest& key, uint64_t entry) const {
-  VariantId found = kNone;
-  ForEach(FirstAt(key), key, [&](VariantId id, const VariantRecord& record) {
-    if (record.entry == entry) found = id;
-    return found == kNone;
-  });
-  return found;
+  for (VariantId id = FirstAt(key); id != kNone; id = record(id).next) {
+    if (record(id).entry == entry && record(id).key == key) return id;
+  }
+  return kNone;
 }
 
-bool ChunkIndex::HasVariant(const Digest& key, uint32_t profile, uint32_t context) const {
+bool ChunkIndex::HasVariant(const Digest& key, uint32_t tenant, uint32_t profile, uint32_t context) const {
   bool has = false;
-  ForEach(FirstAt(key), key, [&](VariantId, const VariantRecord& record) {
+  ForEach(FirstAt(key), key, tenant, [&](VariantId, const VariantRecord& record) {
     has = record.profile == profile && record.context == context;
     return !has;
   });
@@ -102,13 +101,13 @@ bool ChunkIndex::Insert(const Variant& variant) {
   const VariantId first = FirstAt(variant.key);
   const uint32_t profile = forms_.Hold(variant.profile, variant.profile_name);
   const uint32_t context = contexts_.Hold(variant.context);
-  if (HasVariant(variant.key, profile, context)) {
+  if (HasVariant(variant.key, variant.tenant, profile, context)) {
     forms_.LetGo(profile);
     contexts_.LetGo(context);
     return false;
   }
   bool is_new_key = true;
-  ForEach(first, variant.key, [&](VariantId, const VariantRecord&) { return is_new_key = false; });
+  ForEach(first, variant.key, variant.tenant, [&](VariantId, const VariantRecord&) { return is_new_key = false; });
   const VariantId id = NewRecord();
   VariantRecord& record = at(id);
   record.key = variant.key;
@@ -137,7 +136,7 @@ bool ChunkIndex::Reencode(const Digest& key, uint64_t entry, const Digest& profi
   const VariantId id = OfEntry(key, entry);
   if (id == kNone) return false;
   VariantRecord& record = at(id);
-  if (HasVariant(key, forms_.Find(profile), record.context)) return false;
+  if (HasVariant(key, record.tenant, forms_.Find(profile), record.context)) return false;
   const std::string& before = origins_.label(record.encoded_from);
   const uint32_t origin = HoldOrigin(absl::StrCat(before, before.empty() ? "" : ",", ProfileName(record)));
   origins_.LetGo(record.encoded_from);
@@ -170,6 +169,7 @@ bool ChunkIndex::Erase(const Digest& key, uint64_t entry) {
     while (at(before).next != id) before = at(before).next;
     at(before).next = at(id).next;
   }
+  const uint32_t tenant = at(id).tenant;
   models_.LetGo(at(id).model);
   forms_.LetGo(at(id).profile);
   contexts_.LetGo(at(id).context);
@@ -178,23 +178,31 @@ bool ChunkIndex::Erase(const Digest& key, uint64_t entry) {
   free_.push_back(id);
   --variants_;
   bool was_last = true;
-  ForEach(FirstAt(key), key, [&](VariantId, const VariantRecord&) { return was_last = false; });
+  ForEach(FirstAt(key), key, tenant, [&](VariantId, const VariantRecord&) { return was_last = false; });
   keys_ -= was_last ? 1 : 0;
   return true;
 }
 
-std::vector<VariantId> ChunkIndex::Find(const Digest& key) const {
+std::vector<VariantId> ChunkIndex::Find(const Digest& key, uint32_t tenant) const {
   std::vector<VariantId> ids;
-  ForEach(FirstAt(key), key, [&](VariantId id, const VariantRecord&) {
+  ForEach(FirstAt(key), key, tenant, [&](VariantId id, const VariantRecord&) {
     ids.push_back(id);
     return true;
   });
   return ids;
 }
 
-std::optional<VariantId> ChunkIndex::Find(const Digest& key, const Digest& variant) const {
+std::vector<VariantId> ChunkIndex::Find(const Digest& key) const {
+  std::vector<VariantId> ids;
+  for (VariantId id = FirstAt(key); id != kNone; id = record(id).next) {
+    if (record(id).key == key) ids.push_back(id);
+  }
+  return ids;
+}
+
+std::optional<VariantId> ChunkIndex::Find(const Digest& key, const Digest& variant, uint32_t tenant) const {
   std::optional<VariantId> found;
-  ForEach(FirstAt(key), key, [&](VariantId id, const VariantRecord& record) {
+  ForEach(FirstAt(key), key, tenant, [&](VariantId id, const VariantRecord& record) {
     if (VariantDigest(forms_.digest(record.profile), contexts_.digest(record.context)) == variant) found = id;
     return !found.has_value();
   });
@@ -274,7 +282,7 @@ VariantId ChunkIndex::BestOf(VariantId first, const Digest& key, const Lookup& l
   const int64_t first_token = static_cast<int64_t>(before.chunks.size()) * lookup.want->chunk_tokens;
   VariantId best = kNone;
   const auto rank = [&](const VariantRecord& r) { return std::make_tuple(r.profile == lookup.form, r.quality); };
-  ForEach(first, key, [&](VariantId id, const VariantRecord& candidate) {
+  ForEach(first, key, lookup.want->tenant, [&](VariantId id, const VariantRecord& candidate) {
     const MissReason reason = WhyUnusable(candidate, lookup, first_token);
     if (reason != MissReason::kNone) {
       *why = reason;

@@ -49,6 +49,7 @@ static_assert(sizeof(VariantRecord) == 128);
 // What a request accepts of stored KV.
 struct PrefixWant {
   Digest model;
+  uint32_t tenant = 0;  // whose: what others have stored is as if it were not there
   int64_t prompt_tokens = 0;
   int32_t chunk_tokens = 0;
   int32_t least_computed = 1;  // tokens at the end of the prompt that have to be computed
@@ -85,14 +86,18 @@ struct SegmentMatch {
   MissReason miss = MissReason::kNone;
 };
 
+// Every tenant has an index of its own in it: a key that two of them store is two keys, and no question about one
+// touches, counts or tells anything of the other's. Keys of two tenants differ anyway (common/index/keys.h); this holds
+// also when somebody knows another's.
+//
 // Not thread-safe.
 class ChunkIndex {
  public:
   // Keys come from publishers, and who guesses `seed` could make lookups slow with keys that collide.
   explicit ChunkIndex(uint64_t seed = 0);
 
-  // False when the key holds a variant of this profile and context already: the first one stays. REQUIRES: tokens from
-  // 1 to kMaxFrameSpan.
+  // False when the tenant's key holds a variant of this profile and context already: the first one stays. REQUIRES:
+  // tokens from 1 to kMaxFrameSpan.
   bool Insert(const Variant& variant);
   // The variant of this entry was re-encoded: from now on it is of this profile, quality and size, quantised at best,
   // and says what it was before. False, and nothing changes, when there is none or the key holds such a variant
@@ -104,9 +109,10 @@ class ChunkIndex {
   // Forgets the variant of this entry; false when there is none.
   bool Erase(const Digest& key, uint64_t entry);
 
-  // All variants of a key, in no order.
+  // All variants of a tenant's key, or of a key whosever, in no order.
+  std::vector<VariantId> Find(const Digest& key, uint32_t tenant) const;
   std::vector<VariantId> Find(const Digest& key) const;
-  std::optional<VariantId> Find(const Digest& key, const Digest& variant) const;
+  std::optional<VariantId> Find(const Digest& key, const Digest& variant, uint32_t tenant = 0) const;
   // Valid until the next change.
   const VariantRecord& record(VariantId id) const { return blocks_[id / kBlock][id % kBlock]; }
   // The variant of this entry, none when there is none.
@@ -131,6 +137,9 @@ class ChunkIndex {
   // segment's length; prompt_tokens does not count.
   SegmentMatch MatchSegment(const Digest& key, const PrefixWant& want) const;
 
+  // Records that questions have looked at so far: what answering costs beside looking up places.
+  uint64_t records_read() const { return records_read_; }
+
   size_t keys() const { return keys_; }
   size_t variants() const { return variants_; }
 
@@ -143,9 +152,9 @@ class ChunkIndex {
   VariantRecord& at(VariantId id) { return blocks_[id / kBlock][id % kBlock]; }
   VariantId FirstAt(const Digest& key) const;
   template <typename F>
-  void ForEach(VariantId first, const Digest& key, F f) const;
+  void ForEach(VariantId first, const Digest& key, uint32_t tenant, F f) const;
   VariantId OfEntry(const Digest& key, uint64_t entry) const;
-  bool HasVariant(const Digest& key, uint32_t profile, uint32_t context) const;
+  bool HasVariant(const Digest& key, uint32_t tenant, uint32_t profile, uint32_t context) const;
   VariantId NewRecord();
   uint32_t HoldOrigin(const std::string& profiles);
   MissReason WhyUnusable(const VariantRecord& record, const Lookup& lookup, int64_t first_token) const;
@@ -166,6 +175,7 @@ class ChunkIndex {
   DigestTable origins_;  // labelled with Variant::encoded_from
   size_t keys_ = 0;
   size_t variants_ = 0;
+  mutable uint64_t records_read_ = 0;
 };
 
 }  // namespace decant

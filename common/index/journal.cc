@@ -1,30 +1,50 @@
 #include "common/index/journal.h"
 
+#include <algorithm>
+
 #include "absl/strings/str_cat.h"
 
 namespace decant {
 
 uint64_t Journal::Append(ChunkEvent event) {
-  event.sequence = ++head_;
-  events_.push_back(event);
-  if (events_.size() > limit_) events_.pop_front();
-  return head_;
+  Events& mine = events_[event.tenant];
+  event.sequence = ++mine.head;
+  ++appended_;
+  mine.kept.push_back(event);
+  ++kept_;
+  if (mine.kept.size() > of_tenant_) DropOldest(mine, 1);
+  if (kept_ > of_all_) {
+    const auto most = std::max_element(events_.begin(), events_.end(), [](const auto& a, const auto& b) {
+      return a.second.kept.size() < b.second.kept.size();
+    });
+    // Half of it, so that looking for it is worth while.
+    DropOldest(most->second, (most->second.kept.size() + 1) / 2);
+  }
+  return mine.head;
 }
 
-absl::StatusOr<std::vector<ChunkEvent>> Journal::After(uint64_t sequence, uint32_t tenant, size_t most,
-                                                       uint64_t* seen) const {
-  const uint64_t gone = head_ - events_.size();  // the newest number that is no longer kept
-  if (sequence > head_ || sequence < gone) {
+void Journal::DropOldest(Events& events, size_t count) {
+  events.kept.erase(events.kept.begin(), events.kept.begin() + static_cast<std::ptrdiff_t>(count));
+  kept_ -= count;
+}
+
+uint64_t Journal::head(uint32_t tenant) const {
+  const auto found = events_.find(tenant);
+  return found == events_.end() ? 0 : found->second.head;
+}
+
+absl::StatusOr<std::vector<ChunkEvent>> Journal::After(uint64_t sequence, uint32_t tenant, size_t most) const {
+  static const Events& none = *new Events;
+  const auto found = events_.find(tenant);
+  const Events& mine = found == events_.end() ? none : found->second;
+  const uint64_t gone = mine.head - mine.kept.size();  // the newest number that is no longer kept
+  if (sequence > mine.head || sequence < gone) {
     return absl::OutOfRangeError(
-        absl::StrCat("events after ", sequence, " are not kept (there are ", gone + 1, " to ", head_, "); resync"));
+        absl::StrCat("events after ", sequence, " are not kept (there are ", gone + 1, " to ", mine.head, "); resync"));
   }
-  std::vector<ChunkEvent> events;
-  *seen = sequence;
-  for (size_t i = sequence - gone; i < events_.size() && events.size() < most; ++i) {
-    *seen = events_[i].sequence;
-    if (events_[i].tenant == tenant) events.push_back(events_[i]);
-  }
-  return events;
+  const auto first = mine.kept.begin() + static_cast<std::ptrdiff_t>(sequence - gone);
+  const size_t count = std::min(most, static_cast<size_t>(mine.kept.end() - first));
+  return std::vector<ChunkEvent>(first, first + static_cast<std::ptrdiff_t>(count));
 }
 
 }  // namespace decant

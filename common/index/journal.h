@@ -1,10 +1,12 @@
-// What happened to stored chunks, for those who keep an index of their own: a bounded list with sequence numbers.
+// What happened to stored chunks, for those who keep an index of their own: bounded lists with sequence numbers.
 //
 // A reader asks for what follows the last number it saw. One that fell behind what is kept is told so and takes a
 // snapshot: it notes head(), reads all pages of ChunkIndex::Scan, and goes on from the number noted. Every event is
 // idempotent for its (key, variant), so that what both the snapshot and the events say does no harm.
 //
-// An event names keys, never tokens, and belongs to one tenant: only that tenant may be shown it.
+// An event names keys, never tokens, and belongs to one tenant. Every tenant has numbers of its own, so that not even
+// how much happens to others can be read from them; and what is kept of one is dropped for another's sake only while it
+// is the one that keeps most.
 #ifndef DECANT_COMMON_INDEX_JOURNAL_H_
 #define DECANT_COMMON_INDEX_JOURNAL_H_
 
@@ -12,6 +14,7 @@
 #include <deque>
 #include <vector>
 
+#include "absl/container/flat_hash_map.h"
 #include "absl/status/statusor.h"
 #include "common/base/digest.h"
 #include "common/kv/tier.h"
@@ -26,7 +29,7 @@ enum class ChunkEventKind : uint8_t {
 };
 
 struct ChunkEvent {
-  uint64_t sequence = 0;  // from 1, without gaps
+  uint64_t sequence = 0;  // of its tenant: from 1, without gaps
   ChunkEventKind kind = ChunkEventKind::kUnspecified;
   Tier tier = Tier::kHost;
   uint32_t tenant = 0;
@@ -41,21 +44,33 @@ struct ChunkEvent {
 // Not thread-safe.
 class Journal {
  public:
-  explicit Journal(size_t limit) : limit_(limit) {}
+  // Keeps the last `of_tenant` events of every tenant, and of all of them at most `of_all`. REQUIRES: both above 0.
+  explicit Journal(size_t of_tenant, size_t of_all = size_t{1} << 20) : of_tenant_(of_tenant), of_all_(of_all) {}
 
-  // Numbers the event and appends it; the oldest one goes when there are more than the limit.
+  // Numbers the event and appends it to its tenant's.
   uint64_t Append(ChunkEvent event);
-  // Up to `most` events of the tenant after `sequence`, oldest first. `*seen` is then the number to ask with next: it
-  // passes over other tenants' events. OUT_OF_RANGE when events after `sequence` are gone already, or it was never
-  // given out (by this process): resync.
-  absl::StatusOr<std::vector<ChunkEvent>> After(uint64_t sequence, uint32_t tenant, size_t most, uint64_t* seen) const;
+  // Up to `most` events of the tenant after `sequence`, oldest first. OUT_OF_RANGE when events after `sequence` are
+  // gone already, or it was never given out (by this process): resync.
+  absl::StatusOr<std::vector<ChunkEvent>> After(uint64_t sequence, uint32_t tenant, size_t most) const;
 
-  uint64_t head() const { return head_; }  // the number of the newest event, 0 before the first
+  // The number of the tenant's newest event, 0 before the first.
+  uint64_t head(uint32_t tenant) const;
+  uint64_t appended() const { return appended_; }  // by all tenants
+  size_t kept() const { return kept_; }
 
  private:
-  const size_t limit_;
-  uint64_t head_ = 0;
-  std::deque<ChunkEvent> events_;  // consecutive, the last one is head_
+  struct Events {
+    uint64_t head = 0;
+    std::deque<ChunkEvent> kept;  // consecutive, the last one is head
+  };
+
+  void DropOldest(Events& events, size_t count);
+
+  const size_t of_tenant_;
+  const size_t of_all_;
+  uint64_t appended_ = 0;
+  size_t kept_ = 0;
+  absl::flat_hash_map<uint32_t, Events> events_;
 };
 
 }  // namespace decant

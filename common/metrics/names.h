@@ -30,6 +30,7 @@ inline constexpr char kPoolLookupTokens[] = "decant_pool_lookup_tokens_total";  
 inline constexpr char kPoolEvicted[] = "decant_pool_chunks_evicted_total";
 inline constexpr char kPoolPublished[] = "decant_pool_chunks_published_total";  // result: stored, known, refused
 inline constexpr char kPoolFetchedBytes[] = "decant_pool_fetched_bytes_total";
+inline constexpr char kPoolHints[] = "decant_pool_hints_total";  // outcome: accepted, executed, refused
 inline constexpr char kPoolLeases[] = "decant_pool_leases";
 inline constexpr char kPoolLookupChunks[] =
     "decant_pool_lookup_chunks_total";  // tier: device, host, disk, remote, miss; the sum is what was asked for

@@ -168,17 +168,21 @@ LadderStep Ladder::Eviction(const Node& node) const {
   return LadderStep{node.order.entry, node.scale, node.rung, LadderStep::kEvict, node.bytes, Value(node, node.rung)};
 }
 
+LadderStep Ladder::StepTo(const Node& node, size_t rung) const {
+  const std::vector<Rung>& rungs = scales_[node.scale].rungs;
+  const double kept = rungs[rung].bytes_share / rungs[node.rung].bytes_share;
+  LadderStep step = Eviction(node);
+  step.to = rung;
+  step.frees = node.bytes - static_cast<int64_t>(std::ceil(static_cast<double>(node.bytes) * kept));
+  step.loss -= Value(node, rung);
+  return step;
+}
+
 // Eviction only when it is strictly cheaper per byte than the next rung.
 LadderStep Ladder::Cheapest(const Node& node) const {
   const LadderStep eviction = Eviction(node);
   if (!node.described || node.stuck || size_t{node.rung} + 1 == scales_[node.scale].rungs.size()) return eviction;
-  const std::vector<Rung>& rungs = scales_[node.scale].rungs;
-  const size_t next = size_t{node.rung} + 1;
-  const double kept = rungs[next].bytes_share / rungs[node.rung].bytes_share;
-  LadderStep step = eviction;
-  step.to = next;
-  step.frees = node.bytes - static_cast<int64_t>(std::ceil(static_cast<double>(node.bytes) * kept));
-  step.loss = eviction.loss - Value(node, next);
+  const LadderStep step = StepTo(node, size_t{node.rung} + 1);
   return step.frees > 0 && LossPerByte(step) <= LossPerByte(eviction) ? step : eviction;
 }
 
@@ -205,6 +209,22 @@ std::vector<LadderStep> Ladder::Plan(int64_t bytes, size_t most, Admits admits) 
     steps.push_back(*step);
   }
   return steps;
+}
+
+std::optional<std::pair<uint32_t, size_t>> Ladder::RungOf(uint64_t entry) const {
+  const auto found = nodes_.find(entry);
+  if (found == nodes_.end() || !found->second.described) return std::nullopt;
+  return std::make_pair(found->second.scale, size_t{found->second.rung});
+}
+
+std::optional<LadderStep> Ladder::PlanOne(uint64_t entry, size_t rung) {
+  const auto found = nodes_.find(entry);
+  if (found == nodes_.end()) return std::nullopt;
+  const Node& node = found->second;
+  if (!node.described || node.planned || node.stuck || rung <= node.rung) return std::nullopt;
+  const LadderStep step = StepTo(node, rung);
+  Move(entry, [](Node& changed) { changed.planned = true; });
+  return step;
 }
 
 void Ladder::Moved(uint64_t entry, size_t rung, int64_t bytes) {

@@ -8,8 +8,8 @@
 // evicted rather than kept; and a chunk goes while it could still be re-encoded only when that would spoil it.
 //
 // A Ladder is also an eviction policy: Evict answers when room is needed at once. It decides and never encodes:
-// whoever executes Plan says with Moved, Waits, Stays or Forget how each step ended. Nothing ever climbs: a form comes from a
-// better one or is published anew.
+// whoever executes Plan says with Moved, Waits, Stays or Forget how each step ended. Nothing ever climbs: a form comes
+// from a better one or is published anew.
 //
 // What is known of departed chunks - uses and floors - is remembered for as many as there are entries, so that a chunk
 // that comes back is no stranger and the reuse model sees what eviction missed.
@@ -62,6 +62,11 @@ class Ladder final : public EvictionPolicy {
   // Steps that free `bytes` in sum, in the order to take them, at most `most`; fewer when nothing else that `admits`
   // lets go can be freed. Planned entries are in no later plan, and never victims, until Moved, Waits, Stays or Forget.
   std::vector<LadderStep> Plan(int64_t bytes, size_t most, Admits admits);
+  // The step that re-encodes this entry to that rung, planned now, because somebody wants it so. None when it was never
+  // described, is planned already, could not be re-encoded before, or has no better form than that.
+  std::optional<LadderStep> PlanOne(uint64_t entry, size_t rung);
+  // The rung it stands at; none when it was never described.
+  std::optional<std::pair<uint32_t, size_t>> RungOf(uint64_t entry) const;  // scale, rung
   // A planned entry is re-encoded and has `bytes` now.
   void Moved(uint64_t entry, size_t rung, int64_t bytes);
   // A planned entry was not re-encoded now: it is a candidate again.
@@ -117,6 +122,7 @@ class Ladder final : public EvictionPolicy {
   void Dequeue(const Node& node);
   double Value(const Node& node, size_t rung) const;
   LadderStep Eviction(const Node& node) const;
+  LadderStep StepTo(const Node& node, size_t rung) const;  // REQUIRES: a later rung of its scale
   LadderStep Cheapest(const Node& node) const;
   template <typename StepOf>
   std::optional<LadderStep> Best(Admits admits, StepOf step_of) const;

@@ -60,6 +60,12 @@ int64_t TenantTable::OverQuota(uint32_t tenant, int64_t bytes) const {
   return taker.bytes + bytes - taker.terms.quota_bytes;
 }
 
+uint32_t TenantTable::Find(absl::string_view name) const {
+  if (const auto found = numbers_.find(name); found != numbers_.end()) return found->second;
+  const auto nameless = by_namespace_.find(NamespaceOf(name));
+  return nameless == by_namespace_.end() ? kNobody : nameless->second;
+}
+
 uint32_t TenantTable::WhoGives(uint32_t taker, int64_t taking, absl::FunctionRef<bool(uint32_t)> can_give) const {
   auto giver = static_cast<uint32_t>(tenants_.size());
   double most = -1;

@@ -29,6 +29,7 @@ struct TenantTerms {
 class TenantTable {
  public:
   static constexpr uint32_t kDefaultTenant = 0;  // the tenant of the empty name is always there
+  static constexpr uint32_t kNobody = UINT32_MAX;
 
   // Tenants that nobody configured get `unknown`. At most `limit` tenants.
   explicit TenantTable(TenantTerms unknown = {}, size_t limit = 65536);
@@ -37,6 +38,8 @@ class TenantTable {
   absl::Status Configure(absl::string_view name, const TenantTerms& terms);
   // The number of a tenant, made when it is new. RESOURCE_EXHAUSTED when there are `limit` others.
   absl::StatusOr<uint32_t> NumberOf(absl::string_view name);
+  // kNobody, whose nothing is, when there is no such tenant.
+  uint32_t Find(absl::string_view name) const;
   // The same for a tenant of which only the namespace is known (NamespaceOf its name, as stored records have it): it
   // has no name until NumberOf gives it one.
   absl::StatusOr<uint32_t> NumberOfNamespace(const Digest& name_space);
@@ -65,8 +68,8 @@ class TenantTable {
 
   absl::StatusOr<uint32_t> Add(absl::string_view name, const Digest& name_space);
 
-  const TenantTerms unknown_;
-  const size_t limit_;
+  TenantTerms unknown_;
+  size_t limit_;
   std::vector<Tenant> tenants_;
   absl::flat_hash_map<std::string, uint32_t> numbers_;
   absl::flat_hash_map<Digest, uint32_t> by_namespace_;

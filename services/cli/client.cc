@@ -5,11 +5,12 @@
 #include "decant/v1/generation.grpc.pb.h"
 #include "services/rpc/channel.h"
 #include "services/rpc/status_edge.h"
+#include "services/rpc/tenant_rpc.h"
 
 namespace decant {
 namespace {
 
-constexpr absl::Duration kExplainLimit = absl::Seconds(10);
+constexpr absl::Duration kShortLimit = absl::Seconds(10);
 
 absl::Status WithAdvice(const std::string& router, const grpc::Status& status) {
   absl::Status plain = FromGrpc(status);
@@ -21,11 +22,13 @@ absl::Status WithAdvice(const std::string& router, const grpc::Status& status) {
 }  // namespace
 
 absl::StatusOr<Generated> GenerateOnce(const std::string& router, const v1::GenerateRequest& request,
-                                       absl::Duration limit, const std::function<void(absl::string_view)>& on_text) {
+                                       absl::Duration limit, const std::function<void(absl::string_view)>& on_text,
+                                       const std::string& tenant) {
   Channels channels;
   const auto stub = v1::Generation::NewStub(channels.Get(router));
   grpc::ClientContext context;
   context.set_deadline(ToGrpc(absl::Now() + limit));
+  NameTenant(tenant, context);
   const auto stream = stub->Generate(&context, request);
   Generated generated;
   bool finished = false;
@@ -49,15 +52,32 @@ absl::StatusOr<Generated> GenerateOnce(const std::string& router, const v1::Gene
   return generated;
 }
 
-absl::StatusOr<v1::ExplainReply> ExplainOnce(const std::string& router, const std::string& request_id) {
+absl::StatusOr<v1::ExplainReply> ExplainOnce(const std::string& router, const std::string& request_id,
+                                             const std::string& tenant) {
   Channels channels;
   const auto stub = v1::Generation::NewStub(channels.Get(router));
   grpc::ClientContext context;
-  context.set_deadline(ToGrpc(absl::Now() + kExplainLimit));
+  context.set_deadline(ToGrpc(absl::Now() + kShortLimit));
+  NameTenant(tenant, context);
   v1::ExplainRequest request;
   request.set_request_id(request_id);
   v1::ExplainReply reply;
   const grpc::Status status = stub->Explain(&context, request, &reply);
+  if (!status.ok()) return WithAdvice(router, status);
+  return reply;
+}
+
+absl::StatusOr<v1::HintReply> HintOnce(const std::string& router, const std::string& envelope,
+                                       const std::string& tenant) {
+  Channels channels;
+  const auto stub = v1::Generation::NewStub(channels.Get(router));
+  grpc::ClientContext context;
+  context.set_deadline(ToGrpc(absl::Now() + kShortLimit));
+  NameTenant(tenant, context);
+  v1::HintRequest request;
+  request.set_envelope(envelope);
+  v1::HintReply reply;
+  const grpc::Status status = stub->Hint(&context, request, &reply);
   if (!status.ok()) return WithAdvice(router, status);
   return reply;
 }

@@ -20,11 +20,19 @@ struct Generated {
   v1::Finished finished;
 };
 
-// Sends `request` and gives every piece of text to `on_text` as it comes. Errors are the router's, with what to do.
-absl::StatusOr<Generated> GenerateOnce(const std::string& router, const v1::GenerateRequest& request,
-                                       absl::Duration limit, const std::function<void(absl::string_view)>& on_text);
+// All as `tenant`; "" is the default one. Errors are the router's, with what to do.
 
-absl::StatusOr<v1::ExplainReply> ExplainOnce(const std::string& router, const std::string& request_id);
+// Sends `request` and gives every piece of text to `on_text` as it comes.
+absl::StatusOr<Generated> GenerateOnce(const std::string& router, const v1::GenerateRequest& request,
+                                       absl::Duration limit, const std::function<void(absl::string_view)>& on_text,
+                                       const std::string& tenant = "");
+
+absl::StatusOr<v1::ExplainReply> ExplainOnce(const std::string& router, const std::string& request_id,
+                                             const std::string& tenant = "");
+
+// `envelope`: a KvHintsEnvelope as JSON.
+absl::StatusOr<v1::HintReply> HintOnce(const std::string& router, const std::string& envelope,
+                                       const std::string& tenant = "");
 
 }  // namespace decant
 

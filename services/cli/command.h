@@ -4,6 +4,7 @@
 
 #include <CLI/CLI.hpp>
 #include <functional>
+#include <string>
 
 #include "absl/status/status.h"
 
@@ -15,10 +16,14 @@ using CommandRun = std::function<absl::Status()>;
 void AddUp(CLI::App& parser, CommandRun& run);
 void AddGenerate(CLI::App& parser, CommandRun& run);
 void AddExplain(CLI::App& parser, CommandRun& run);
+void AddHint(CLI::App& parser, CommandRun& run);
 void AddInspect(CLI::App& parser, CommandRun& run);
 void AddProfile(CLI::App& parser, CommandRun& run);
 void AddCalibrate(CLI::App& parser, CommandRun& run);
 void AddLab(CLI::App& parser, CommandRun& run);
+
+// --tenant, of commands that call a router.
+void AddTenantFlag(CLI::App& command, std::string& tenant);
 
 }  // namespace decant
 

@@ -16,6 +16,7 @@ namespace {
 
 struct ExplainOptions {
   std::string router;
+  std::string tenant;
   std::string request_id;
   bool json = false;
 };
@@ -134,12 +135,17 @@ std::string ToTable(const v1::ExplainReply& reply) {
 }
 
 absl::Status Explain(const ExplainOptions& options) {
-  DECANT_ASSIGN_OR_RETURN(const v1::ExplainReply reply, ExplainOnce(options.router, options.request_id));
+  DECANT_ASSIGN_OR_RETURN(const v1::ExplainReply reply,
+                          ExplainOnce(options.router, options.request_id, options.tenant));
   std::printf("%s", options.json ? (ToJson(reply).dump() + "\n").c_str() : ToTable(reply).c_str());
   return absl::OkStatus();
 }
 
 }  // namespace
+
+void AddTenantFlag(CLI::App& command, std::string& tenant) {
+  command.add_option("--tenant", tenant, "whose call it is; left out, the default tenant's")->type_name("NAME");
+}
 
 void AddExplain(CLI::App& parser, CommandRun& run) {
   auto options = std::make_shared<ExplainOptions>();
@@ -148,6 +154,7 @@ void AddExplain(CLI::App& parser, CommandRun& run) {
   command->add_option("--router", options->router, "address of the router that served it")
       ->required()
       ->type_name("HOST:PORT");
+  AddTenantFlag(*command, options->tenant);
   command->add_option("request_id", options->request_id, "as in the output of generate --json")->required();
   command->add_flag("--json", options->json, "print one JSON object");
   command->callback([options, &run] { run = [options] { return Explain(*options); }; });

@@ -21,6 +21,7 @@ namespace {
 
 struct GenerateOptions {
   std::string router;
+  std::string tenant;
   StackOptions stack;
   std::string text;
   std::string prompt_file;
@@ -74,11 +75,11 @@ absl::Status Generate(GenerateOptions& options) {
     DECANT_ASSIGN_OR_RETURN(stack, Stack::Start(options.stack));
     router = stack->router_address();
   }
-  const auto generated =
-      GenerateOnce(router, options.request, absl::Seconds(options.timeout_s), [](absl::string_view text) {
-        std::fwrite(text.data(), 1, text.size(), stdout);
-        std::fflush(stdout);
-      });
+  const auto print = [](absl::string_view text) {
+    std::fwrite(text.data(), 1, text.size(), stdout);
+    std::fflush(stdout);
+  };
+  const auto generated = GenerateOnce(router, options.request, absl::Seconds(options.timeout_s), print, options.tenant);
   std::printf("\n");
   if (!generated.ok()) return generated.status();
   if (options.json) std::printf("%s\n", ToJson(*generated).c_str());
@@ -115,6 +116,7 @@ void AddGenerate(CLI::App& parser, CommandRun& run) {
   to->add_option("--router", options->router, "address of a running router")->type_name("HOST:PORT");
   to->add_option("--model", options->stack.model_folder, "Hugging Face model folder")->type_name("DIR");
   to->require_option(1);
+  AddTenantFlag(*command, options->tenant);
   auto* prompt = command->add_option_group("prompt", "one of");
   prompt->add_option("--prompt-file", options->prompt_file, "file with the prompt")->type_name("FILE");
   prompt->add_option("text", options->text, "the prompt")->type_name("TEXT");

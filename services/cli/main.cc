@@ -15,6 +15,7 @@ int main(int argc, char** argv) {
   decant::AddUp(parser, run);
   decant::AddGenerate(parser, run);
   decant::AddExplain(parser, run);
+  decant::AddHint(parser, run);
   decant::AddInspect(parser, run);
   decant::AddProfile(parser, run);
   decant::AddCalibrate(parser, run);

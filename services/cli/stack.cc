@@ -48,6 +48,7 @@ absl::Status Stack::StartAll(const StackOptions& options) {
   RouterOptions router;
   router.listen = absl::StrCat("127.0.0.1:", options.port);
   router.metrics = metrics;
+  router.tenant_secret = options.tenant_secret;
   router.model_folder = options.model_folder;
   router.pool = pool_->address();
   router.profiles_dir = options.profiles_dir;

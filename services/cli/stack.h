@@ -27,7 +27,8 @@ struct StackOptions {
   int decode_workers = 1;
   int64_t kv_budget_bytes = int64_t{256} << 20;  // of every decode worker
   int64_t pool_bytes = int64_t{256} << 20;
-  PoolOptions pool;  // besides its addresses, folders and bytes
+  PoolOptions pool;           // besides its addresses, folders and bytes
+  std::string tenant_secret;  // as RouterOptions.tenant_secret
   bool metrics = true;
 };
 

@@ -53,6 +53,10 @@ void AddUp(CLI::App& parser, CommandRun& run) {
       ->type_name("BYTES")
       ->default_str("256MB");
   AddPoolFlags(*command, options->pool);
+  command
+      ->add_option("--tenant-secret", options->tenant_secret,
+                   "file that keeps tenants apart, as decant_router takes it")
+      ->type_name("FILE");
   AddTablesFlag(*command, options->tables);
   AddProfilesFlag(*command, options->profiles_dir);
   command->add_option("--dtype", options->dtype, "run type; auto is bf16 where the processor multiplies it")

@@ -1,6 +1,7 @@
 #include "services/pool/app.h"
 
 #include <algorithm>
+#include <fstream>
 #include <thread>
 #include <utility>
 
@@ -10,6 +11,7 @@
 #include "absl/synchronization/mutex.h"
 #include "common/base/status_macros.h"
 #include "common/policy/measurements.h"
+#include "common/store/tenant_file.h"
 #include "services/pool/ladder_runner.h"
 #include "services/pool/pool_rpc.h"
 #include "services/pool/tier_metrics.h"
@@ -81,6 +83,7 @@ class ServingPool final : public ServiceApp {
     server.metrics = &metrics_;
     server.services = {&service_};
     server.drain_limit = options_.drain_limit;
+    server.on_drain = [this](absl::Time) { service_.EndStreams(); };
     DECANT_ASSIGN_OR_RETURN(server_, Server::Start(std::move(server)));
     expirer_ = std::make_unique<Expirer>(pool_, TierMetrics(metrics_, pool_->tier_stats(), tiers_asked_));
     if (reencodes_) {
@@ -109,6 +112,18 @@ class ServingPool final : public ServiceApp {
   std::unique_ptr<Expirer> expirer_;
   std::unique_ptr<LadderRunner> ladder_;
 };
+
+absl::StatusOr<TenantTable> LoadTenants(const PoolOptions& options) {
+  if (options.tenants.empty()) return EqualTenants(options.pool_bytes);
+  std::ifstream file(options.tenants, std::ios::binary);
+  std::string text;
+  if (!file || !std::getline(file, text, '\0')) {
+    return absl::NotFoundError(absl::StrCat(options.tenants, " cannot be read; name the file of the tenants' quotas"));
+  }
+  absl::StatusOr<TenantTable> tenants = ParseTenants(text, options.pool_bytes);
+  if (tenants.ok()) return tenants;
+  return absl::InvalidArgumentError(absl::StrCat(options.tenants, ": ", tenants.status().message()));
+}
 
 }  // namespace
 
@@ -145,6 +160,7 @@ absl::StatusOr<std::unique_ptr<ServiceApp>> CreatePoolApp(PoolOptions options) {
   limits.publish_idle = options.publish_idle;
   limits.fetch_bits_per_s = options.fetch_bits_per_s;
   limits.ladder = options.ladder;
+  DECANT_ASSIGN_OR_RETURN(limits.tenants, LoadTenants(options));
   DECANT_ASSIGN_OR_RETURN(Measurements measurements, LoadMeasurements(options.tables, options.profiles_dir));
   for (const std::string& form : options.ladder) {
     DECANT_RETURN_IF_ERROR(measurements.catalogue.Find(form).status());

@@ -31,6 +31,7 @@ struct PoolOptions : ServiceOptions {
   std::string eviction = "ladder";               // PoolEvictionNames
   TierOptions tiers;                             // disk and remote
   absl::Duration load_limit = absl::Seconds(2);  // of one chunk from them
+  std::string tenants;  // file of who may store how much (common/store/tenant_file.h); empty: all alike
 };
 
 std::vector<std::string> PoolEvictionNames();

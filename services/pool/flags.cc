@@ -14,6 +14,10 @@ void AddPoolFlags(CLI::App& cli, PoolOptions& options) {
                  "worth least per byte, re-encoded as --ladder says before it goes; the others re-encode nothing")
       ->check(CLI::IsMember(PoolEvictionNames()))
       ->capture_default_str();
+  cli.add_option("--tenants", options.tenants,
+                 "JSON file of who may store how much: {\"tenants\": {\"NAME\": {\"quota_bytes\": N, \"weight\": W,\n"
+                 "\"retention_bytes\": N}}, \"default\": {...}}")
+      ->type_name("FILE");
   cli.add_option(
          "--disk", options.tiers.disk,
          "folder of a disk tier, made when missing, for one pool at a time: chunks that host memory forgets stay\n"

@@ -6,6 +6,7 @@ namespace decant {
 namespace {
 
 constexpr char kMovedHelp[] = "chunks that left host memory and are in a lower tier, or came back from one";
+constexpr char kHintsHelp[] = "actions that clients asked for, by what became of them";
 
 }  // namespace
 
@@ -27,7 +28,10 @@ PoolMetrics::PoolMetrics(Metrics& metrics)
       reencoded_(metrics.AddCounter(metric::kPoolReencoded, "chunks for a cheaper form", {{"result", "done"}})),
       ladder_failed_(metrics.AddCounter(metric::kPoolReencoded, "chunks for a cheaper form", {{"result", "failed"}})),
       reencode_launches_(metrics.AddCounter(metric::kPoolReencodeLaunches, "batches re-encoded on the device")),
-      reencode_freed_bytes_(metrics.AddCounter(metric::kPoolReencodeFreed, "bytes freed by cheaper forms")) {}
+      reencode_freed_bytes_(metrics.AddCounter(metric::kPoolReencodeFreed, "bytes freed by cheaper forms")),
+      hints_accepted_(metrics.AddCounter(metric::kPoolHints, kHintsHelp, {{"outcome", "accepted"}})),
+      hints_executed_(metrics.AddCounter(metric::kPoolHints, kHintsHelp, {{"outcome", "executed"}})),
+      hints_refused_(metrics.AddCounter(metric::kPoolHints, kHintsHelp, {{"outcome", "refused"}})) {}
 
 void PoolMetrics::Show(const PoolStats& stats) {
   stored_bytes_.Set(static_cast<double>(stats.stored_bytes));
@@ -51,6 +55,9 @@ void PoolMetrics::Show(const PoolStats& stats) {
   add(ladder_failed_, &PoolStats::ladder_failed);
   add(reencode_launches_, &PoolStats::reencode_launches);
   add(reencode_freed_bytes_, &PoolStats::reencode_freed_bytes);
+  add(hints_accepted_, &PoolStats::hints_accepted);
+  add(hints_executed_, &PoolStats::hints_executed);
+  add(hints_refused_, &PoolStats::hints_refused);
   shown_ = stats;
 }
 

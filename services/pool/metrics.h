@@ -19,7 +19,8 @@ class PoolMetrics {
   PoolStats shown_;
   Gauge stored_bytes_, capacity_bytes_, chunks_, chunks_below_, leases_;
   Counter hit_tokens_, miss_tokens_, moved_down_, moved_up_, evicted_, stored_, known_, refused_, fetched_bytes_,
-      reencoded_, ladder_failed_, reencode_launches_, reencode_freed_bytes_;
+      reencoded_, ladder_failed_, reencode_launches_, reencode_freed_bytes_, hints_accepted_, hints_executed_,
+      hints_refused_;
 };
 
 }  // namespace decant

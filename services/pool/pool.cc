@@ -43,10 +43,12 @@ Pool::Pool(const PoolLimits& limits, Catalogue catalogue, ProfileTables tables, 
     : limits_(Settled(limits)),
       catalogue_(std::move(catalogue)),
       tables_(std::move(tables)),
-      tier_(limits_.capacity_bytes, [eviction = limits_.eviction] { return MakePolicy(eviction); }),
+      tier_(
+          limits_.capacity_bytes, [eviction = limits_.eviction] { return MakePolicy(eviction); }, limits_.tenants),
       leases_(limits_.leases),
+      retention_(limits_.longest_retention),
       lower_(lower),
-      journal_(limits_.events),
+      journal_(limits_.events_of_tenant),
       workflows_(limits_.workflows) {}
 
 // ---- Publish.
@@ -62,8 +64,8 @@ absl::StatusOr<uint64_t> Pool::BeginPublish(absl::Time now, std::shared_ptr<cons
   publishing.deadline = now + limits_.publish_idle;
   publishing.use = ++operations_;
   const PublishStart& start = publishing.rules->start();
-  const std::vector<Digest> ancestors = AncestorsOf(start);
-  publishing.prefix_quality = PrefixQuality(*publishing.rules, ancestors);
+  const std::vector<Digest> ancestors = AncestorsOf(publishing.tenant, start);
+  publishing.prefix_quality = PrefixQuality(publishing, ancestors);
   uint32_t prefix_uses = 0;
   UseAncestors(publishing, ancestors, &prefix_uses);
   for (const OfferedChunk& offered : start.chunks) {
@@ -83,7 +85,7 @@ void Pool::UseAncestors(const Publishing& publishing, absl::Span<const Digest> a
   again.operation = publishing.use;
   again.counts = false;
   for (size_t i = 0; i < ancestors.size(); ++i) {
-    for (const VariantId id : index_.Find(ancestors[i])) {
+    for (const VariantId id : index_.Find(ancestors[i], publishing.tenant)) {
       const uint64_t entry = index_.record(id).entry;
       if (i == 0) *prefix_uses = std::max(*prefix_uses, tier_.UsesOf(entry));
       tier_.Use(entry, again);
@@ -101,7 +103,7 @@ Pool::OpenChunk Pool::OpenFor(const Publishing& publishing, const OfferedChunk& 
   facts.use.floor = publishing.rules->start().floor;
   facts.use.ends = publishing.rules->start().ends && &offered == &publishing.rules->start().chunks.back();
   const Digest variant = VariantDigest(publishing.rules->recipe().digest, offered.context);
-  const std::optional<VariantId> stored = index_.Find(offered.key, variant);
+  const std::optional<VariantId> stored = index_.Find(offered.key, variant, publishing.tenant);
   // One that only lower tiers have is taken: whoever computed it did so because it did not come from there.
   if (stored.has_value() && index_.record(*stored).tier == Tier::kHost) {
     chunk.state = ChunkState::kKnown;
@@ -120,12 +122,12 @@ Pool::OpenChunk Pool::OpenFor(const Publishing& publishing, const OfferedChunk& 
 
 // The keys before the first chunk as far as they are stored, from its parent towards token 0. Nobody has verified the
 // parents that publishers state, and they may form a cycle: each step has to lead one chunk nearer to token 0.
-std::vector<Digest> Pool::AncestorsOf(const PublishStart& start) const {
+std::vector<Digest> Pool::AncestorsOf(uint32_t tenant, const PublishStart& start) const {
   std::vector<Digest> ancestors;
   const OfferedChunk& first = start.chunks.front();
   Digest parent = first.parent;
   for (int32_t at = first.first_token - first.tokens; at >= 0 && !parent.IsZero(); at -= first.tokens) {
-    const std::vector<VariantId> variants = index_.Find(parent);
+    const std::vector<VariantId> variants = index_.Find(parent, tenant);
     const auto in_place = std::find_if(variants.begin(), variants.end(), [&](VariantId id) {
       const VariantRecord& variant = index_.record(id);
       return variant.first_token == at && variant.tokens == first.tokens;
@@ -139,13 +141,15 @@ std::vector<Digest> Pool::AncestorsOf(const PublishStart& start) const {
 
 // A publisher need not state the quality of what it computed over: its context is a digest of exactly those variants,
 // so rebuilding it from what a plan would have given it proves which they were. 0 when that fails.
-double Pool::PrefixQuality(const PublishRules& rules, absl::Span<const Digest> ancestors) const {
+double Pool::PrefixQuality(const Publishing& publishing, absl::Span<const Digest> ancestors) const {
+  const PublishRules& rules = *publishing.rules;
   const OfferedChunk& first = rules.start().chunks.front();
   if (first.context.IsZero()) return 1;
   if (static_cast<int64_t>(ancestors.size()) * first.tokens != first.first_token) return 0;
   const std::vector<Digest> keys(ancestors.rbegin(), ancestors.rend());
   PrefixWant want;
   want.model = rules.start().model.fingerprint;
+  want.tenant = publishing.tenant;
   want.prompt_tokens = int64_t{first.first_token} + 1;
   want.chunk_tokens = first.tokens;
   want.form = rules.recipe().digest;
@@ -283,6 +287,7 @@ absl::StatusOr<FetchCursor> Pool::BeginFetch(absl::Time now, uint64_t lease, con
     return absl::NotFoundError(absl::StrCat("lease ", lease, " covers ", held->entries.size(), " chunks, ",
                                             chunks.size(), " were asked for; plan again"));
   }
+  const uint32_t number = tier_.tenants().Find(tenant);
   const absl::flat_hash_set<uint64_t> covered(held->entries.begin(), held->entries.end());
   // Of what was lost meanwhile only the lease still knows.
   const auto lost = [&](const WantedChunk& chunk) -> uint64_t {
@@ -298,7 +303,7 @@ absl::StatusOr<FetchCursor> Pool::BeginFetch(absl::Time now, uint64_t lease, con
   cursor.lease = lease;
   cursor.tenant = tenant;
   for (const WantedChunk& chunk : chunks) {
-    const std::optional<VariantId> found = index_.Find(chunk.key, chunk.variant);
+    const std::optional<VariantId> found = index_.Find(chunk.key, chunk.variant, number);
     uint64_t entry =
         found.has_value() && index_.ModelOf(index_.record(*found)) == model ? index_.record(*found).entry : 0;
     if (!covered.contains(entry)) entry = lost(chunk);
@@ -391,6 +396,7 @@ void Pool::Release(absl::Time now, uint64_t lease) {
 
 void Pool::Expire(absl::Time now) {
   LetGo(leases_.Expire(now));
+  for (const uint64_t entry : retention_.Expire(now)) tier_.SetPriority(entry, kDefaultPriority);
   if (workflows_.size() > 0 && now >= workflows_checked_ + kWorkflowsEvery) {
     workflows_checked_ = now;
     workflows_.Expire(now);

@@ -7,6 +7,7 @@
 #define DECANT_SERVICES_POOL_POOL_H_
 
 #include <cstdint>
+#include <deque>
 #include <map>
 #include <memory>
 #include <optional>
@@ -28,6 +29,10 @@
 #include "common/policy/workflow.h"
 #include "common/store/host_tier.h"
 #include "common/store/ladder.h"
+#include "common/store/retention.h"
+#include "common/store/tenants.h"
+#include "services/pool/pool_events.h"
+#include "services/pool/pool_hints.h"
 #include "services/pool/pool_messages.h"
 #include "services/pool/publish_rules.h"
 #include "services/pool/tiers/lower_tiers.h"
@@ -62,7 +67,9 @@ struct PoolLimits {
   int32_t prefetch_steps = 1;      // chunks of agents that run within so many steps are loaded
   size_t prefetch_chunks = 256;    // at most, for one update of a workflow
   WorkflowLimits workflows;
-  size_t events = size_t{1} << 16;  // kept for those who follow
+  TenantTable tenants = TenantTable();
+  absl::Duration longest_retention = absl::Hours(24);
+  size_t events_of_tenant = 16384;  // kept for those who follow
 };
 
 // Every profile that works on a model, with the digest of its shareable form.
@@ -128,6 +135,14 @@ class Pool {
 
   void NoteLaunches(int64_t launches) { sums_.reencode_launches = launches; }
 
+  // ---- hints. One receipt each, in their order; what is not the tenant's is not stored.
+  std::vector<HintReceipt> TakeHints(absl::Time now, const std::string& tenant, absl::Span<const Hint> hints);
+
+  // ---- events. The next page of what the cursor's tenant may see, at most `most` events, and moves the cursor.
+  // OUT_OF_RANGE when the events to go on with are kept no longer, or never were: begin with a snapshot.
+  absl::StatusOr<EventPage> Events(EventCursor& cursor, size_t most) const;
+  uint64_t events() const { return journal_.appended(); }  // grows with every event, whosever
+
   void Report(const Observation& observation);
   // A heartbeat of whoever holds the lease: until now + lease, but not past longest_lease. NOT_FOUND when it has ended.
   absl::Status Renew(absl::Time now, uint64_t lease, const std::string& tenant);
@@ -187,8 +202,21 @@ class Pool {
   WorkflowReceipt Prefetch(uint32_t tenant);
   void NoteSteps();
 
+  // ---- pool_hints.cc
+  std::vector<uint64_t> EntriesOf(uint32_t tenant, absl::Span<const Digest> keys, bool all_tiers) const;
+  bool IsRead(uint64_t entry) const { return tier_.IsHeld(entry) || awaited_.contains(entry); }
+  void ForgetEverywhere(uint64_t entry);
+  HintReceipt TakeHint(absl::Time now, uint32_t tenant, const Hint& hint);
+  HintReceipt Retain(absl::Time now, uint32_t tenant, const Hint& hint, absl::Span<const uint64_t> entries,
+                     HintReceipt receipt);
+  HintReceipt ReleaseRetained(const Hint& hint, absl::Span<const uint64_t> entries, HintReceipt receipt);
+  HintReceipt PrefetchHinted(uint32_t tenant, const Hint& hint, HintReceipt receipt);
+  HintReceipt Demote(absl::Time now, uint32_t tenant, absl::Span<const uint64_t> entries, HintReceipt receipt);
+  HintReceipt Compress(uint32_t tenant, const Hint& hint, absl::Span<const uint64_t> entries, HintReceipt receipt);
+
   // ---- pool_ladder.cc
   Ladder& LadderOf(uint32_t tenant);
+  LadderJob JobOf(uint32_t tenant, const LadderStep& step);
   std::optional<uint32_t> ScaleOf(uint32_t tenant, const PoolModel& model);
   void DescribeToPolicy(const Variant& variant);
   bool HasForm(const Digest& key, const LadderJob& job) const;
@@ -200,10 +228,10 @@ class Pool {
   void Refuse(OpenChunk& chunk);
   void AddFrame(Publishing& publishing, CheckedFrame frame);
   PublishTally Close(Publishing& publishing);
-  std::vector<Digest> AncestorsOf(const PublishStart& start) const;
+  std::vector<Digest> AncestorsOf(uint32_t tenant, const PublishStart& start) const;
   void UseAncestors(const Publishing& publishing, absl::Span<const Digest> ancestors, uint32_t* prefix_uses);
   OpenChunk OpenFor(const Publishing& publishing, const OfferedChunk& offered, uint32_t prefix_uses);
-  double PrefixQuality(const PublishRules& rules, absl::Span<const Digest> ancestors) const;
+  double PrefixQuality(const Publishing& publishing, absl::Span<const Digest> ancestors) const;
   void ForgetEvicted();
   void LetGo(const std::vector<uint64_t>& entries);
   void RemoveEntry(uint64_t entry);  // a readable one in host memory; it may live on below
@@ -216,12 +244,14 @@ class Pool {
   LeaseTable leases_;
   Observations observations_;
   std::map<uint64_t, Publishing> publishes_;
+  Retention retention_;
   LowerTiers* const lower_;
   Journal journal_;
   WorkflowTable workflows_;
   absl::flat_hash_map<uint64_t, Digest> key_of_;  // of readable entries, in whatever tier
   absl::flat_hash_map<uint64_t, Awaited> awaited_;
   std::vector<LoadJob> loads_;
+  std::deque<LadderJob> wished_;  // by hints
   absl::flat_hash_map<std::string, PlanLineup> lineups_;
   size_t below_ = 0;  // readable entries that are not in host memory
   std::map<std::pair<uint32_t, Digest>, std::optional<uint32_t>> scales_;    // of a tenant's ladder for a model

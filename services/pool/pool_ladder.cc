@@ -65,9 +65,33 @@ void Pool::DescribeToPolicy(const Variant& variant) {
   }
 }
 
+// The step's bytes count as freed from now on.
+LadderJob Pool::JobOf(uint32_t tenant, const LadderStep& step) {
+  LadderJob job;
+  job.tenant = tenant;
+  job.entry = step.entry;
+  job.from = step.from;
+  job.to = step.to;
+  job.frees = step.frees;
+  ladder_frees_ += job.frees;
+  job.target = recipes_of_.at({tenant, step.scale})[step.to];
+  job.quality = LadderOf(tenant).rungs(step.scale)[step.to].quality;
+  const absl::Span<const LayerBlob> frames = tier_.Frames(step.entry);
+  job.frames.assign(frames.begin(), frames.end());
+  return job;
+}
+
 std::vector<LadderJob> Pool::PlanLadder(absl::Time now, size_t most) {
   Expire(now);
   std::vector<LadderJob> jobs;
+  for (; !wished_.empty() && jobs.size() < most; wished_.pop_front()) {
+    // One that was dropped meanwhile is known to nobody any more.
+    if (key_of_.contains(wished_.front().entry)) {
+      jobs.push_back(std::move(wished_.front()));
+    } else {
+      ladder_frees_ -= wished_.front().frees;
+    }
+  }
   const auto capacity = static_cast<double>(tier_.capacity_bytes());
   const int64_t bytes = tier_.bytes() - ladder_frees_;
   if (limits_.eviction != PoolEviction::kLadder || static_cast<double>(bytes) <= limits_.ladder_starts * capacity)
@@ -85,17 +109,7 @@ std::vector<LadderJob> Pool::PlanLadder(absl::Time now, size_t most) {
         RemoveEntry(step.entry);
         continue;
       }
-      LadderJob& job = jobs.emplace_back();
-      job.tenant = tenant;
-      job.entry = step.entry;
-      job.from = step.from;
-      job.to = step.to;
-      job.frees = step.frees;
-      ladder_frees_ += job.frees;
-      job.target = recipes_of_.at({tenant, step.scale})[step.to];
-      job.quality = LadderOf(tenant).rungs(step.scale)[step.to].quality;
-      const absl::Span<const LayerBlob> frames = tier_.Frames(step.entry);
-      job.frames.assign(frames.begin(), frames.end());
+      jobs.push_back(JobOf(tenant, step));
     }
   }
   return jobs;
@@ -127,6 +141,7 @@ void Pool::FinishLadder(absl::Time now, const LadderJob& job, absl::StatusOr<std
       index_.Reencode(key, job.entry, job.target.digest, job.target.profile, job.quality, tier_.FrameBytes(job.entry)));
   const int64_t after = tier_.ChargeOf(job.entry);
   ladder.Moved(job.entry, job.to, after);
+  retention_.Resize(job.entry, after);
   ++sums_.reencoded;
   sums_.reencode_freed_bytes += before - after;
   Tell(ChunkEventKind::kMoved, former, VariantDigest(job.target.digest, former.context));
@@ -135,7 +150,7 @@ void Pool::FinishLadder(absl::Time now, const LadderJob& job, absl::StatusOr<std
 
 bool Pool::HasForm(const Digest& key, const LadderJob& job) const {
   const Variant variant = index_.Get(*index_.FindEntry(key, job.entry));
-  return index_.Find(key, VariantDigest(job.target.digest, variant.context)).has_value();
+  return index_.Find(key, VariantDigest(job.target.digest, variant.context), job.tenant).has_value();
 }
 
 }  // namespace decant

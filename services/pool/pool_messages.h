@@ -179,6 +179,9 @@ struct PoolStats {
   int64_t reencode_launches = 0;  // of the re-encoding operation
   int64_t reencode_freed_bytes = 0;
   int64_t ladder_failed = 0;  // chunks that could not be re-encoded
+  int64_t hints_accepted = 0;
+  int64_t hints_executed = 0;
+  int64_t hints_refused = 0;
 };
 
 }  // namespace decant

@@ -144,6 +144,7 @@ absl::StatusOr<PlanOffer> Pool::PriceAndChoose(const PlanDemand& demand) {
     } else if (is_new) {
       PrefixWant want;
       want.model = demand.model.fingerprint;
+      want.tenant = tier_.tenants().Find(demand.tenant);
       want.prompt_tokens = demand.prompt_tokens;
       want.chunk_tokens = demand.chunk_tokens;
       want.least_computed = facts.least_computed;

@@ -9,6 +9,7 @@
 #include "common/base/crc32c.h"
 #include "common/base/status_macros.h"
 #include "services/pool/convert_rpc.h"
+#include "services/pool/hints_rpc.h"
 #include "services/rpc/frame_stream.h"
 #include "services/rpc/status_edge.h"
 
@@ -172,6 +173,20 @@ grpc::ServerUnaryReactor* PoolService::Release(grpc::CallbackServerContext* cont
     pool.Release(now, request->lease());
     return absl::OkStatus();
   }));
+}
+
+grpc::ServerUnaryReactor* PoolService::Hint(grpc::CallbackServerContext* context, const v1::PoolHintRequest* request,
+                                            v1::PoolHintReply* reply) {
+  const absl::StatusOr<std::vector<decant::Hint>> hints = HintsFrom(*request);
+  if (!hints.ok()) return Answer(context, hints.status());
+  *reply =
+      ToProto(pool_->With([&](Pool& pool, absl::Time now) { return pool.TakeHints(now, request->tenant(), *hints); }));
+  return Answer(context, absl::OkStatus());
+}
+
+grpc::ServerWriteReactor<v1::EventBatch>* PoolService::Events(grpc::CallbackServerContext*,
+                                                              const v1::EventsRequest* request) {
+  return events_.Follow(*request);
 }
 
 grpc::ServerUnaryReactor* PoolService::UpdateWorkflow(grpc::CallbackServerContext* context,

@@ -48,6 +48,7 @@ void Pool::Tell(ChunkEventKind kind, const Variant& variant, const Digest& becom
 // ---- Down.
 
 void Pool::MoveDown(uint64_t entry, std::vector<LayerBlob> frames) {
+  retention_.Forget(entry);
   const Digest key = key_of_.at(entry);
   Variant variant = index_.Get(*index_.FindEntry(key, entry));
   std::optional<Tier> below;
@@ -191,7 +192,7 @@ absl::Status Pool::TakeIn(const LoadJob& job, const Record& record) {
   EvictionFacts facts;
   facts.key = key.Prefix64();
   facts.depth = variant.first_token;
-  for (const VariantId parent : index_.Find(variant.parent)) {
+  for (const VariantId parent : index_.Find(variant.parent, variant.tenant)) {
     facts.prefix_uses = std::max(facts.prefix_uses, tier_.UsesOf(index_.record(parent).entry));
   }
   facts.use = job.use;

@@ -40,8 +40,7 @@ WorkflowReceipt Pool::Prefetch(uint32_t tenant) {
   for (const NeededChunk& needed : workflows_.Prefetch(limits_.prefetch_steps, limits_.prefetch_chunks)) {
     std::optional<VariantId> below;
     bool in_host = false;
-    for (const VariantId id : index_.Find(needed.key)) {
-      if (index_.record(id).tenant != tenant) continue;
+    for (const VariantId id : index_.Find(needed.key, tenant)) {
       in_host |= index_.record(id).tier == Tier::kHost;
       // The better form serves whatever the agent accepts.
       if (!below.has_value() || index_.record(*below).quality < index_.record(id).quality) below = id;

@@ -44,6 +44,14 @@ class SharedPool {
     return result;
   }
 
+  // Waits until there were more events than `seen`, at most for `limit`; returns how many there were by then.
+  uint64_t AwaitEvents(uint64_t seen, absl::Duration limit) {
+    absl::MutexLock lock(&mutex_);
+    const auto more = [this, seen]() ABSL_NO_THREAD_SAFETY_ANALYSIS { return pool_.events() > seen; };
+    mutex_.AwaitWithTimeout(absl::Condition(&more), limit);
+    return pool_.events();
+  }
+
   // False when no chunk of the fetch is on its way from a lower tier. Otherwise calls `ready` once, from any thread,
   // when that is so, at the latest after PoolLimits.load_limit; `cursor` must stay where it is until then.
   bool AwaitLoads(FetchCursor& cursor, std::function<void()> ready);

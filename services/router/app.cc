@@ -8,7 +8,9 @@
 #include "common/model/model_folder.h"
 #include "common/policy/measurements.h"
 #include "services/router/router_rpc.h"
+#include "services/router/tenant_secret.h"
 #include "services/rpc/metrics.h"
+#include "services/rpc/resolve.h"
 #include "services/rpc/server.h"
 
 namespace decant {
@@ -66,9 +68,15 @@ class RouterProcess final : public ServiceApp {
 
 absl::StatusOr<std::unique_ptr<ServiceApp>> CreateRouterApp(RouterOptions options) {
   DECANT_RETURN_IF_ERROR(Check(options));
+  if (!options.pool.empty() && absl::IsInvalidArgument(ResolveTargets(options.pool).status())) {
+    return ResolveTargets(options.pool).status();
+  }
   DECANT_ASSIGN_OR_RETURN(ModelFolder folder, OpenModelFolder(options.model_folder));
   DECANT_ASSIGN_OR_RETURN(const Measurements measurements, LoadMeasurements("", options.profiles_dir));
   RouterNodeOptions node;
+  if (!options.tenant_secret.empty()) {
+    DECANT_ASSIGN_OR_RETURN(node.limits.tenant_secret, ReadTenantSecret(options.tenant_secret));
+  }
   node.model.name = folder.config.name;
   node.model.fingerprint = folder.fingerprint;
   node.model.geometry = folder.config.geometry();

@@ -14,8 +14,13 @@ namespace decant {
 
 struct RouterOptions : ServiceOptions {
   std::string model_folder;  // for its tokenizer, limits and fingerprint; weights are not loaded
-  std::string pool;          // HOST:PORT; empty: no pool, everything is recomputed
+  // HOST:PORT of the pool, several of its shards with commas between, or dns:///HOST:PORT for all addresses of a name;
+  // empty: no pool, everything is recomputed.
+  std::string pool;
   std::string profiles_dir;  // folder of the user's profiles; empty: none
+  // File with the secret that tenants' namespaces are derived from, the same for all routers of a pool; empty: only the
+  // default tenant is served.
+  std::string tenant_secret;
   int32_t chunk_tokens = 64;
   int32_t max_running = 256;                          // requests at once, waiting ones included; more are refused
   int32_t prefills_per_worker = 2;                    // poured at once; further requests wait in the router

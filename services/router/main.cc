@@ -14,9 +14,16 @@ int main(int argc, char** argv) {
       ->required()
       ->type_name("DIR");
   decant::AddServiceFlags(cli, options);
-  cli.add_option("--pool", options.pool, "address of the pool; without one every prompt is computed whole")
+  cli.add_option(
+         "--pool", options.pool,
+         "address of the pool, or of its shards: several with commas between, or dns:///HOST:PORT for all that\n"
+         "a name stands for; without one every prompt is computed whole")
       ->type_name("HOST:PORT");
   decant::AddProfilesFlag(cli, options.profiles_dir);
+  cli.add_option("--tenant-secret", options.tenant_secret,
+                 "file with 16 random bytes or more that keep tenants apart, the same for every router of a pool;\n"
+                 "without one only calls that name no tenant are served")
+      ->type_name("FILE");
   cli.add_option("--chunk-tokens", options.chunk_tokens, "tokens of a chunk, the unit of reuse; the same everywhere")
       ->check(decant::InRange(1, 65535))
       ->capture_default_str();

@@ -89,6 +89,23 @@ absl::StatusOr<Explanation> Router::Explain(absl::string_view tenant, absl::stri
   return ledger_.Find(tenant, request_id);
 }
 
+KeySpace Router::SpaceOf(absl::string_view tenant, RunType run_type) const {
+  KeySpace space;
+  space.tenant_namespace =
+      limits_.tenant_secret.empty() ? NamespaceOf(tenant) : SaltedNamespaceOf(limits_.tenant_secret, tenant);
+  space.model_fingerprint = model_.fingerprint;
+  space.geometry = model_.geometry;
+  space.run_type = run_type;
+  return space;
+}
+
+absl::StatusOr<std::vector<Digest>> Router::KeysOf(absl::string_view tenant, absl::Span<const int32_t> tokens) const {
+  if (registry_.count(WorkerFacts::Kind::kPrefill) + registry_.count(WorkerFacts::Kind::kDecode) == 0) {
+    return absl::UnavailableError("no worker has come yet, so that nobody knows in which run type the model runs");
+  }
+  return ChunkKeys(SpaceOf(tenant, registry_.run_type()), tokens, limits_.chunk_tokens);
+}
+
 absl::Status Router::WorkerRegistered(absl::Time now, const WorkerFacts& facts) {
   const absl::Status added = registry_.Add(now, facts);
   if (added.ok()) world_.NoteWorkerCame(facts.address);

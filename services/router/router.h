@@ -13,6 +13,7 @@
 #include <memory>
 #include <string>
 #include <utility>
+#include <vector>
 
 #include "absl/container/btree_set.h"
 #include "absl/container/flat_hash_map.h"
@@ -21,6 +22,8 @@
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
 #include "absl/time/time.h"
+#include "absl/types/span.h"
+#include "common/index/keys.h"
 #include "common/policy/admission.h"
 #include "services/router/explain_ledger.h"
 #include "services/router/messages.h"
@@ -46,6 +49,9 @@ struct RouterLimits {
   absl::Duration closing = absl::Seconds(1);        // for prefill's numbers, after the last token
   absl::Duration silence = absl::Seconds(5);        // of a worker, until it counts as lost
   uint64_t id_seed = 0;                             // of the request ids the router makes
+  // The secret of all routers of a pool, at least 16 bytes, that tenants' namespaces are derived from. Empty: they are
+  // plain functions of the names, and only the default tenant should be served.
+  std::string tenant_secret;
 };
 
 class Router {
@@ -58,6 +64,10 @@ class Router {
   void ClientGone(absl::Time now, RequestNumber number, const absl::Status& why);
   // NOT_FOUND for a request that is neither running nor among the last ended ones of this tenant.
   absl::StatusOr<Explanation> Explain(absl::string_view tenant, absl::string_view request_id) const;
+
+  // The keys of a prompt's whole chunks, as its requests look them up. UNAVAILABLE before the first worker has come,
+  // who says in which run type the model runs.
+  absl::StatusOr<std::vector<Digest>> KeysOf(absl::string_view tenant, absl::Span<const int32_t> tokens) const;
 
   // ---- answers. Those of a try that was given up change nothing; what they hold is given back.
   void Planned(absl::Time now, AttemptId attempt, absl::StatusOr<PlanAnswer> answer);
@@ -85,6 +95,7 @@ class Router {
   bool knows(const std::string& address) const { return registry_.Contains(address); }
 
  private:
+  KeySpace SpaceOf(absl::string_view tenant, RunType run_type) const;
   Request* Find(AttemptId attempt);
   Request* Live(RequestNumber number);
   void NewAttemptId(Request& request);

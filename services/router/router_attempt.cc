@@ -5,7 +5,6 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
-#include "common/index/keys.h"
 #include "services/router/router.h"
 
 namespace decant {
@@ -78,8 +77,7 @@ void Router::StartPlan(absl::Time now, Request& request) {
   }
   KeepBestPairs(request);
   attempt.run_type = registry_.run_type();
-  const KeySpace space{NamespaceOf(request.terms.tenant), model_.fingerprint, model_.geometry, attempt.run_type};
-  attempt.chunk_keys = ChunkKeys(space, request.tokens, limits_.chunk_tokens);
+  attempt.chunk_keys = ChunkKeys(SpaceOf(request.terms.tenant, attempt.run_type), request.tokens, limits_.chunk_tokens);
   attempt.step_began = now;
   Hold(request);
   NewAttemptId(request);

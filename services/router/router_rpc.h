@@ -5,6 +5,8 @@
 #include <atomic>
 #include <memory>
 #include <string>
+#include <thread>
+#include <vector>
 
 #include "absl/base/thread_annotations.h"
 #include "absl/synchronization/mutex.h"
@@ -12,6 +14,7 @@
 #include "decant/v1/generation.grpc.pb.h"
 #include "services/router/event_loop.h"
 #include "services/router/metrics.h"
+#include "services/router/pool_shards.h"
 #include "services/router/request_check.h"
 #include "services/router/router.h"
 #include "services/router/worker_watch_rpc.h"
@@ -25,9 +28,10 @@ namespace decant {
 struct RouterNodeOptions {
   RouterModel model;  // its tokenizer must outlive the node
   RouterLimits limits;
-  std::string pool;                              // HOST:PORT; empty: none
-  size_t pieces_behind = 1024;                   // of a slow client, until its request is cancelled
-  absl::Duration worker_ttl = absl::Seconds(3);  // how often workers must repeat Register, at least
+  std::string pool;                                 // as ResolveTargets takes it; empty: none
+  absl::Duration resolve_every = absl::Seconds(5);  // a DNS name of it
+  size_t pieces_behind = 1024;                      // of a slow client, until its request is cancelled
+  absl::Duration worker_ttl = absl::Seconds(3);     // how often workers must repeat Register, at least
 };
 
 // Serve its service with a Server that ends before the node does. Thread-safe.
@@ -46,9 +50,19 @@ class RouterNode final : public v1::Generation::CallbackService {
                                     v1::ExplainReply* reply) override;
   grpc::ServerUnaryReactor* Register(grpc::CallbackServerContext* context, const v1::RegisterRequest* request,
                                      v1::RegisterReply* reply) override;
+  grpc::ServerUnaryReactor* Hint(grpc::CallbackServerContext* context, const v1::HintRequest* request,
+                                 v1::HintReply* reply) override;
+  grpc::ServerUnaryReactor* UpdateWorkflow(grpc::CallbackServerContext* context, const v1::WorkflowRequest* request,
+                                           v1::WorkflowReply* reply) override;
 
  private:
+  // The tenant of a call. FAILED_PRECONDITION for any but the default one while there is no secret to tell them apart
+  // with; errors as TenantOf.
+  absl::StatusOr<std::string> CallerOf(const grpc::CallbackServerContext& context) const;
   void AfterEvents();
+  // Follows the pool's name in DNS, on a thread of its own.
+  void WatchPool();
+  void SetPools(absl::StatusOr<std::vector<std::string>> addresses);
   bool Idle() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) { return running_ == 0; }
 
   const RouterNodeOptions options_;
@@ -56,13 +70,17 @@ class RouterNode final : public v1::Generation::CallbackService {
   EventLoop loop_;
   Channels channels_;
   Calls calls_;
+  PoolShards shards_;  // on the loop's thread only, once it runs
   RpcWorld world_;
   WorkerWatch watch_;
   Router router_;  // on the loop's thread only
   std::atomic<RequestNumber> last_number_{0};
   std::atomic<int32_t> open_{0};  // requests from their arrival to their end: what may be tokenised is bounded too
+  std::atomic<int32_t> hints_open_{0};  // of those and workflow updates
   absl::Mutex mutex_;
   int32_t running_ ABSL_GUARDED_BY(mutex_) = 0;
+  bool stopping_ ABSL_GUARDED_BY(mutex_) = false;
+  std::thread pool_watch_;  // joinable when the pool has a DNS name
 };
 
 }  // namespace decant

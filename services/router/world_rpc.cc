@@ -1,5 +1,6 @@
 #include "services/router/world_rpc.h"
 
+#include <optional>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -44,11 +45,19 @@ void RpcWorld::AddClient(RequestNumber request, std::shared_ptr<ClientStream> st
 }
 
 void RpcWorld::SendPlan(AttemptId attempt, const PlanQuery& query, absl::Duration limit) {
-  const auto stub = v1::Pool::NewStub(channels_.Get(pool_));
+  const std::string pool = shards_.Of(query.chunk_keys);
+  if (pool.empty()) {
+    loop_.Post([this, attempt](absl::Time now) {
+      router_->Planned(now, attempt, absl::UnavailableError("the pool's name has no address now"));
+    });
+    return;
+  }
+  const auto stub = v1::Pool::NewStub(channels_.Get(pool));
   calls_.Unary(stub->async(), &v1::Pool::Stub::async::Plan, ToProto(model_, query), absl::Now() + limit,
-               [this, attempt](absl::StatusOr<v1::PlanReply> reply) {
-                 loop_.Post([this, attempt, answer = AnswerOf(reply)](absl::Time now) mutable {
-                   SeePool(answer.status());
+               [this, attempt, pool](absl::StatusOr<v1::PlanReply> reply) {
+                 loop_.Post([this, attempt, pool, answer = AnswerOf(reply)](absl::Time now) mutable {
+                   SeePool(pool, answer.status());
+                   if (answer.ok()) answer->lease = shards_.Name(pool, answer->lease);
                    router_->Planned(now, attempt, std::move(answer));
                  });
                });
@@ -66,13 +75,13 @@ void RpcWorld::NoteWorkerGone(absl::string_view address, const absl::Status& why
   }
 }
 
-void RpcWorld::SeePool(const absl::Status& answered) {
+void RpcWorld::SeePool(const std::string& pool, const absl::Status& answered) {
+  if (absl::IsCancelled(answered)) return;
   const bool there = !absl::IsUnavailable(answered) && !absl::IsDeadlineExceeded(answered);
-  if (absl::IsCancelled(answered) || there == std::exchange(pool_there_, there)) return;
-  if (there) {
-    Log(LogLevel::kInfo, absl::StrCat("the pool at ", pool_, " is back"));
-  } else {
-    Log(LogLevel::kWarning, absl::StrCat("the pool at ", pool_, " is lost: ", answered.message()));
+  if (there && pools_lost_.erase(pool) > 0) {
+    Log(LogLevel::kInfo, absl::StrCat("the pool at ", pool, " is back"));
+  } else if (!there && pools_lost_.insert(pool).second) {
+    Log(LogLevel::kWarning, absl::StrCat("the pool at ", pool, " is lost: ", answered.message()));
   }
 }
 
@@ -92,8 +101,11 @@ void RpcWorld::SendReserve(AttemptId attempt, const std::string& decode, const R
 void RpcWorld::SendPrefill(AttemptId attempt, const std::string& prefill, const PrefillOrder& order,
                            absl::Duration limit) {
   const auto stub = v1::Prefill::NewStub(channels_.Get(prefill));
-  prefills_[attempt] = calls_.Unary(stub->async(), &v1::Prefill::Stub::async::Prefill, ToProto(model_, order, pool_),
-                                    absl::Now() + limit, [this, attempt](absl::StatusOr<v1::PrefillReply> reply) {
+  const std::optional<PoolShards::Lease> lease = shards_.Find(order.lease);
+  v1::PrefillRequest request = ToProto(model_, order, lease.has_value() ? lease->pool : shards_.Of(order.chunk_keys));
+  request.set_lease(lease.has_value() ? lease->lease : 0);
+  prefills_[attempt] = calls_.Unary(stub->async(), &v1::Prefill::Stub::async::Prefill, request, absl::Now() + limit,
+                                    [this, attempt](absl::StatusOr<v1::PrefillReply> reply) {
                                       loop_.Post([this, attempt, answer = AnswerOf(reply)](absl::Time now) {
                                         prefills_.erase(attempt);
                                         router_->Prefilled(now, attempt, answer);
@@ -130,18 +142,23 @@ void RpcWorld::ReleaseTicket(const std::string& decode, uint64_t ticket) {
                [](absl::StatusOr<v1::ReleaseTicketReply>) {});
 }
 
-void RpcWorld::ReleaseLease(uint64_t lease) {
-  const auto stub = v1::Pool::NewStub(channels_.Get(pool_));
+void RpcWorld::ReleaseLease(uint64_t name) {
+  const std::optional<PoolShards::Lease> lease = shards_.Take(name);
+  if (!lease.has_value()) return;
+  const auto stub = v1::Pool::NewStub(channels_.Get(lease->pool));
   v1::ReleaseLeaseRequest request;
-  request.set_lease(lease);
+  request.set_lease(lease->lease);
   calls_.Unary(stub->async(), &v1::Pool::Stub::async::Release, request, absl::Now() + kCourtesy,
                [](absl::StatusOr<v1::ReleaseLeaseReply>) {});
 }
 
+// What workers can do is of use to every shard that plans with them.
 void RpcWorld::SendReport(const ReportFacts& facts) {
-  const auto stub = v1::Pool::NewStub(channels_.Get(pool_));
-  calls_.Unary(stub->async(), &v1::Pool::Stub::async::Report, ToProto(facts), absl::Now() + kCourtesy,
-               [](absl::StatusOr<v1::ReportReply>) {});
+  for (const std::string& pool : shards_.addresses()) {
+    const auto stub = v1::Pool::NewStub(channels_.Get(pool));
+    calls_.Unary(stub->async(), &v1::Pool::Stub::async::Report, ToProto(facts), absl::Now() + kCourtesy,
+                 [](absl::StatusOr<v1::ReportReply>) {});
+  }
 }
 
 void RpcWorld::EmitStarted(RequestNumber request, const StartedNotice& notice) { Write(request, ToProto(notice)); }

@@ -7,9 +7,11 @@
 #include <string>
 
 #include "absl/container/flat_hash_map.h"
+#include "absl/container/flat_hash_set.h"
 #include "decant/v1/generation.pb.h"
 #include "services/router/event_loop.h"
 #include "services/router/metrics.h"
+#include "services/router/pool_shards.h"
 #include "services/router/request_check.h"
 #include "services/router/router.h"
 #include "services/router/router_world.h"
@@ -26,9 +28,9 @@ class RpcWorld final : public RouterWorld {
  public:
   // Everything is lent; `calls` must end (CancelAndWait) before this and the router do. `router` is set before the
   // first event.
-  RpcWorld(const RouterModel& model, const std::string& pool, EventLoop& loop, Channels& channels, Calls& calls,
+  RpcWorld(const RouterModel& model, PoolShards& shards, EventLoop& loop, Channels& channels, Calls& calls,
            RouterMetrics metrics)
-      : model_(model), pool_(pool), loop_(loop), channels_(channels), calls_(calls), metrics_(metrics) {}
+      : model_(model), shards_(shards), loop_(loop), channels_(channels), calls_(calls), metrics_(metrics) {}
   void SetRouter(Router& router) { router_ = &router; }
 
   // The events of `request` go to `stream`; `ended` runs when its last one was written.
@@ -44,7 +46,7 @@ class RpcWorld final : public RouterWorld {
   void CancelPrefill(AttemptId attempt) override { Cancel(prefills_, attempt); }
   void CancelTokens(AttemptId attempt) override { Cancel(tokens_, attempt); }
   void ReleaseTicket(const std::string& decode, uint64_t ticket) override;
-  void ReleaseLease(uint64_t lease) override;
+  void ReleaseLease(uint64_t name) override;
   void SendReport(const ReportFacts& facts) override;
   void EmitStarted(RequestNumber request, const StartedNotice& notice) override;
   void EmitPiece(RequestNumber request, const PieceNotice& notice) override;
@@ -65,19 +67,19 @@ class RpcWorld final : public RouterWorld {
   };
 
   static void Cancel(OpenCalls& open, AttemptId attempt);
-  // Says so when the pool has gone or come back.
-  void SeePool(const absl::Status& answered);
+  // Says so when a shard of the pool has gone or come back.
+  void SeePool(const std::string& pool, const absl::Status& answered);
   void Write(RequestNumber request, v1::GenerateEvent event);
   void EndClient(RequestNumber request, const absl::Status& status);
 
   const RouterModel& model_;
-  const std::string pool_;
+  PoolShards& shards_;
   EventLoop& loop_;
   Channels& channels_;
   Calls& calls_;
   RouterMetrics metrics_;
   Router* router_ = nullptr;
-  bool pool_there_ = true;
+  absl::flat_hash_set<std::string> pools_lost_;
   OpenCalls reserves_;
   OpenCalls prefills_;
   OpenCalls tokens_;

@@ -204,6 +204,39 @@ TEST(ChunkIndexTest, PrefersTheChunkComputedBehindWhatIsLoaded) {
   EXPECT_EQ(prompt.index.Get(match.chunks[2]).context, context);
 }
 
+TEST(ChunkIndexTest, AKeyOfTwoTenantsIsTwoKeys) {
+  Prompt prompt(2);
+  for (const uint32_t tenant : {1u, 2u}) {
+    for (size_t chunk = 0; chunk < 2; ++chunk) {
+      Variant variant = prompt.At(chunk, "full", 1);
+      variant.tenant = tenant;
+      EXPECT_TRUE(prompt.index.Insert(variant));
+      EXPECT_FALSE(prompt.index.Insert(variant));
+    }
+  }
+  EXPECT_EQ(prompt.index.keys(), 4u);
+  PrefixWant want = prompt.Want(1);
+  for (const uint32_t tenant : {1u, 2u}) {
+    want.tenant = tenant;
+    const PrefixMatch match = prompt.index.MatchPrefix(prompt.keys, want);
+    ASSERT_EQ(match.chunks.size(), 2u);
+    EXPECT_EQ(prompt.index.record(match.chunks[0]).tenant, tenant);
+    EXPECT_EQ(prompt.index.Find(prompt.keys[0], tenant).size(), 1u);
+  }
+  want.tenant = 3;
+  const PrefixMatch nothing = prompt.index.MatchPrefix(prompt.keys, want);
+  EXPECT_TRUE(nothing.chunks.empty());
+  EXPECT_EQ(nothing.miss, MissReason::kNotStored);
+  EXPECT_THAT(nothing.miss_reason, HasSubstr("it is not stored"));
+  EXPECT_TRUE(prompt.index.Find(prompt.keys[0], 3).empty());
+  // A re-encoding of one tenant's does not meet the other's.
+  const Variant mine = prompt.index.Get(prompt.index.Find(prompt.keys[0], 1)[0]);
+  EXPECT_TRUE(prompt.index.Reencode(mine.key, mine.entry, Sha256("k8v4"), "k8v4", 0.9, 500));
+  EXPECT_TRUE(prompt.index.Erase(mine.key, mine.entry));
+  EXPECT_EQ(prompt.index.Find(prompt.keys[0], 2).size(), 1u);
+  EXPECT_EQ(prompt.index.keys(), 3u);
+}
+
 TEST(ChunkIndexTest, KeepsOneVariantOfAProfileAndContext) {
   Prompt prompt(1);
   const Variant first = prompt.At(0, "full", 1);

@@ -1,6 +1,9 @@
 // The pool over gRPC: a whole PoolApp on loopback and the clients that workers use.
 #include "services/pool/pool_rpc.h"
 
+#include <fstream>
+#include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -277,6 +280,151 @@ TEST(PoolAppTest, DrainsWithoutEverBeingStartedAndTwice) {
   EXPECT_THAT(app->address(), HasSubstr("127.0.0.1:"));
   app->Drain();
   app->Drain();
+}
+
+// ---- events and hints.
+
+// One stream of events; its reads end by themselves at a deadline.
+class Following {
+ public:
+  Following(v1::Pool::Stub& stub, const std::string& tenant, uint64_t run = 0, uint64_t after = 0) {
+    context_.set_deadline(ToGrpc(absl::Now() + absl::Seconds(30)));
+    v1::EventsRequest request;
+    request.set_tenant(tenant);
+    request.set_run(run);
+    request.set_after(after);
+    stream_ = stub.Events(&context_, request);
+  }
+  std::optional<v1::EventBatch> Next() {
+    v1::EventBatch batch;
+    if (!stream_->Read(&batch)) return std::nullopt;
+    return batch;
+  }
+  absl::Status End() {
+    while (Next().has_value()) {
+    }
+    return FromGrpc(stream_->Finish());
+  }
+  void Cancel() { context_.TryCancel(); }
+
+ private:
+  grpc::ClientContext context_;
+  std::unique_ptr<grpc::ClientReader<v1::EventBatch>> stream_;
+};
+
+TEST_F(PoolRpcTest, EventsBeginWithASnapshotAndGoOn) {
+  const Prompt first = PromptOf(1, 3);
+  ASSERT_TRUE(Publish(first, "full").ok());
+  Following following(*stub_, "");
+  const auto snapshot = following.Next();
+  ASSERT_TRUE(snapshot.has_value());
+  EXPECT_TRUE(snapshot->snapshot());
+  EXPECT_TRUE(snapshot->complete());
+  ASSERT_EQ(snapshot->events_size(), 3);
+  EXPECT_EQ(snapshot->next(), 3u);
+  EXPECT_NE(snapshot->run(), 0u);
+  EXPECT_EQ(snapshot->events(0).kind(), v1::ChunkEvent::KIND_STORED);
+  EXPECT_EQ(snapshot->events(0).tier(), v1::STORAGE_TIER_HOST);
+
+  const Prompt second = PromptOf(2, 1);
+  ASSERT_TRUE(Publish(second, "k8v4").ok());
+  const auto news = following.Next();
+  ASSERT_TRUE(news.has_value());
+  EXPECT_FALSE(news->snapshot());
+  ASSERT_EQ(news->events_size(), 1);
+  EXPECT_EQ(news->events(0).sequence(), 4u);
+  EXPECT_EQ(news->events(0).key(), BytesOf(second.keys[0]));
+  EXPECT_EQ(news->events(0).tokens(), kChunkTokens);
+  following.Cancel();
+  EXPECT_EQ(following.End().code(), absl::StatusCode::kCancelled);
+
+  // Whoever lost its stream goes on where it stood.
+  Following again(*stub_, "", snapshot->run(), snapshot->next());
+  const auto missed = again.Next();
+  ASSERT_TRUE(missed.has_value());
+  EXPECT_FALSE(missed->snapshot());
+  ASSERT_EQ(missed->events_size(), 1);
+  EXPECT_EQ(missed->events(0).sequence(), 4u);
+}
+
+TEST_F(PoolRpcTest, AGapAndAnotherRunAreToldToBeginAnew) {
+  ASSERT_TRUE(Publish(PromptOf(1, 1), "full").ok());
+  const uint64_t run = Following(*stub_, "").Next()->run();
+  EXPECT_EQ(Following(*stub_, "", run, 7).End().code(), absl::StatusCode::kOutOfRange);
+  EXPECT_EQ(Following(*stub_, "", run + 1, 1).End().code(), absl::StatusCode::kOutOfRange);
+  EXPECT_EQ(Following(*stub_, "a b").End().code(), absl::StatusCode::kInvalidArgument);
+}
+
+TEST_F(PoolRpcTest, EventsOfOneTenantReachNoOther) {
+  Following other(*stub_, "b");
+  ASSERT_TRUE(other.Next()->complete());
+  ASSERT_TRUE(Publish(PromptOf(1, 3), "full").ok());  // the default tenant's
+  Following later(*stub_, "b");
+  const auto snapshot = later.Next();
+  EXPECT_EQ(snapshot->events_size(), 0);
+  EXPECT_EQ(snapshot->next(), 0u);
+  app_->Drain();  // which ends streams
+  EXPECT_FALSE(other.Next().has_value());
+  EXPECT_EQ(other.End().code(), absl::StatusCode::kUnavailable);
+  EXPECT_EQ(later.End().code(), absl::StatusCode::kUnavailable);
+}
+
+// A reader that does not read holds a batch and a place, and nothing of the pool's.
+TEST_F(PoolRpcTest, ASlowReaderIsNoBurden) {
+  Following slow(*stub_, "");
+  for (uint64_t seed = 1; seed <= 50; ++seed) ASSERT_TRUE(Publish(PromptOf(seed, 20), "k4v2").ok());
+  uint64_t next = 0;
+  std::optional<v1::EventBatch> batch;
+  while (next < 1000 && (batch = slow.Next()).has_value()) {
+    EXPECT_LE(batch->events_size(), 1024);
+    next = batch->next();
+  }
+  EXPECT_EQ(next, 1000u);
+}
+
+TEST_F(PoolRpcTest, HintsBringReceipts) {
+  const Prompt prompt = PromptOf(1, 2);
+  ASSERT_TRUE(Publish(prompt, "full").ok());
+  v1::PoolHintRequest request;
+  for (const v1::HintKind kind : {v1::HINT_KIND_RETAIN, v1::HINT_KIND_RELEASE, v1::HINT_KIND_UNSPECIFIED}) {
+    v1::PoolHint& hint = *request.add_hints();
+    hint.set_action_id(v1::HintKind_Name(kind));
+    hint.set_kind(kind);
+    hint.set_priority(90);
+    hint.set_duration_ms(5000);
+    for (const Digest& key : prompt.keys) hint.add_keys(BytesOf(key));
+  }
+  request.mutable_hints(2)->add_keys("no key");
+  const auto send = [&](v1::PoolHintReply& reply) {
+    grpc::ClientContext context;
+    return stub_->Hint(&context, request, &reply);
+  };
+  v1::PoolHintReply reply;
+  ASSERT_TRUE(send(reply).ok());
+  ASSERT_EQ(reply.receipts_size(), 3);
+  EXPECT_EQ(reply.receipts(0).outcome(), v1::HINT_OUTCOME_EXECUTED);
+  EXPECT_EQ(reply.receipts(0).action_type(), "retain");
+  EXPECT_EQ(reply.receipts(0).duration_ms(), 5000);
+  EXPECT_EQ(reply.receipts(1).chunks(), 2);
+  EXPECT_EQ(reply.receipts(2).outcome(), v1::HINT_OUTCOME_REFUSED);
+  request.set_tenant("b");
+  ASSERT_TRUE(send(reply).ok());
+  for (const v1::HintReceipt& receipt : reply.receipts()) EXPECT_EQ(receipt.outcome(), v1::HINT_OUTCOME_REFUSED);
+  for (int i = 0; i < 100; ++i) request.add_hints();
+  EXPECT_EQ(send(reply).error_code(), grpc::INVALID_ARGUMENT);
+}
+
+TEST(PoolAppTest, ATenantsFileThatIsWrongSaysWhere) {
+  const std::string path = testing::TempDir() + "/tenants.json";
+  std::ofstream(path) << "{\"tenants\": {\n\"a\": {\"qouta_bytes\": 1}}}";
+  PoolOptions options;
+  options.tenants = path;
+  const absl::Status status = CreatePoolApp(options).status();
+  EXPECT_EQ(status.code(), absl::StatusCode::kInvalidArgument);
+  EXPECT_THAT(std::string(status.message()),
+              testing::AllOf(HasSubstr("tenants.json: line 2"), HasSubstr("quota_bytes")));
+  options.tenants = "/nowhere.json";
+  EXPECT_EQ(CreatePoolApp(options).status().code(), absl::StatusCode::kNotFound);
 }
 
 }  // namespace

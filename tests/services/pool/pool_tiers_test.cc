@@ -47,10 +47,7 @@ class PoolTiersTest : public testing::Test {
       for (const Blob& blob : batch->frames) frames.emplace_back(blob.view());
     }
   }
-  std::vector<ChunkEvent> Events() {
-    uint64_t seen = 0;
-    return pool_.journal().After(0, TenantTable::kDefaultTenant, 1000, &seen).value();
-  }
+  std::vector<ChunkEvent> Events() { return pool_.journal().After(0, TenantTable::kDefaultTenant, 1000).value(); }
 
   const Prompt first_ = PromptOf(1, kRoom);
   const Prompt second_ = PromptOf(2, kRoom);

@@ -10,6 +10,7 @@
 #include <utility>
 #include <vector>
 
+#include "absl/base/thread_annotations.h"
 #include "absl/synchronization/mutex.h"
 #include "absl/time/clock.h"
 #include "common/base/check.h"
@@ -34,6 +35,10 @@ struct Seen {
   std::atomic<int> tickets_released{0};
   std::atomic<int> leases_released{0};
   std::atomic<int> reports{0};
+  absl::Mutex mutex;
+  v1::PlanRequest last_plan ABSL_GUARDED_BY(mutex);
+  v1::PoolHintRequest last_hint ABSL_GUARDED_BY(mutex);
+  v1::WorkflowUpdate last_workflow ABSL_GUARDED_BY(mutex);
 
   // False when it does not happen within 20 s; never slower than what it waits for.
   static bool Wait(const std::function<bool()>& happened) {
@@ -57,6 +62,10 @@ class FakePool final : public v1::Pool::CallbackService {
   grpc::ServerUnaryReactor* Plan(grpc::CallbackServerContext*, const v1::PlanRequest* request,
                                  v1::PlanReply* reply) override {
     auto answer = UnaryAnswer<v1::PlanReply>::Create(reply);
+    {
+      absl::MutexLock lock(&seen_.mutex);
+      seen_.last_plan = *request;
+    }
     v1::PlanReply out;
     for (int i = 0; i < request->candidates_size(); ++i) {
       v1::CandidatePlan& plan = *out.add_plans();
@@ -66,6 +75,40 @@ class FakePool final : public v1::Pool::CallbackService {
       plan.set_quality(0.9);
     }
     out.set_lease(static_cast<uint64_t>(++seen_.plans));
+    answer->Finish(out);
+    return answer->reactor();
+  }
+  grpc::ServerUnaryReactor* UpdateWorkflow(grpc::CallbackServerContext*, const v1::WorkflowUpdate* request,
+                                           v1::WorkflowReply* reply) override {
+    {
+      absl::MutexLock lock(&seen_.mutex);
+      seen_.last_workflow = *request;
+    }
+    auto answer = UnaryAnswer<v1::WorkflowReply>::Create(reply);
+    v1::WorkflowReply out;
+    out.set_chunks_ready(3);
+    if (request->client() == "stranger") {
+      answer->Finish(absl::NotFoundError("no such workflow"));
+    } else {
+      answer->Finish(out);
+    }
+    return answer->reactor();
+  }
+  // Executes everything.
+  grpc::ServerUnaryReactor* Hint(grpc::CallbackServerContext*, const v1::PoolHintRequest* request,
+                                 v1::PoolHintReply* reply) override {
+    {
+      absl::MutexLock lock(&seen_.mutex);
+      seen_.last_hint = *request;
+    }
+    auto answer = UnaryAnswer<v1::PoolHintReply>::Create(reply);
+    v1::PoolHintReply out;
+    for (const v1::PoolHint& hint : request->hints()) {
+      v1::HintReceipt& receipt = *out.add_receipts();
+      receipt.set_action_id(hint.action_id());
+      receipt.set_outcome(v1::HINT_OUTCOME_EXECUTED);
+      receipt.set_chunks(hint.keys_size());
+    }
     answer->Finish(out);
     return answer->reactor();
   }
