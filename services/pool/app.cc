@@ -24,6 +24,7 @@ namespace decant {
 namespace {
 
 constexpr absl::Duration kExpireEvery = absl::Milliseconds(500);
+constexpr absl::Duration kLeastToWrite = absl::Seconds(1);  // what lower tiers still lack, when calls took all the time
 
 // Ends what nobody uses any more while no call comes by, and shows how the tiers are.
 class Expirer {
@@ -95,8 +96,9 @@ class ServingPool final : public ServiceApp {
   std::string metrics_address() const override { return server_ == nullptr ? "" : server_->metrics_address(); }
   void Drain() override {
     if (server_ == nullptr) return;
+    const absl::Time deadline = absl::Now() + options_.drain_limit;
     server_->Drain();
-    const absl::Status written = pool_->DrainTiers(absl::Now() + options_.drain_limit);
+    const absl::Status written = pool_->DrainTiers(std::max(deadline, absl::Now() + kLeastToWrite));
     if (!written.ok()) Log(LogLevel::kWarning, absl::StrCat("lower tiers: ", written.message()));
   }
 

@@ -12,6 +12,7 @@
 #include "common/metrics/names.h"
 #include "tests/e2e/cluster.h"
 #include "tests/support/record_samples.h"
+#include "tests/support/redis_server.h"
 
 namespace decant {
 namespace {
@@ -140,6 +141,36 @@ TEST(PoolTest, DamagedDiskIsQuarantinedAndComputedAgain) {
   const auto again = UntilFrom(*cluster, request, "host");
   ASSERT_TRUE(again.ok()) << again.status();
   EXPECT_EQ(again->tokens, cold->tokens);
+}
+
+// Three documents where one and a half have room: the others are in a real redis-server, and when that hangs what it
+// has is computed.
+TEST(PoolTest, WhatMemoryForgetsComesBackFromARemoteServerUntilThatHangs) {
+  const record_samples::TemporaryFolder folder;
+  const auto redis = RedisServer::Start(folder.path() + "/redis");
+  ASSERT_TRUE(redis.ok()) << redis.status();
+  ClusterOptions options;
+  options.pool_flags = {"--pool-bytes", "3MB",  "--ladder",       "", "--remote", folder.path() + "/redis",
+                        "--write",      "back", "--load-seconds", "1"};
+  const auto cluster = Start(options);
+  std::vector<std::vector<int32_t>> cold;
+  for (uint64_t document = 0; document < 3; ++document) {
+    const auto answer = cluster->Generate(Request(Document(document, 250), "full", 8));
+    ASSERT_TRUE(answer.ok()) << answer.status();
+    cold.push_back(answer->tokens);
+  }
+  ASSERT_TRUE(WaitUntil([&] { return MetricSum(cluster->pool.metrics, metric::kPoolChunksBelow) > 0; }).ok());
+  const auto warm = UntilFrom(*cluster, Request(Document(0, 250), "full", 8), "remote");
+  ASSERT_TRUE(warm.ok()) << warm.status();
+  EXPECT_EQ(warm->tokens, cold[0]);
+  (*redis)->Stop();
+  for (uint64_t document = 0; document < 3; ++document) {
+    const auto answer = cluster->Generate(Request(Document(document, 250), "full", 8));
+    ASSERT_TRUE(answer.ok()) << answer.status();
+    EXPECT_EQ(answer->tokens, cold[document]);
+  }
+  EXPECT_GT(MetricSum(cluster->pool.metrics, metric::kPoolTierMisses), 0);
+  (*redis)->Continue();
 }
 
 TEST(PoolTest, GenerationNeverFailsWhileThePoolIsRestarted) {
