@@ -218,10 +218,10 @@ struct KeyForm {
   uint8_t hadamard = 0;  // log2 of the block order of a Hadamard transform along head_dim; 0: none
   uint8_t balanced = 0;  // multiplied by a vector per layer and kv head that travels beside them
 
-  friend constexpr bool operator==(const KeyForm& a, const KeyForm& b) {
+  friend DECANT_HOST_DEVICE constexpr bool operator==(const KeyForm& a, const KeyForm& b) {
     return a.rope == b.rope && a.hadamard == b.hadamard && a.balanced == b.balanced;
   }
-  friend constexpr bool operator!=(const KeyForm& a, const KeyForm& b) { return !(a == b); }
+  friend DECANT_HOST_DEVICE constexpr bool operator!=(const KeyForm& a, const KeyForm& b) { return !(a == b); }
 };
 
 }  // namespace decant

@@ -3,6 +3,8 @@
 
 #include <cstdint>
 
+#include "common/base/host_device.h"
+
 namespace decant {
 
 // Sizes of a model's KV; layers and heads are those of this shard.
@@ -13,7 +15,7 @@ struct Geometry {
   int32_t head_dim = 0;
 
   // Query heads that share one kv head.
-  int32_t group() const { return q_heads / kv_heads; }
+  DECANT_HOST_DEVICE int32_t group() const { return q_heads / kv_heads; }
   // What `kv_bytes_full` counts: 2 bytes per element of K and V.
   int64_t full_bytes_per_token() const { return int64_t{4} * layers * kv_heads * head_dim; }
 

@@ -19,6 +19,39 @@ inline constexpr uint32_t kRansLow = 1u << 16;
 // Most states that take turns over the symbols of one block: symbol i belongs to state i mod lanes.
 inline constexpr int32_t kMaxRansLanes = 32;
 
+// Every lane costs 4 bytes, of which about 2 are lost, at most 1 % of a block; many lanes keep the processor busy.
+DECANT_HOST_DEVICE constexpr int32_t RansLanesFor(int64_t bytes) {
+  if (bytes >= 8192) return kMaxRansLanes;
+  if (bytes >= 4096) return 16;
+  if (bytes >= 1024) return 8;
+  return bytes >= 256 ? 2 : 1;
+}
+
+// Bits of a symbol of this frequency: 12 - log2(frequency), to within 1e-7 and the same on every device, because the
+// number of lanes follows from their sum. log2 of the mantissa m is 2 / ln 2 (s + s^3 / 3 + ...), s = (m - 1) / (m +
+// 1).
+DECANT_HOST_DEVICE double RansSymbolBits(uint32_t frequency) {
+  int32_t exponent = 0;
+  while (frequency >> (exponent + 1) != 0) ++exponent;
+  const double mantissa = static_cast<double>(frequency) / static_cast<double>(uint32_t{1} << exponent);
+  const double s = (mantissa - 1.0) / (mantissa + 1.0);
+  const double square = s * s;
+  double series = 0.0;
+  for (int32_t n = 13; n >= 1; n -= 2) series = series * square + 1.0 / static_cast<double>(n);
+  return static_cast<double>(kRansScaleBits) - static_cast<double>(exponent) - 2.8853900817779268 * (series * s);
+}
+
+// The frequency that comes nearest to a symbol's share; one that was counted has at least 1.
+DECANT_HOST_DEVICE constexpr uint32_t RansShare(uint64_t count, uint64_t total) {
+  const uint64_t nearest = (count * kRansScale + total / 2) / total;
+  return count == 0 ? 0 : nearest > 1 ? static_cast<uint32_t>(nearest) : 1;
+}
+// What one step of a frequency, up or down, is worth to a symbol. Steps go up where it is largest, down where it is
+// least, of equal ones at the lower symbol.
+DECANT_HOST_DEVICE double RansStepGain(uint64_t count, uint32_t frequency, bool up) {
+  return static_cast<double>(count) / static_cast<double>(up ? frequency : frequency - 1);
+}
+
 // What the decoder looks up by the low 12 bits of a state: symbol, frequency and place within the symbol's range.
 DECANT_HOST_DEVICE constexpr uint32_t RansSlot(uint32_t symbol, uint32_t frequency, uint32_t place) {
   return symbol | frequency << 8 | place << 20;

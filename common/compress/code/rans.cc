@@ -12,14 +12,6 @@
 namespace decant {
 namespace {
 
-// Every lane costs 4 bytes, of which about 2 are lost, at most 1 % of a block; many lanes keep the processor busy.
-int32_t LanesFor(int64_t bytes) {
-  if (bytes >= 8192) return kMaxRansLanes;
-  if (bytes >= 4096) return 16;
-  if (bytes >= 1024) return 8;
-  return bytes >= 256 ? 2 : 1;
-}
-
 template <typename Source>
 RansCounts CountSymbols(const uint8_t* segment, int64_t symbols) {
   // Four counters each, so that a run of one symbol does not wait for its own increments.
@@ -93,7 +85,7 @@ std::optional<RansBody> Encode(absl::Span<const uint8_t> in, absl::Span<uint8_t>
   if (static_cast<double>(side) + coded_bytes > static_cast<double>(out.size())) return std::nullopt;
   if (front > static_cast<int64_t>(out.size())) return std::nullopt;
 
-  body.form.lanes = LanesFor(static_cast<int64_t>(coded_bytes));
+  body.form.lanes = RansLanesFor(static_cast<int64_t>(coded_bytes));
   Source::WriteSide(in.data(), symbols, out.data());
   RansSymbols built;
   if (!body.form.shared) {

@@ -1,7 +1,6 @@
 #include "common/compress/code/rans_table.h"
 
 #include <algorithm>
-#include <cmath>
 #include <limits>
 #include <numeric>
 
@@ -18,7 +17,7 @@ size_t BestStep(const RansCounts& counts, const RansFrequencies& frequencies, bo
   double best_gain = 0;
   for (size_t s = 0; s < frequencies.size(); ++s) {
     if (counts[s] == 0 || (!up && frequencies[s] == 1)) continue;
-    const double gain = static_cast<double>(counts[s]) / (up ? frequencies[s] : frequencies[s] - 1);
+    const double gain = RansStepGain(counts[s], frequencies[s], up);
     if (best == frequencies.size() || (up ? gain > best_gain : gain < best_gain)) {
       best = s;
       best_gain = gain;
@@ -37,8 +36,7 @@ RansFrequencies ScaleCounts(const RansCounts& counts) {
   int64_t missing = kRansScale;
   for (size_t s = 0; s < counts.size(); ++s) {
     if (counts[s] == 0) continue;
-    const uint64_t nearest = (counts[s] * kRansScale + total / 2) / total;
-    frequencies[s] = static_cast<uint16_t>(std::max<uint64_t>(nearest, 1));
+    frequencies[s] = static_cast<uint16_t>(RansShare(counts[s], total));
     missing -= frequencies[s];
   }
   for (; missing > 0; --missing) ++frequencies[BestStep(counts, frequencies, true)];
@@ -73,7 +71,7 @@ double RansBits(const RansCounts& counts, const RansFrequencies& frequencies) {
   for (size_t s = 0; s < counts.size(); ++s) {
     if (counts[s] == 0) continue;
     if (frequencies[s] == 0) return std::numeric_limits<double>::infinity();
-    bits += static_cast<double>(counts[s]) * (double{kRansScaleBits} - std::log2(static_cast<double>(frequencies[s])));
+    bits += static_cast<double>(counts[s]) * RansSymbolBits(frequencies[s]);
   }
   return bits;
 }

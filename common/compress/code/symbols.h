@@ -1,14 +1,16 @@
 // What an order-0 coder takes for symbols in the bytes of a segment, and how the bytes come back exactly.
 //
 // Each source names: kAlphabet; SymbolsOf(bytes), the number of symbols in a segment; SideOf(symbols), the bytes beside
-// them that are stored as they are, and WriteSide, which collects those; At(segment, i), symbol i; Restore, which
-// writes the bytes of symbols [first, first + count), where first is a multiple of kSymbolTile.
+// them that are stored as they are, SideAt, one of them, and WriteSide, which collects all; At(segment, i), symbol i;
+// Restore, which writes the bytes of symbols [first, first + count), where first is a multiple of kSymbolTile;
+// kPerByte, the symbols of a byte of packed ones; Join, a 16-bit value of its symbol and side.
 #ifndef DECANT_COMMON_COMPRESS_CODE_SYMBOLS_H_
 #define DECANT_COMMON_COMPRESS_CODE_SYMBOLS_H_
 
 #include <cstdint>
 #include <cstring>
 
+#include "common/base/host_device.h"
 #include "common/compress/arith/pack.h"
 
 namespace decant {
@@ -68,10 +70,11 @@ void PackedOfSymbols(const uint8_t* symbols, int64_t bytes, uint8_t* packed) {
 template <int32_t kBits>
 struct PackedSymbols {
   static constexpr int32_t kAlphabet = 1 << kBits;
-  static constexpr int64_t SymbolsOf(int64_t bytes) { return bytes * (8 / kBits); }
-  static constexpr int64_t SideOf(int64_t) { return 0; }
-  static uint8_t At(const uint8_t* segment, int64_t i) {
-    constexpr int64_t kPerByte = 8 / kBits;
+  static constexpr int64_t kPerByte = 8 / kBits;
+  DECANT_HOST_DEVICE static constexpr int64_t SymbolsOf(int64_t bytes) { return bytes * kPerByte; }
+  DECANT_HOST_DEVICE static constexpr int64_t SideOf(int64_t) { return 0; }
+  DECANT_HOST_DEVICE static uint8_t SideAt(const uint8_t*, int64_t) { return 0; }
+  DECANT_HOST_DEVICE static uint8_t At(const uint8_t* segment, int64_t i) {
     return static_cast<uint8_t>((segment[i / kPerByte] >> (i % kPerByte * kBits)) & (kAlphabet - 1));
   }
   static void WriteSide(const uint8_t*, int64_t, uint8_t*) {}
@@ -86,27 +89,28 @@ template <int32_t kLow>
 struct HalfSymbols {
   static constexpr int32_t kAlphabet = 256;
   static constexpr uint32_t kLowMask = (1u << kLow) - 1;
-  static constexpr int64_t SymbolsOf(int64_t bytes) { return bytes / 2; }
-  static constexpr int64_t SideOf(int64_t symbols) { return symbols; }
-  static uint32_t Value(const uint8_t* segment, int64_t i) {
-    uint16_t value;
-    std::memcpy(&value, segment + 2 * i, 2);
-    return value;
+  DECANT_HOST_DEVICE static constexpr int64_t SymbolsOf(int64_t bytes) { return bytes / 2; }
+  DECANT_HOST_DEVICE static constexpr int64_t SideOf(int64_t symbols) { return symbols; }
+  DECANT_HOST_DEVICE static uint32_t Value(const uint8_t* segment, int64_t i) {
+    return uint32_t{segment[2 * i]} | uint32_t{segment[2 * i + 1]} << 8;
   }
-  static uint8_t At(const uint8_t* segment, int64_t i) {
+  DECANT_HOST_DEVICE static uint8_t At(const uint8_t* segment, int64_t i) {
     return static_cast<uint8_t>(Value(segment, i) >> kLow & 0xffu);
   }
+  DECANT_HOST_DEVICE static uint8_t SideAt(const uint8_t* segment, int64_t i) {
+    const uint32_t value = Value(segment, i);
+    return static_cast<uint8_t>((value & kLowMask) | (value >> 8 & ~kLowMask));
+  }
+  DECANT_HOST_DEVICE static uint16_t Join(uint8_t symbol, uint8_t side) {
+    const uint32_t rest = side;
+    return static_cast<uint16_t>((rest & kLowMask) | static_cast<uint32_t>(symbol) << kLow | (rest & ~kLowMask) << 8);
+  }
   static void WriteSide(const uint8_t* segment, int64_t symbols, uint8_t* side) {
-    for (int64_t i = 0; i < symbols; ++i) {
-      const uint32_t value = Value(segment, i);
-      side[i] = static_cast<uint8_t>((value & kLowMask) | (value >> 8 & ~kLowMask));
-    }
+    for (int64_t i = 0; i < symbols; ++i) side[i] = SideAt(segment, i);
   }
   static void Restore(const uint8_t* symbols, const uint8_t* side, int64_t first, int64_t count, uint8_t* segment) {
     for (int64_t i = 0; i < count; ++i) {
-      const uint32_t rest = side[first + i];
-      const auto value = static_cast<uint16_t>((rest & kLowMask) | static_cast<uint32_t>(symbols[i]) << kLow |
-                                               (rest & ~kLowMask) << 8);
+      const uint16_t value = Join(symbols[i], side[first + i]);
       std::memcpy(segment + 2 * (first + i), &value, 2);
     }
   }

@@ -64,20 +64,7 @@ HWY_AFTER_NAMESPACE();
 
 #if HWY_ONCE
 namespace decant {
-namespace {
-
-int32_t BlocksRead(const SequenceRows& rows) { return std::max(1, rows.read.tokens / kStatisticsBlock); }
-
-}  // namespace
-
 HWY_EXPORT(BlockBounds);
-
-bool ChoosesBlocks(const SequenceRows& rows, const HeadState& head, int32_t layer) {
-  // The bound is one on keys as the query meets them: keys that attention still has to rotate have none.
-  return rows.read.tokens > 0 && rows.key_forms[kHigh] == KeyForm{} && layer >= rows.read.dense_layers &&
-         FormatOf(rows.formats[kHigh]).statistics && head.tokens[kLow] == 0 && head.tokens[kFixed] == 0 &&
-         BlocksOf(head.tokens[kHigh]) > BlocksRead(rows);
-}
 
 void BlockBounds(const AttentionRange& range, int32_t first, int32_t end, float* bounds) {
   HWY_DYNAMIC_DISPATCH(BlockBounds)(range, first, end, bounds);

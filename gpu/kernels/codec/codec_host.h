@@ -1,8 +1,9 @@
-// The host schedules of append_token.h, encode_frames.h, reencode_frames.h, settle_rows.h and shape_keys.h.
+// The host schedules of the operations of this room.
 #ifndef DECANT_GPU_KERNELS_CODEC_CODEC_HOST_H_
 #define DECANT_GPU_KERNELS_CODEC_CODEC_HOST_H_
 
 #include "gpu/kernels/codec/append_token.h"
+#include "gpu/kernels/codec/code_blocks.h"
 #include "gpu/kernels/codec/encode_frames.h"
 #include "gpu/kernels/codec/reencode_frames.h"
 #include "gpu/kernels/codec/settle_rows.h"
@@ -11,6 +12,8 @@
 namespace decant {
 
 void AppendTokenHost(Stream& stream, const AppendTokenArgs& args);
+void EncodeBlocksHost(Stream& stream, const EncodeBlocksArgs& args);
+void DecodeBlocksHost(Stream& stream, const DecodeBlocksArgs& args);
 void EncodeFramesHost(Stream& stream, const EncodeFramesArgs& args);
 void ExpandFramesHost(Stream& stream, const ExpandFramesArgs& args);
 void ReencodeFramesHost(Stream& stream, const ReencodeFramesArgs& args);

@@ -35,11 +35,14 @@ struct PlanTotals {
 
 __device__ PlanTotals TotalsOf(const PlanStepArgs& args, int64_t heads) { return PlanTotals{args.scratch + heads * 2}; }
 
+// In one exchange: the slot, which may be -1, in 31 bits and `may_leave` above it.
 __device__ __forceinline__ Weakest Exchanged(const Weakest& weakest, int step) {
-  const auto both =
-      static_cast<unsigned long long>(FloatBits(weakest.mean)) << 32 | static_cast<uint32_t>(weakest.slot);
+  const uint32_t low = (static_cast<uint32_t>(weakest.slot) & 0x7fffffffu) | (weakest.may_leave ? 0x80000000u : 0u);
+  const unsigned long long both = static_cast<unsigned long long>(FloatBits(weakest.mean)) << 32 | low;
   const unsigned long long other = __shfl_xor_sync(kAllLanes, both, step);
-  return Weakest{BitsToFloat(static_cast<uint32_t>(other >> 32)), static_cast<int32_t>(other & 0xffffffffu)};
+  const auto other_low = static_cast<uint32_t>(other);
+  return Weakest{BitsToFloat(static_cast<uint32_t>(other >> 32)), static_cast<int32_t>(other_low << 1) >> 1,
+                 (other_low >> 31) != 0};
 }
 
 // Merges the scans of the warp's lanes; all get the result. Only what the policy looks at travels.

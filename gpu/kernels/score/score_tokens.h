@@ -39,8 +39,6 @@ struct ScoreTokensArgs {
 // Equals common/compress/score: ReduceGroups, then PoolScores of what lies between sinks and window.
 void ScoreTokens(Stream& stream, const ScoreTokensArgs& args);
 
-void ScoreTokensHost(Device& device, const ScoreTokensArgs& args);
-
 }  // namespace decant
 
 #endif  // DECANT_GPU_KERNELS_SCORE_SCORE_TOKENS_H_

@@ -2,7 +2,7 @@
 #include <functional>
 #include <limits>
 
-#include "gpu/kernels/score/score_tokens.h"
+#include "gpu/kernels/score/score_tokens_host.h"
 
 namespace decant {
 namespace {
@@ -87,9 +87,10 @@ void ScoreHead(const ScoreTokensArgs& args, int32_t head) {
 
 }  // namespace
 
-void ScoreTokensHost(Device& device, const ScoreTokensArgs& args) {
+void ScoreTokensHost(Stream& stream, const ScoreTokensArgs& args) {
+  const HostAccess access(stream);
   const auto score = [&args](int64_t head, int) { ScoreHead(args, static_cast<int32_t>(head)); };
-  device.ParallelFor(args.kv_heads, std::cref(score));
+  stream.device().ParallelFor(args.kv_heads, std::cref(score));
 }
 
 }  // namespace decant

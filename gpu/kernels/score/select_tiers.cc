@@ -1,14 +1,11 @@
 #include "gpu/kernels/score/select_tiers.h"
 
-#include "common/base/check.h"
+#include "gpu/device/dispatch.h"
+#include "gpu/kernels/score/select_tiers_cuda.h"
 #include "gpu/kernels/score/select_tiers_host.h"
 
 namespace decant {
 
-void SelectTiers(Stream& stream, const SelectTiersArgs& args) {
-  DECANT_CHECK_MSG(stream.device().kind() == DeviceKind::kHost, "no score operations for device %s",
-                   stream.device().name().c_str());
-  SelectTiersHost(stream, args);
-}
+void SelectTiers(Stream& stream, const SelectTiersArgs& args) { DECANT_DISPATCH(SelectTiers, stream, args); }
 
 }  // namespace decant

@@ -6,11 +6,15 @@
 #include <cmath>
 
 #include "common/base/random.h"
+#include "tests/gpu/kernels/codec/codec_case.h"
 #include "tests/gpu/kernels/codec/codec_rig.h"
 #include "tests/gpu/kernels/pages/page_rig.h"
 
 namespace decant {
 namespace {
+
+using AppendTokenTest = CodecCase;
+DECANT_ON_KERNEL_DEVICES(AppendTokenTest);
 
 std::vector<float> TokenVector(int32_t n, int32_t layer, int32_t head, bool is_value) {
   std::vector<float> x(16);
@@ -19,12 +23,12 @@ std::vector<float> TokenVector(int32_t n, int32_t layer, int32_t head, bool is_v
   return x;
 }
 
-TEST(AppendTokenTest, EveryFormatHoldsWhatWasAppended) {
+TEST_P(AppendTokenTest, EveryFormatHoldsWhatWasAppended) {
   for (const FormatId id :
        {FormatId::kFullF32, FormatId::kFullBf16, FormatId::kK8V4, FormatId::kK4V2, FormatId::kTrackedF32,
         FormatId::kTrackedBf16, FormatId::kK4V4, FormatId::kTrackedK4V4, FormatId::kPlainK8V4, FormatId::kPlainK4V2,
         FormatId::kK4V8, FormatId::kK4V1, FormatId::kGroupK4V4, FormatId::kGroupK2V2}) {
-    RigOptions options;
+    RigOptions options = NewOptions();
     options.geometry = Geometry{2, 2, 2, 16};
     options.high = id;
     options.low = FormatId::kNone;
@@ -55,8 +59,8 @@ TEST(AppendTokenTest, EveryFormatHoldsWhatWasAppended) {
   }
 }
 
-TEST(AppendTokenTest, DemotedTokenIsReencodedFromItsStoredForm) {
-  RigOptions options;
+TEST_P(AppendTokenTest, DemotedTokenIsReencodedFromItsStoredForm) {
+  RigOptions options = NewOptions();
   options.geometry = Geometry{1, 1, 1, 16};
   options.policy = OnlinePolicy::kDiffKvPaper;
   options.alpha_high = 50;  // everything that leaves the window goes low
@@ -85,9 +89,9 @@ TEST(AppendTokenTest, DemotedTokenIsReencodedFromItsStoredForm) {
 }
 
 // D13: positions in pages are true positions whatever the policy did.
-TEST(AppendTokenTest, D13PositionsStayTrueUnderThePolicies) {
+TEST_P(AppendTokenTest, D13PositionsStayTrueUnderThePolicies) {
   for (const OnlinePolicy policy : {OnlinePolicy::kDiffKvPaper, OnlinePolicy::kDiffKvCode}) {
-    RigOptions options;
+    RigOptions options = NewOptions();
     options.geometry = Geometry{1, 1, 1, 16};
     options.policy = policy;
     options.alpha_high = 1.2f;

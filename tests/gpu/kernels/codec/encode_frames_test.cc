@@ -13,11 +13,16 @@
 #include "gpu/kernels/codec/frame_runs.h"
 #include "gpu/kernels/codec/vector_codec.h"
 #include "hwy/targets.h"
+#include "tests/gpu/kernels/codec/codec_case.h"
 #include "tests/gpu/kernels/codec/codec_rig.h"
-#include "tests/support/test_device.h"
 
 namespace decant {
 namespace {
+
+using EncodeFramesTest = CodecCase;
+using ExpandFramesTest = CodecCase;
+DECANT_ON_KERNEL_DEVICES(EncodeFramesTest);
+DECANT_ON_KERNEL_DEVICES(ExpandFramesTest);
 
 constexpr Element kElements[] = {Element::kF32,     Element::kBf16,    Element::kAffine8, Element::kAffine4,
                                  Element::kAffine2, Element::kAffine1, Element::kGroup4,  Element::kGroup2};
@@ -169,8 +174,8 @@ TEST(VectorCodecTest, Bf16RunTypeIsTheSameNumbers) {
   }
 }
 
-TEST(EncodeFramesTest, ChunksOfEverySizeHoldTheTokensOfTheirTier) {
-  const auto device = CreateTestDevice(2);
+TEST_P(EncodeFramesTest, ChunksOfEverySizeHoldTheTokensOfTheirTier) {
+  const auto device = NewDevice();
   for (const RunType run_type : {RunType::kF32, RunType::kBf16}) {
     for (const int32_t tokens : {1, 7, 8, 9, 16, 30}) {
       const PromptLayer prompt = RandomPrompt(static_cast<uint64_t>(tokens), run_type, 2, 24, tokens, true);
@@ -214,8 +219,8 @@ TEST(EncodeFramesTest, ChunksOfEverySizeHoldTheTokensOfTheirTier) {
   }
 }
 
-TEST(EncodeFramesTest, ErrorsAreThoseOfTheScalarReference) {
-  const auto device = CreateTestDevice(2);
+TEST_P(EncodeFramesTest, ErrorsAreThoseOfTheScalarReference) {
+  const auto device = NewDevice();
   const PromptLayer prompt = RandomPrompt(5, RunType::kF32, 2, 64, 50, false);
   double difference = 0;
   double norm = 0;
@@ -237,8 +242,8 @@ TEST(EncodeFramesTest, ErrorsAreThoseOfTheScalarReference) {
             0);
 }
 
-TEST(ExpandFramesTest, GivesBackWhatWasStored) {
-  const auto device = CreateTestDevice(2);
+TEST_P(ExpandFramesTest, GivesBackWhatWasStored) {
+  const auto device = NewDevice();
   const auto stream = device->NewStream();
   for (const FormatId id :
        {FormatId::kFullF32, FormatId::kK8V4, FormatId::kK4V2, FormatId::kTrackedF32, FormatId::kK4V4,
@@ -283,8 +288,8 @@ TEST(ExpandFramesTest, GivesBackWhatWasStored) {
   }
 }
 
-TEST(ExpandFramesTest, OnlyWholeChunksAreReused) {
-  const auto device = CreateTestDevice(1);
+TEST_P(ExpandFramesTest, OnlyWholeChunksAreReused) {
+  const auto device = NewDevice();
   const PromptLayer prompt = RandomPrompt(6, RunType::kF32, 1, 16, 8, true);
   const EncodedPrompt encoded = EncodePrompt(*device, prompt, FormatId::kK8V4, FormatId::kK4V2, 8, false);
   std::vector<ExpandRun> runs;

@@ -7,6 +7,7 @@
 
 #include "common/base/random.h"
 #include "common/compress/arith/observations.h"
+#include "tests/gpu/kernels/codec/codec_case.h"
 #include "tests/gpu/kernels/codec/codec_rig.h"
 #include "tests/gpu/kernels/pages/page_rig.h"
 
@@ -15,17 +16,21 @@ namespace {
 
 constexpr Geometry kGeometry{2, 4, 2, 16};
 
-RigOptions PaperOptions() {
-  RigOptions options;
-  options.geometry = kGeometry;
-  options.page_count = 400;
-  options.capacity = 60;
-  options.policy = OnlinePolicy::kDiffKvPaper;
-  options.alpha_high = 1.0f;
-  options.alpha_low = 0.3f;
-  options.window = 6;
-  return options;
-}
+class SettleRowsTest : public CodecCase {
+ protected:
+  static RigOptions PaperOptions() {
+    RigOptions options = NewOptions();
+    options.geometry = kGeometry;
+    options.page_count = 400;
+    options.capacity = 60;
+    options.policy = OnlinePolicy::kDiffKvPaper;
+    options.alpha_high = 1.0f;
+    options.alpha_low = 0.3f;
+    options.window = 6;
+    return options;
+  }
+};
+DECANT_ON_KERNEL_DEVICES(SettleRowsTest);
 
 std::vector<float> TokenVector(int32_t n, int32_t layer, int32_t head, bool is_value) {
   std::vector<float> x(static_cast<size_t>(kGeometry.head_dim));
@@ -186,12 +191,13 @@ void ExpectSettlesPlainly(const RigOptions& options, int32_t tokens) {
   for (int32_t id = 0; id < options.page_count; ++id) EXPECT_EQ(ids[static_cast<size_t>(id)], id);
 }
 
-TEST(SettleRowsTest, FollowsThePlainPolicyAtOddSizes) {
+TEST_P(SettleRowsTest, FollowsThePlainPolicyAtOddSizes) {
   for (const OnlinePolicy policy : {OnlinePolicy::kDiffKvPaper, OnlinePolicy::kDiffKvCode}) {
     RigOptions options = PaperOptions();
     options.policy = policy;
     const int32_t page_tokens = FitLayout(options.high, kGeometry.head_dim, options.page_bytes).tokens;
     for (const int32_t tokens : {0, 1, 6, 7, page_tokens - 1, page_tokens, page_tokens + 1, 97}) {
+      if (!GetParam().large_cases && tokens > page_tokens + 1) continue;
       for (const int32_t first_query : {0, tokens / 2}) {
         options.first_query = first_query;
         ExpectSettlesPlainly(options, tokens);
@@ -200,11 +206,13 @@ TEST(SettleRowsTest, FollowsThePlainPolicyAtOddSizes) {
   }
 }
 
-TEST(SettleRowsTest, ThreadsChangeNothingNotEvenTheRing) {
+TEST_P(SettleRowsTest, ThreadsChangeNothingNotEvenTheRing) {
   std::vector<std::vector<int32_t>> rings;
   for (const int threads : {1, 3, 16}) {
     RigOptions options = PaperOptions();
     options.threads = threads;
+    // The first is the host's, whatever device the others are on.
+    if (threads == 1 || GetParam().name == "Host") options.device = nullptr;
     ExpectSettlesPlainly(options, 90);
     Prompt prompt(options, 90);
     prompt.AddScores(5, 2.0f);
@@ -217,7 +225,7 @@ TEST(SettleRowsTest, ThreadsChangeNothingNotEvenTheRing) {
   EXPECT_EQ(rings[0], rings[2]);
 }
 
-TEST(SettleRowsTest, FewerObservationsThanTheWindowMoveNothing) {
+TEST_P(SettleRowsTest, FewerObservationsThanTheWindowMoveNothing) {
   RigOptions options = PaperOptions();
   options.first_query = 60 - options.window + 1;
   options.alpha_high = 1e6f;
@@ -233,11 +241,12 @@ TEST(SettleRowsTest, FewerObservationsThanTheWindowMoveNothing) {
 }
 
 // A short question behind a long reused prefix once pruned most of it: the few queries look elsewhere.
-TEST(SettleRowsTest, AShortSuffixDemotesAReusedPrefixButPrunesLittleOfIt) {
+TEST_P(SettleRowsTest, AShortSuffixDemotesAReusedPrefixButPrunesLittleOfIt) {
   RigOptions options = PaperOptions();
   options.alpha_high = 2e6f;
   options.alpha_low = 1e6f;  // nothing is good enough
   for (const int32_t suffix : {options.window, 10, 45}) {
+    if (!GetParam().large_cases && suffix != 10) continue;
     options.first_query = 100 - suffix;
     Prompt prompt(options, 100);
     prompt.AddScores(5, 1.0f);
@@ -249,7 +258,7 @@ TEST(SettleRowsTest, AShortSuffixDemotesAReusedPrefixButPrunesLittleOfIt) {
   }
 }
 
-TEST(SettleRowsTest, EverythingButTheWindowMayBePruned) {
+TEST_P(SettleRowsTest, EverythingButTheWindowMayBePruned) {
   RigOptions options = PaperOptions();
   options.alpha_high = 2e6f;
   options.alpha_low = 1e6f;
@@ -265,7 +274,7 @@ TEST(SettleRowsTest, EverythingButTheWindowMayBePruned) {
 }
 
 // Rows whose tiers obey the thresholds, those of a prompt that was not reused, are not touched.
-TEST(SettleRowsTest, SettlingTwiceIsSettlingOnce) {
+TEST_P(SettleRowsTest, SettlingTwiceIsSettlingOnce) {
   Prompt prompt(PaperOptions(), 100);
   prompt.AddScores(5, 2.0f);
   EXPECT_GT(prompt.Settle(Allocation::kThresholdByPosition)[0], 0);
@@ -283,7 +292,7 @@ TEST(SettleRowsTest, SettlingTwiceIsSettlingOnce) {
 }
 
 // A low tier that already holds tokens grows behind them, and the rows step on as if they had always been so.
-TEST(SettleRowsTest, LowTokensGoBehindThoseThatAreThere) {
+TEST_P(SettleRowsTest, LowTokensGoBehindThoseThatAreThere) {
   const RigOptions options = PaperOptions();
   Prompt prompt(options, 60);
   prompt.AddScores(5, 2.0f);
@@ -319,7 +328,7 @@ TEST(SettleRowsTest, LowTokensGoBehindThoseThatAreThere) {
 }
 
 // Pages that do not suffice are the caller's bug: it is told and no token is lost.
-TEST(SettleRowsTest, AHeadWithoutPagesStaysAsItWas) {
+TEST_P(SettleRowsTest, AHeadWithoutPagesStaysAsItWas) {
   RigOptions options = PaperOptions();
   options.geometry = Geometry{1, 1, 1, 16};
   options.alpha_high = 1e6f;

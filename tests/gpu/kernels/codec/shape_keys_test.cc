@@ -10,12 +10,17 @@
 #include "common/base/half.h"
 #include "common/base/random.h"
 #include "common/compress/arith/key_shape.h"
+#include "tests/gpu/kernels/codec/codec_case.h"
 #include "tests/gpu/kernels/codec/codec_rig.h"
 #include "tests/gpu/kernels/pages/page_rig.h"
-#include "tests/support/test_device.h"
 
 namespace decant {
 namespace {
+
+using ShapeKeysTest = CodecCase;
+using AppendInFormTest = CodecCase;
+DECANT_ON_KERNEL_DEVICES(ShapeKeysTest);
+DECANT_ON_KERNEL_DEVICES(AppendInFormTest);
 
 std::vector<float> Uniforms(uint64_t seed, size_t count) {
   std::vector<float> x(count);
@@ -40,10 +45,10 @@ std::vector<uint8_t> InRunType(const std::vector<float>& x, RunType run_type) {
   return bytes;
 }
 
-TEST(ShapeKeysTest, EqualsTheScalarOneForEveryFormAndSize) {
+TEST_P(ShapeKeysTest, EqualsTheScalarOneForEveryFormAndSize) {
   constexpr int32_t kHeads = 2;
   constexpr int32_t kDim = 48;
-  const auto device = CreateTestDevice(2);
+  const auto device = NewDevice();
   const auto stream = device->NewStream();
   const std::vector<float> balance = Factors(kHeads * kDim);
   for (const RunType run_type : {RunType::kF32, RunType::kBf16}) {
@@ -90,8 +95,8 @@ TEST(ShapeKeysTest, EqualsTheScalarOneForEveryFormAndSize) {
   }
 }
 
-TEST(ShapeKeysTest, FactorsAreThoseOfTheBalancer) {
-  const auto device = CreateTestDevice(1);
+TEST_P(ShapeKeysTest, FactorsAreThoseOfTheBalancer) {
+  const auto device = NewDevice();
   const auto stream = device->NewStream();
   const std::vector<float> peaks = {4, 0, 9, 1, 1, 5, 0, 4};  // four of queries, four of keys
   const Buffer memory = device->Allocate(48).value();
@@ -102,10 +107,10 @@ TEST(ShapeKeysTest, FactorsAreThoseOfTheBalancer) {
   EXPECT_EQ(balance, (std::vector<float>{2, 1, 1, 0.5f}));
 }
 
-TEST(AppendInFormTest, HoldsTheShapedKeyAndThePlainValue) {
+TEST_P(AppendInFormTest, HoldsTheShapedKeyAndThePlainValue) {
   for (const KeyForm& form : {KeyForm{1, 0, 0}, KeyForm{1, 4, 0}, KeyForm{1, 3, 1}, KeyForm{0, 0, 0}}) {
     for (const FormatId id : {FormatId::kTrackedF32, FormatId::kK8V4}) {
-      RigOptions options;
+      RigOptions options = NewOptions();
       options.geometry = Geometry{2, 2, 2, 16};
       options.high = id;
       options.low = FormatId::kNone;

@@ -97,6 +97,33 @@ TEST(PageKernelsTest, PagesAreThoseOfTheHost) {
   }
 }
 
+// Behind a reused prefix, whose queries left no scores, what the lanes tell one another says too that a token may not
+// be given up yet.
+TEST(PageKernelsTest, AShortSuffixGivesUpWhatTheHostWould) {
+  RigOptions options;
+  options.geometry = Geometry{1, 2, 2, 8};
+  options.policy = OnlinePolicy::kDiffKvPaper;
+  options.alpha_high = 8;
+  options.alpha_low = 4;
+  options.window = 4;
+  options.first_query = 40;
+  PageRig host(options);
+  LauncherRig cuda(options);
+  for (int32_t n = 0; n < 60; ++n) {
+    for (PageRig* rig : {&host, cuda.rig.get()}) {
+      rig->Plan();
+      rig->Append(1.0f);
+      for (int32_t head = 0; head < 2; ++head) {
+        rig->AddScores(0, 0, head, [](int32_t position) { return position < 40 ? 0.0f : 8.0f; });
+      }
+      rig->Advance();
+    }
+    ExpectSamePages(host, *cuda.rig, options, static_cast<uint64_t>(n));
+    if (HasFatalFailure()) return;
+  }
+  EXPECT_GT(host.demoted(), 0);
+}
+
 // More heads than a block of the scan takes at once, and enough that a head is one warp's; the ring ends in the middle.
 TEST(PageKernelsTest, ManyHeadsAndTooFewPages) {
   for (const int32_t pages : {4100, 4096, 3000, 1024, 1}) {
@@ -116,8 +143,9 @@ TEST(PageKernelsTest, ManyHeadsAndTooFewPages) {
   }
 }
 
-// D7: the released code synchronised three to four times a layer and read lengths back on the host.
-TEST(PageKernelsTest, D7AChainOfLaunchesAndNothingElse) {
+// D7: the released code synchronised three to four times a layer and read lengths back on the host. D10: it compared
+// the outputs of all ranks on every step, which takes a copy and a wait.
+TEST(PageKernelsTest, D7AndD10AChainOfLaunchesAndNothingElse) {
   RigOptions options;
   options.geometry = Geometry{2, 2, 2, 8};
   options.sequences = 2;

@@ -11,7 +11,7 @@
 #include "common/compress/score/pool.h"
 #include "common/compress/score/protect.h"
 #include "tests/support/device_array.h"
-#include "tests/support/test_device.h"
+#include "tests/support/kernel_devices.h"
 
 namespace decant {
 namespace {
@@ -25,7 +25,7 @@ struct Scored {
   std::vector<float> ranks;
 };
 
-class ScoreTokensTest : public ::testing::Test {
+class ScoreTokensTest : public ::testing::TestWithParam<KernelDevice> {
  protected:
   // `rows` of the layer; `args` names everything but addresses and heads.
   Scored Score(ScoreTokensArgs args, const std::vector<float>& sums, const std::vector<float>& replay = {},
@@ -47,9 +47,11 @@ class ScoreTokensTest : public ::testing::Test {
     return {scores.Read(), ranks.Read()};
   }
 
-  const std::unique_ptr<Device> device_ = CreateTestDevice(2);
+  const std::unique_ptr<Device> device_ = GetParam().create(int64_t{64} << 20);
   const std::unique_ptr<Stream> stream_ = device_->NewStream();
 };
+
+DECANT_ON_KERNEL_DEVICES(ScoreTokensTest);
 
 // Sums with ties, as attention has them where nothing is attended.
 std::vector<float> Sums(int32_t heads, int32_t tokens, uint64_t seed) {
@@ -89,12 +91,12 @@ std::vector<float> RanksByReference(const ScoreTokensArgs& args, const std::vect
   return ranks;
 }
 
-TEST_F(ScoreTokensTest, EqualsTheReference) {
-  for (const int32_t tokens : {1, 7, 8, 9, 12, 13, 64, 201}) {
+TEST_P(ScoreTokensTest, EqualsTheReference) {
+  for (const int32_t tokens : {1, 8, 9, 13, 255, 256, 261}) {
     for (const GroupReduce reduce :
          {GroupReduce::kMax, GroupReduce::kMean, GroupReduce::kSum, GroupReduce::kLayerMean}) {
       for (const Pooling pooling : {Pooling::kNone, Pooling::kAverage, Pooling::kMax}) {
-        for (const int32_t width : {1, 5, 7}) {
+        for (const int32_t width : {1, 7}) {
           for (const int32_t sinks : {0, 4}) {
             const std::vector<float> sums = Sums(kQHeads, tokens, static_cast<uint64_t>(tokens + width));
             ScoreTokensArgs args;
@@ -118,7 +120,7 @@ TEST_F(ScoreTokensTest, EqualsTheReference) {
   }
 }
 
-TEST_F(ScoreTokensTest, AnAverageCountsZerosBeyondTheEnds) {
+TEST_P(ScoreTokensTest, AnAverageCountsZerosBeyondTheEnds) {
   ScoreTokensArgs args;
   args.source = ScoreSource::kAllQueries;
   args.pooling = Pooling::kAverage;
@@ -130,7 +132,7 @@ TEST_F(ScoreTokensTest, AnAverageCountsZerosBeyondTheEnds) {
   EXPECT_EQ(std::vector<float>(ranks.begin(), ranks.begin() + 4), (std::vector<float>{2.0f, 3.0f, 2.0f, kProtected}));
 }
 
-TEST_F(ScoreTokensTest, RowsOfASelectionStandAtTheirPositions) {
+TEST_P(ScoreTokensTest, RowsOfASelectionStandAtTheirPositions) {
   const std::vector<int32_t> positions = {0, 3, 4, 17, 40, 41, 58, 59};
   const auto rows = static_cast<int32_t>(positions.size());
   const std::vector<float> sums = Sums(kQHeads, rows, 5);
@@ -157,7 +159,7 @@ TEST_F(ScoreTokensTest, RowsOfASelectionStandAtTheirPositions) {
   }
 }
 
-TEST_F(ScoreTokensTest, AReplayIsOnePerKvHeadAlready) {
+TEST_P(ScoreTokensTest, AReplayIsOnePerKvHeadAlready) {
   ScoreTokensArgs args;
   args.source = ScoreSource::kReplay;
   args.window = 2;
@@ -176,7 +178,7 @@ TEST_F(ScoreTokensTest, AReplayIsOnePerKvHeadAlready) {
   EXPECT_EQ(Score(args, {}).ranks, std::vector<float>(4, kProtected));
 }
 
-TEST_F(ScoreTokensTest, PositionsRankByThemselves) {
+TEST_P(ScoreTokensTest, PositionsRankByThemselves) {
   ScoreTokensArgs args;
   args.source = ScoreSource::kPosition;
   args.sinks = 2;
@@ -190,7 +192,7 @@ TEST_F(ScoreTokensTest, PositionsRankByThemselves) {
   EXPECT_EQ(found.scores, std::vector<float>(12, 0.0f));  // overlays of online policies hold sums alone
 }
 
-TEST_F(ScoreTokensTest, WhatIsNoNumberRanksLowestButPresent) {
+TEST_P(ScoreTokensTest, WhatIsNoNumberRanksLowestButPresent) {
   ScoreTokensArgs args;
   args.source = ScoreSource::kAllQueries;
   args.stride = args.rows = args.tokens = 3;

@@ -4,13 +4,14 @@
 
 #include <algorithm>
 #include <limits>
+#include <utility>
 #include <vector>
 
 #include "common/base/random.h"
 #include "common/compress/allocate/keep.h"
 #include "gpu/kernels/score/score_tokens.h"
 #include "tests/support/device_array.h"
-#include "tests/support/test_device.h"
+#include "tests/support/kernel_devices.h"
 
 namespace decant {
 namespace {
@@ -53,8 +54,9 @@ struct Selection {
   std::vector<int32_t> counts;
 };
 
-Selection Select(const Case& test, const std::vector<float>& sums, int32_t stride, int32_t chunk_tokens) {
-  const auto device = CreateTestDevice(2);
+Selection SelectOn(const KernelDevice& kernel_device, const Case& test, const std::vector<float>& sums, int32_t stride,
+                   int32_t chunk_tokens) {
+  const auto device = kernel_device.create(int64_t{64} << 20);
   const auto stream = device->NewStream();
   const int32_t chunks = (test.tokens + chunk_tokens - 1) / chunk_tokens;
   Selection selection;
@@ -99,6 +101,14 @@ Selection Select(const Case& test, const std::vector<float>& sums, int32_t strid
   return selection;
 }
 
+class SelectTiersTest : public ::testing::TestWithParam<KernelDevice> {
+ protected:
+  static Selection Select(const Case& test, const std::vector<float>& sums, int32_t stride, int32_t chunk_tokens) {
+    return SelectOn(GetParam(), test, sums, stride, chunk_tokens);
+  }
+};
+DECANT_ON_KERNEL_DEVICES(SelectTiersTest);
+
 // The prompt phase from the text: paper section 4, and the release's kernel as the reference describes it. Tokens count
 // from 1 in both, N is the prompt.
 int OracleTier(const Case& test, int32_t kv_head, int32_t i, const std::vector<float>& sums, int32_t stride) {
@@ -122,7 +132,7 @@ int OracleTier(const Case& test, int32_t kv_head, int32_t i, const std::vector<f
   return mean < test.alpha_high / over ? 1 : 0;
 }
 
-TEST(SelectTiersTest, MatchesTheOracle) {
+TEST_P(SelectTiersTest, MatchesTheOracle) {
   const Case cases[] = {
       {true, 300, 0, 1.0f, 0.3f, 64},   {true, 300, 100, 1.0f, 0.3f, 64},  {true, 65, 0, 1.0f, 0.3f, 64},
       {true, 64, 0, 3.0f, 3.0f, 64},    {true, 1, 0, 3.0f, 3.0f, 64},      {true, 40, 0, 1.0f, 0.2f, 8},
@@ -158,7 +168,7 @@ TEST(SelectTiersTest, MatchesTheOracle) {
   }
 }
 
-TEST(SelectTiersTest, SumsOfTilesGiveTheTiersOfTheWhole) {
+TEST_P(SelectTiersTest, SumsOfTilesGiveTheTiersOfTheWhole) {
   const Case test{true, 200, 0, 1.0f, 0.3f, 64};
   std::vector<float> whole(static_cast<size_t>(kQHeads * 200));
   AddTile(test, 0, 200, whole, 200);
@@ -169,7 +179,7 @@ TEST(SelectTiersTest, SumsOfTilesGiveTheTiersOfTheWhole) {
   }
 }
 
-TEST(SelectTiersTest, ChunksOnlyCutTheCounts) {
+TEST_P(SelectTiersTest, ChunksOnlyCutTheCounts) {
   const Case test{true, 130, 0, 1.0f, 0.3f, 16};
   std::vector<float> sums(static_cast<size_t>(kQHeads * 130));
   AddTile(test, 0, 130, sums, 130);
@@ -197,7 +207,7 @@ std::vector<float> Ranks(int64_t count, uint64_t seed) {
   return ranks;
 }
 
-class RankingTest : public ::testing::Test {
+class RankingTest : public ::testing::TestWithParam<KernelDevice> {
  protected:
   std::vector<uint8_t> Tiers(Allocation allocation, int32_t layers, int32_t tokens, const std::vector<float>& ranks,
                              int64_t high, int64_t kept) {
@@ -241,16 +251,20 @@ class RankingTest : public ::testing::Test {
     return kept;
   }
 
-  const std::unique_ptr<Device> device_ = CreateTestDevice(2);
+  const std::unique_ptr<Device> device_ = GetParam().create(int64_t{64} << 20);
   const std::unique_ptr<Stream> stream_ = device_->NewStream();
 };
+DECANT_ON_KERNEL_DEVICES(RankingTest);
 
-TEST_F(RankingTest, EveryHeadKeepsItsBest) {
+TEST_P(RankingTest, EveryHeadKeepsItsBest) {
   for (const int32_t tokens : {1, 2, 15, 16, 17, 100}) {
     const std::vector<float> ranks = Ranks(int64_t{kKvHeads} * tokens, static_cast<uint64_t>(tokens));
     for (const int64_t budget : {0, 1, 7, 50, 99, 100, 1000}) {
+      if (!GetParam().large_cases && (budget == 50 || budget == 99)) continue;
       for (const Allocation allocation :
            {Allocation::kTop, Allocation::kPyramid, Allocation::kLayerShares, Allocation::kSinksAndRecent}) {
+        // The kernel knows one ranking by row, whatever it is called.
+        if (GetParam().shorter > 1 && allocation != Allocation::kTop && budget != 7) continue;
         const std::vector<uint8_t> tiers = Tiers(allocation, 1, tokens, ranks, budget, budget);
         for (int32_t head = 0; head < kKvHeads; ++head) {
           const auto first = static_cast<size_t>(head * tokens);
@@ -264,7 +278,7 @@ TEST_F(RankingTest, EveryHeadKeepsItsBest) {
   }
 }
 
-TEST_F(RankingTest, WithALowTierNothingButTheAbsentIsPruned) {
+TEST_P(RankingTest, WithALowTierNothingButTheAbsentIsPruned) {
   const std::vector<float> ranks = Ranks(int64_t{kKvHeads} * 90, 3);
   const std::vector<uint8_t> tiers = Tiers(Allocation::kTop, 1, 90, ranks, 30, kAllTokens);
   for (int32_t head = 0; head < kKvHeads; ++head) {
@@ -277,7 +291,7 @@ TEST_F(RankingTest, WithALowTierNothingButTheAbsentIsPruned) {
   }
 }
 
-TEST_F(RankingTest, OneThresholdOverAllLayersIsExact) {
+TEST_P(RankingTest, OneThresholdOverAllLayersIsExact) {
   constexpr int32_t kLayers = 5;
   constexpr int32_t kTokens = 41;
   const std::vector<float> ranks = Ranks(int64_t{kLayers} * kKvHeads * kTokens, 11);
@@ -296,7 +310,27 @@ TEST_F(RankingTest, OneThresholdOverAllLayersIsExact) {
   EXPECT_EQ(std::count(tiers.begin(), tiers.end(), 0), budget);
 }
 
-TEST_F(RankingTest, OneRankingCutTwice) {
+// So many that blocks share the work: the same ranking, digit by digit, and ties that cross from part to part.
+TEST_P(RankingTest, ManyBlocksRankAsOne) {
+  if (!GetParam().large_cases) return;
+  constexpr int32_t kLayers = 5;
+  constexpr int32_t kTokens = 6561;
+  std::vector<float> ranks = Ranks(int64_t{kLayers} * kKvHeads * kTokens, 23);
+  ranks[0] = -0.0f;
+  const auto all = static_cast<int64_t>(ranks.size());
+  ASSERT_GT(all, 1 << 16);
+  const std::pair<int64_t, int64_t> cuts[] = {{0, 0}, {7, all / 3}, {all / 4, all / 2}, {all, all}};
+  for (const auto& [high, kept] : cuts) {
+    const std::vector<uint8_t> tiers = Tiers(Allocation::kGlobalTiers, kLayers, kTokens, ranks, high, kept);
+    const std::vector<uint8_t> best = Kept(ranks, high);
+    const std::vector<uint8_t> held = Kept(ranks, kept);
+    for (size_t i = 0; i < ranks.size(); ++i) {
+      ASSERT_EQ(tiers[i], best[i] == 1 ? 0 : held[i] == 1 ? 1 : 2) << high << ", " << kept << " at " << i;
+    }
+  }
+}
+
+TEST_P(RankingTest, OneRankingCutTwice) {
   constexpr int32_t kLayers = 3;
   const std::vector<float> ranks = Ranks(int64_t{kLayers} * kKvHeads * 70, 17);
   for (const int64_t high : {0, 1, 60, 150, 200}) {
@@ -309,7 +343,7 @@ TEST_F(RankingTest, OneRankingCutTwice) {
   }
 }
 
-TEST_F(RankingTest, EveryHeadCutTwiceByItself) {
+TEST_P(RankingTest, EveryHeadCutTwiceByItself) {
   constexpr int32_t kTokens = 70;
   const std::vector<float> ranks = Ranks(int64_t{kKvHeads} * kTokens, 19);
   for (const int64_t high : {0, 1, 20, 40}) {

@@ -1,0 +1,12 @@
+#ifndef DECANT_GPU_KERNELS_SCORE_SCORE_TOKENS_HOST_H_
+#define DECANT_GPU_KERNELS_SCORE_SCORE_TOKENS_HOST_H_
+
+#include "gpu/kernels/score/score_tokens.h"
+
+namespace decant {
+
+void ScoreTokensHost(Stream& stream, const ScoreTokensArgs& args);
+
+}  // namespace decant
+
+#endif  // DECANT_GPU_KERNELS_SCORE_SCORE_TOKENS_HOST_H_
