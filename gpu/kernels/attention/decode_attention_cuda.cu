@@ -76,7 +76,8 @@ __device__ inline void WriteOutput(const DecodeAttentionArgs& args, const Decode
 }
 
 template <typename Steps>
-__global__ void __launch_bounds__(kBlockThreads) AttendSplits(DecodeAttentionArgs args, DecodeScratch layout) {
+__global__ void __launch_bounds__(kBlockThreads, Steps::kBlocksAtOnce)
+    AttendSplits(DecodeAttentionArgs args, DecodeScratch layout) {
   DECANT_DYN_SHARED(uint8_t, shared);
   const Geometry& geometry = args.arena.geometry;
   const int32_t group = geometry.q_heads / geometry.kv_heads;

@@ -93,10 +93,12 @@ __device__ void ValuesOfTile(const DecodeBlock& block, const ValueShare& share, 
 #undef DECANT_CASE
 }
 
-// What AttendSplits asks of a way to compute a tile. kPadding: heads are padded to a multiple of it.
+// What AttendSplits asks of a way to compute a tile. kPadding: heads are padded to a multiple of it. kBlocksAtOnce: of
+// a processor, with registers enough for each that none are spilled.
 template <int kHeads>
 struct PlainSteps {
   static constexpr int32_t kPadding = kHeads;
+  static constexpr int32_t kBlocksAtOnce = 3;
 
   __device__ explicit PlainSteps(const DecodeBlock& block) : share(ShareOf<kHeads>(block)) {}
   // The queries stand in another form.

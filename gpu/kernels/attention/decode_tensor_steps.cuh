@@ -39,6 +39,7 @@ __device__ __forceinline__ void MultiplyParts(float (&c)[4], const float (&a)[4]
 template <int kSets, int kBlocks>
 struct TensorSteps {
   static constexpr int32_t kPadding = 4 * kSets;
+  static constexpr int32_t kBlocksAtOnce = 2;
 
   __device__ explicit TensorSteps(const DecodeBlock& block)
       : row(LaneOf() / 4), column(LaneOf() % 4), chunks(block.head_dim / kChunk) {}

@@ -47,7 +47,7 @@ __device__ __host__ int32_t AttendBytes(int32_t head_dim) {
 
 // A block for every (tile of queries, query head); the last tiles see the most keys and go first.
 template <typename T, int32_t kSide>
-__global__ void __launch_bounds__(kPrefillThreads) AttendTiles(PrefillAttentionArgs args, RowStats* stats) {
+__global__ void __launch_bounds__(kPrefillThreads, 3) AttendTiles(PrefillAttentionArgs args, RowStats* stats) {
   using Own = ScoreTile<kSide>;
   DECANT_DYN_SHARED(float, shared);
   const int32_t head_dim = args.head_dim;
