@@ -275,14 +275,25 @@ void AttendOf(Stream& stream, const PrefillAttentionArgs& args) {
   }
 }
 
+bool TakesTensorCores(const PrefillAttentionArgs& args, PrefillPath path) {
+  if (path != PrefillPath::kAuto) return path == PrefillPath::kTensor;
+#if defined(__CUDACC__)
+  return PrefillFitsTensorCores(args);
+#else
+  (void)args;
+  return false;
+#endif
+}
+
 }  // namespace
 
 int64_t PrefillAttentionCudaScratchBytes(int32_t queries, int32_t q_heads) {
   return int64_t{queries} * q_heads * static_cast<int64_t>(sizeof(RowStats));
 }
 
-void PrefillAttentionCuda(Stream& stream, const PrefillAttentionArgs& args) {
+void PrefillAttentionCuda(Stream& stream, const PrefillAttentionArgs& args, PrefillPath path) {
   if (args.queries == 0) return;
+  if (TakesTensorCores(args, path)) return PrefillAttentionOnTensorCores(stream, args);
   DECANT_CHECK_MSG(args.out_stride % 4 == 0 && args.head_dim % 8 == 0 && args.head_dim <= 256,
                    "outputs %lld floats apart, head_dim %d", static_cast<long long>(args.out_stride), args.head_dim);
   if (args.run_type == RunType::kBf16) {

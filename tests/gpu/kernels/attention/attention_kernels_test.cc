@@ -7,6 +7,7 @@
 #include "gpu/kernels/attention/decode_attention_cuda.h"
 #include "gpu/kernels/attention/decode_split.h"
 #include "gpu/kernels/attention/prefill_attention.h"
+#include "gpu/kernels/attention/prefill_cuda.h"
 #include "tests/gpu/kernels/attention/paged_batch.h"
 #include "tests/support/device_array.h"
 #include "tests/support/launcher/launcher_device.h"
@@ -76,6 +77,131 @@ TEST_P(DecodePathTest, EqualsTheReferenceAtOddCountsInMixedAndSplitRows) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Paths, DecodePathTest, testing::Values(DecodePath::kPlain, DecodePath::kTensor));
+
+// A replay's peaks, sums of two sources and outputs, of queries behind `first_query` keys, from position `tail_from` on
+// apart.
+struct PrefillCase {
+  int32_t first_query = 0;
+  int32_t queries = 1;
+  int32_t head_dim = 64;
+  bool output = true;
+};
+
+struct PrefillResult {
+  std::vector<float> out;
+  std::vector<float> sums;
+  std::vector<float> later_sums;
+  std::vector<float> peaks;
+};
+
+PrefillResult PrefillOnPath(Device& device, const PrefillCase& c, PrefillPath path) {
+  constexpr int32_t kHeads = 4;
+  constexpr int32_t kKvHeads = 2;
+  const int32_t keys = c.first_query + c.queries;
+  const int32_t tail_from = c.first_query;
+  const auto stream = device.NewStream();
+  const auto row = size_t{kHeads} * static_cast<size_t>(c.head_dim);
+  const auto count = static_cast<size_t>(c.queries);
+  std::vector<float> sharp = RandomFloats(count * row, 1);
+  for (float& x : sharp) x *= 3;
+  const size_t cached = size_t{kKvHeads} * static_cast<size_t>((tail_from + 1) * c.head_dim);
+  const size_t apart = size_t{kKvHeads} * static_cast<size_t>((c.queries + 2) * c.head_dim);
+  const auto bf16 = [](size_t size, uint64_t seed) { return ToRunType(RunType::kBf16, RandomFloats(size, seed)); };
+  const DeviceArray<float> q(*stream, sharp);
+  const DeviceArray<uint8_t> k(*stream, bf16(cached, 2));
+  const DeviceArray<uint8_t> v(*stream, bf16(cached, 3));
+  const DeviceArray<uint8_t> tail_k(*stream, bf16(apart, 4));
+  const DeviceArray<uint8_t> tail_v(*stream, bf16(apart, 5));
+  const DeviceArray<float> out(*stream, std::vector<float>(count * row, 7.0f));
+  const auto sum_count = size_t{kHeads} * static_cast<size_t>(keys);
+  const DeviceArray<float> sums(*stream, std::vector<float>(sum_count, 1.0f));
+  const DeviceArray<float> later_sums(*stream, std::vector<float>(sum_count));
+  const DeviceArray<float> peaks(*stream, std::vector<float>(size_t{kKvHeads} * static_cast<size_t>(keys)));
+  const DeviceArray<char> scratch(*stream, static_cast<size_t>(PrefillAttentionCudaScratchBytes(c.queries, kHeads)));
+  PrefillAttentionArgs args;
+  args.q = q.data();
+  args.q_stride = args.out_stride = static_cast<int64_t>(row);
+  args.queries = c.queries;
+  args.first_query = c.first_query;
+  args.scratch_keys = keys;
+  args.k = k.data();
+  args.v = v.data();
+  args.capacity = tail_from + 1;
+  args.tail_k = tail_k.data();
+  args.tail_v = tail_v.data();
+  args.tail_capacity = c.queries + 2;
+  args.tail_from = tail_from;
+  args.q_heads = kHeads;
+  args.kv_heads = kKvHeads;
+  args.head_dim = c.head_dim;
+  args.scale = 1.0f / std::sqrt(static_cast<float>(c.head_dim));
+  args.out = c.output ? out.data() : nullptr;
+  args.sums[0] = AttentionSums{sums.data(), 0, true};
+  args.sums[1] = AttentionSums{later_sums.data(), c.first_query + c.queries / 2, false};
+  args.sum_count = 2;
+  args.sum_stride = keys;
+  args.replay = ReplayPeaks{peaks.data(), keys, std::min(4, tail_from / 4), tail_from / 3, tail_from - tail_from / 5};
+  args.scratch = scratch.data();
+  PrefillAttentionCuda(*stream, args, path);
+  return {out.Read(), sums.Read(), later_sums.Read(), peaks.Read()};
+}
+
+void ExpectNear(const std::vector<float>& found, const std::vector<float>& wanted, float tolerance, const char* what) {
+  ASSERT_EQ(found.size(), wanted.size());
+  for (size_t i = 0; i < wanted.size(); ++i) {
+    ASSERT_NEAR(found[i], wanted[i], tolerance * (1 + std::abs(wanted[i]))) << what << " " << i;
+  }
+}
+
+// Plain tiles are tested against the scalar reference in prefill_attention_test; these have the same scores, and
+// weights that are rounded to bf16 before they meet the values.
+class PrefillPathTest : public testing::TestWithParam<launcher::WarpOrder> {
+ protected:
+  std::unique_ptr<LauncherDevice> NewDevice() const {
+    LauncherOptions options;
+    options.order = GetParam();
+    return CreateLauncherDevice(options);
+  }
+};
+INSTANTIATE_TEST_SUITE_P(Orders, PrefillPathTest,
+                         testing::Values(launcher::WarpOrder::kForward, launcher::WarpOrder::kReverse,
+                                         launcher::WarpOrder::kRandom));
+
+TEST_P(PrefillPathTest, TensorCoresGiveWhatPlainTilesGive) {
+  const auto device = NewDevice();
+  for (const int32_t head_dim : {64, 96, 128, 256}) {
+    for (const auto& [first_query, queries] :
+         std::vector<std::pair<int32_t, int32_t>>{{0, 1}, {0, 17}, {63, 2}, {64, 64}, {31, 65}, {130, 15}, {1, 130}}) {
+      if (head_dim != 64 && first_query + queries > 100) continue;
+      if (GetParam() != launcher::WarpOrder::kForward && (queries != 65 || head_dim > 64)) continue;
+      SCOPED_TRACE(testing::Message() << "head_dim " << head_dim << ", " << queries << " queries from " << first_query);
+      const PrefillCase c{first_query, queries, head_dim, true};
+      const PrefillResult plain = PrefillOnPath(*device, c, PrefillPath::kPlain);
+      const PrefillResult tensor = PrefillOnPath(*device, c, PrefillPath::kTensor);
+      ExpectNear(tensor.out, plain.out, 3e-3f, "out");
+      ExpectNear(tensor.sums, plain.sums, 2e-5f, "sums");
+      ExpectNear(tensor.later_sums, plain.later_sums, 2e-5f, "later sums");
+      ExpectNear(tensor.peaks, plain.peaks, 2e-5f, "peaks");
+      PrefillCase signals = c;
+      signals.output = false;
+      const PrefillResult only = PrefillOnPath(*device, signals, PrefillPath::kTensor);
+      EXPECT_EQ(only.out, std::vector<float>(only.out.size(), 7.0f));
+      EXPECT_EQ(only.sums, tensor.sums);
+    }
+  }
+}
+
+TEST(PrefillPathOnGpuTest, OnlyWhatFitsGoesToTensorCores) {
+  PrefillAttentionArgs args;
+  args.q_stride = args.out_stride = 512;
+  for (const int32_t head_dim : {32, 40, 64, 80, 96, 128, 160, 256}) {
+    args.head_dim = head_dim;
+    args.run_type = RunType::kBf16;
+    EXPECT_EQ(PrefillFitsTensorCores(args), head_dim == 64 || head_dim == 96 || head_dim == 128 || head_dim == 256);
+    args.run_type = RunType::kF32;
+    EXPECT_FALSE(PrefillFitsTensorCores(args));
+  }
+}
 
 struct Traffic {
   double sectors = 0;  // per request, over what its bytes would fill
@@ -150,12 +276,14 @@ TEST(PrefillTrafficTest, ReadsKeysValuesAndQueriesInWholeSectors) {
   args.scale = 0.125f;
   args.out = out.data();
   args.scratch = scratch.data();
-  device->recorder().Clear();
-  PrefillAttention(*stream, args);
-  const launcher::AccessCounts counts = device->recorder().Total();
-  EXPECT_LE(TrafficOf(counts, 1).sectors, 1.1);
-  const auto least = static_cast<double>(kElements * (4 + 2 + 2 + 4) + size_t{kTokens} * kHeads * 16);
-  EXPECT_LE(static_cast<double>(counts.reads.footprint + counts.writes.footprint) / least, 1.1);
+  for (const PrefillPath path : {PrefillPath::kPlain, PrefillPath::kTensor}) {
+    device->recorder().Clear();
+    PrefillAttentionCuda(*stream, args, path);
+    const launcher::AccessCounts counts = device->recorder().Total();
+    EXPECT_LE(TrafficOf(counts, 1).sectors, 1.1);
+    const auto least = static_cast<double>(kElements * (4 + 2 + 2 + 4) + size_t{kTokens} * kHeads * 16);
+    EXPECT_LE(static_cast<double>(counts.reads.footprint + counts.writes.footprint) / least, 1.1);
+  }
 }
 
 }  // namespace
