@@ -143,6 +143,7 @@ TEST_P(SampleOnDevicesTest, DrawsWhatTheHostDraws) {
   const auto host = CreateTestDevice(1);
   const auto host_stream = host->NewStream();
   constexpr int32_t kRows = 12;
+  int number = 0;
   for (const int32_t vocabulary : {1, 2, 255, 256, 257, 1500}) {
     std::vector<float> logits = RandomFloats(static_cast<size_t>(kRows * vocabulary), 13);
     for (size_t i = 0; i < logits.size(); ++i) {
@@ -154,6 +155,8 @@ TEST_P(SampleOnDevicesTest, DrawsWhatTheHostDraws) {
     for (const int32_t top_k : {0, 1, 2, 40, 256, 5000}) {
       for (const float top_p : {1.0f, 0.93f, 0.5f, 0.0f}) {
         for (const float temperature : {0.7f, 3.0f}) {
+          // The launcher is slow: it takes every fifth of them, others for every size.
+          if (device_->kind() != DeviceKind::kHost && number++ % 5 != 0) continue;
           const std::vector<Sampling> sampling(kRows, Sampling{temperature, top_k, top_p, 99});
           EXPECT_EQ(Draw(logits, vocabulary, sampling, positions),
                     DrawOn(*host_stream, logits, vocabulary, sampling, positions))
