@@ -92,6 +92,22 @@ class Staging {
   int64_t next_ = 0;
 };
 
+class CudaGraph final : public Graph {
+ public:
+  CudaGraph(int ordinal, cudaStream_t stream, cudaGraphExec_t graph)
+      : ordinal_(ordinal), stream_(stream), graph_(graph) {}
+  ~CudaGraph() override { RequireCuda(cudaGraphExecDestroy(graph_), "cudaGraphExecDestroy"); }
+  void Launch() override {
+    RequireCuda(cudaSetDevice(ordinal_), "cudaSetDevice");
+    RequireCuda(cudaGraphLaunch(graph_, stream_), "a graph");
+  }
+
+ private:
+  const int ordinal_;
+  const cudaStream_t stream_;
+  const cudaGraphExec_t graph_;
+};
+
 class CudaStream final : public Stream {
  public:
   CudaStream(Device& device, int ordinal) : device_(device), ordinal_(ordinal) {
@@ -128,6 +144,19 @@ class CudaStream final : public Stream {
     Activate();
     RequireCuda(cudaStreamSynchronize(stream_), "the work of a stream");
     return absl::OkStatus();
+  }
+
+  std::unique_ptr<Graph> Capture(const std::function<void()>& work) {
+    Activate();
+    // Other threads go on with their streams meanwhile.
+    RequireCuda(cudaStreamBeginCapture(stream_, cudaStreamCaptureModeThreadLocal), "cudaStreamBeginCapture");
+    work();
+    cudaGraph_t graph = nullptr;
+    RequireCuda(cudaStreamEndCapture(stream_, &graph), "cudaStreamEndCapture");
+    cudaGraphExec_t executable = nullptr;
+    RequireCuda(cudaGraphInstantiate(&executable, graph, 0), "cudaGraphInstantiate");
+    RequireCuda(cudaGraphDestroy(graph), "cudaGraphDestroy");
+    return std::make_unique<CudaGraph>(ordinal_, stream_, executable);
   }
 
   cudaStream_t handle() {
@@ -217,6 +246,11 @@ cudaStream_t CudaStreamOf(Stream& stream) {
   auto* const cuda = dynamic_cast<CudaStream*>(&stream);
   DECANT_CHECK_MSG(cuda != nullptr, "a kernel on device %s", stream.device().name().c_str());
   return cuda->handle();
+}
+
+std::unique_ptr<Graph> CaptureCudaGraph(Stream& stream, const std::function<void()>& work) {
+  auto* const cuda = dynamic_cast<CudaStream*>(&stream);
+  return cuda != nullptr ? cuda->Capture(work) : nullptr;
 }
 
 absl::StatusOr<int> CudaDeviceCount() {

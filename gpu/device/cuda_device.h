@@ -7,6 +7,7 @@
 
 #include "absl/status/statusor.h"
 #include "gpu/device/device.h"
+#include "gpu/device/graph.h"
 
 namespace decant {
 
@@ -23,6 +24,9 @@ absl::StatusOr<int> CudaDeviceCount();
 // Copy from pageable memory goes through pinned staging and does not wait for what the stream still has to do, Copy to
 // pageable memory does.
 absl::StatusOr<std::unique_ptr<Device>> CreateCudaDevice(int ordinal, const CudaDeviceOptions& options = {});
+
+// CaptureGraph (graph.h) of a stream of such a device; null for any other stream.
+std::unique_ptr<Graph> CaptureCudaGraph(Stream& stream, const std::function<void()>& work);
 
 }  // namespace decant
 

@@ -9,4 +9,6 @@ absl::StatusOr<std::unique_ptr<Device>> CreateCudaDevice(int, const CudaDeviceOp
   return CudaDeviceCount().status();
 }
 
+std::unique_ptr<Graph> CaptureCudaGraph(Stream&, const std::function<void()>&) { return nullptr; }
+
 }  // namespace decant

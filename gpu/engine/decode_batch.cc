@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <cstring>
+#include <functional>
 #include <map>
 #include <numeric>
 #include <utility>
@@ -13,6 +14,7 @@
 #include "common/compress/arith/key_shape.h"
 #include "gpu/engine/decode_sequence.h"
 #include "gpu/engine/sequence_checks.h"
+#include "gpu/engine/step_graphs.h"
 #include "gpu/engine/step_memory.h"
 #include "gpu/engine/transformer.h"
 #include "gpu/engine/wire_form.h"
@@ -68,7 +70,8 @@ class DecodeBatchOnPages final : public DecodeBatch {
         options_(options),
         memory_(std::move(memory)),
         transformer_(std::move(transformer)),
-        arena_(ArenaFor(weights, options)) {
+        arena_(ArenaFor(weights, options)),
+        graphs_(stream, options.max_sequences) {
     const auto places = static_cast<size_t>(options.max_sequences);
     running_.reserve(places);
     host_rows_.resize(places);
@@ -179,7 +182,7 @@ class DecodeBatchOnPages final : public DecodeBatch {
     stepped_rows_ = rows;
     if (rows == 0) return absl::Span<const StepToken>();
     Upload(rows);
-    Forward(rows);
+    graphs_.Run(rows, forward_);
     stream_.Copy(host_record_.data(), memory_.record_bytes(), memory_.record_size());
     DECANT_RETURN_IF_ERROR(stream_.Synchronize());
     const StepRecord record = memory_.RecordIn(host_record_.data());
@@ -292,8 +295,9 @@ class DecodeBatchOnPages final : public DecodeBatch {
     // Half more, so that a run of ever longer prompts does not pay each time.
     const int64_t grown = std::min<int64_t>(tokens + tokens / 2, int64_t{config_.max_positions} + 1);
     DECANT_ASSIGN_OR_RETURN(attention_scratch_, stream_.device().Allocate(DecodeAttentionScratchBytes(
-                                                    stream_.device(), arena_.geometry, grown)));
+                                                    stream_.device(), arena_.geometry, options_.max_sequences, grown)));
     scratch_tokens_ = grown;
+    graphs_.Forget();
     return absl::OkStatus();
   }
 
@@ -315,6 +319,7 @@ class DecodeBatchOnPages final : public DecodeBatch {
     transformer_->Angles(stream_, ids.As<int32_t>(), grown, angles.As<float>());
     DECANT_RETURN_IF_ERROR(stream_.Synchronize());
     angle_table_ = std::move(angles);
+    graphs_.Forget();
     angle_positions_ = grown;
     return absl::OkStatus();
   }
@@ -416,9 +421,15 @@ class DecodeBatchOnPages final : public DecodeBatch {
     }
     stream_.Copy(memory_.inputs(), host_inputs_.data(), static_cast<int64_t>(host_inputs_.size() * sizeof(int32_t)));
     if (!changed_) return;
-    keeps_pre_rope_ = std::any_of(running_.begin(), running_.end(), [](const DecodeSequence* sequence) {
-      return sequence->options().recipe.key_form.rope == 0;
-    });
+    const auto any = [this](const auto& wants) {
+      return std::any_of(running_.begin(), running_.end(),
+                         [&wants](const DecodeSequence* sequence) { return wants(sequence->options().recipe); });
+    };
+    const bool keeps = any([](const Recipe& recipe) { return recipe.key_form.rope == 0; });
+    const bool chooses = any([](const Recipe& recipe) { return recipe.read.tokens > 0; });
+    if (keeps != keeps_pre_rope_ || chooses != chooses_blocks_) graphs_.Forget();
+    keeps_pre_rope_ = keeps;
+    chooses_blocks_ = chooses;
     stream_.Copy(memory_.rows(), host_rows_.data(), rows * static_cast<int64_t>(sizeof(SequenceRows)));
     stream_.Copy(memory_.sampling(), host_sampling_.data(), rows * static_cast<int64_t>(sizeof(Sampling)));
     changed_ = false;
@@ -476,6 +487,7 @@ class DecodeBatchOnPages final : public DecodeBatch {
     attention.out_stride = transformer_->attention_stride();
     attention.scratch = attention_scratch_.As<float>();
     attention.scratch_tokens = scratch_tokens_;
+    attention.may_choose_blocks = chooses_blocks_;
     attention.bytes_read = memory_.record().read;
     DecodeAttention(stream_, attention);
   }
@@ -524,6 +536,9 @@ class DecodeBatchOnPages final : public DecodeBatch {
   int32_t angle_positions_ = 0;
   Buffer pre_rope_k_;  // [max_sequences, kv_heads, head_dim] f32, of one layer of a step
   bool keeps_pre_rope_ = false;
+  bool chooses_blocks_ = false;
+  StepGraphs graphs_;
+  const std::function<void(int32_t rows)> forward_ = [this](int32_t rows) { Forward(rows); };
 
   std::map<SequenceId, std::unique_ptr<DecodeSequence>> sequences_;
   SequenceId next_id_ = 1;

@@ -40,6 +40,7 @@ absl::Status Transformer::Allocate() {
   DECANT_ASSIGN_OR_RETURN(norm_rows_, run(config_.hidden));
   DECANT_ASSIGN_OR_RETURN(gate_up_, f32(int64_t{2} * config_.intermediate));
   DECANT_ASSIGN_OR_RETURN(gated_rows_, run(config_.intermediate));
+  DECANT_ASSIGN_OR_RETURN(workspace_, device.Allocate(MatmulWorkspaceBytes(device)));
   return absl::OkStatus();
 }
 
@@ -72,6 +73,11 @@ void Transformer::Norm(Stream& stream, const float* in, const float* weight, int
   RmsNorm(stream, args);
 }
 
+void Transformer::Multiply(Stream& stream, const PackedMatrix& matrix, const void* in, int32_t rows, float* out,
+                           bool accumulate) {
+  Matmul(stream, MatmulArgs{&matrix, in, rows, out, accumulate, workspace_.As<void>()});
+}
+
 void Transformer::NormHeads(Stream& stream, const float* norm_weight, int32_t rows, int32_t heads, float* x) {
   if (norm_weight == nullptr) return;
   RmsNormArgs norm;
@@ -91,7 +97,7 @@ void Transformer::Project(Stream& stream, int32_t layer, const float* residual, 
   DECANT_CHECK_MSG(rows <= max_rows_, "%d rows, room for %d", rows, max_rows_);
   const LayerTensors& tensors = weights_.tensors().layers[static_cast<size_t>(layer)];
   Norm(stream, residual, tensors.input_norm, rows);
-  Matmul(stream, MatmulArgs{&tensors.qkv, norm_rows_.As<void>(), rows, q()});
+  Multiply(stream, tensors.qkv, norm_rows_.As<void>(), rows, q());
   if (tensors.qkv_bias != nullptr) {
     AddBias(stream, AddBiasArgs{tensors.qkv_bias, rows, static_cast<int32_t>(qkv_stride_), q()});
   }
@@ -126,22 +132,22 @@ void Transformer::EndLayer(Stream& stream, int32_t layer, float* residual, int32
     ConvertRows(stream, convert);
     attention_rows = attention_rows_.As<void>();
   }
-  Matmul(stream, MatmulArgs{&tensors.output, attention_rows, rows, residual, true});
+  Multiply(stream, tensors.output, attention_rows, rows, residual, true);
   if (tensors.output_bias != nullptr) {
     AddBias(stream, AddBiasArgs{tensors.output_bias, rows, config_.hidden, residual});
   }
   Norm(stream, residual, tensors.post_norm, rows);
-  Matmul(stream, MatmulArgs{&tensors.gate_up, norm_rows_.As<void>(), rows, gate_up_.As<float>()});
+  Multiply(stream, tensors.gate_up, norm_rows_.As<void>(), rows, gate_up_.As<float>());
   SwiGlu(stream,
          SwiGluArgs{gate_up_.As<float>(), rows, config_.intermediate, weights_.run_type(), gated_rows_.As<void>()});
-  Matmul(stream, MatmulArgs{&tensors.down, gated_rows_.As<void>(), rows, residual, true});
+  Multiply(stream, tensors.down, gated_rows_.As<void>(), rows, residual, true);
 }
 
 void Transformer::Logits(Stream& stream, const float* residual, int32_t rows, float* logits) {
   DECANT_CHECK_MSG(rows <= max_rows_, "%d rows, room for %d", rows, max_rows_);
   const ModelTensors& tensors = weights_.tensors();
   Norm(stream, residual, tensors.final_norm, rows);
-  Matmul(stream, MatmulArgs{&tensors.logits_matrix(), norm_rows_.As<void>(), rows, logits});
+  Multiply(stream, tensors.logits_matrix(), norm_rows_.As<void>(), rows, logits);
 }
 
 }  // namespace decant

@@ -12,6 +12,7 @@
 #include "absl/status/statusor.h"
 #include "gpu/device/device.h"
 #include "gpu/engine/weights.h"
+#include "gpu/kernels/nn/matmul.h"
 
 namespace decant {
 
@@ -55,6 +56,8 @@ class Transformer {
   absl::Status Allocate();
   // norm_rows_ = normed rows of `in`, in the run type.
   void Norm(Stream& stream, const float* in, const float* weight, int32_t rows);
+  void Multiply(Stream& stream, const PackedMatrix& matrix, const void* in, int32_t rows, float* out,
+                bool accumulate = false);
   // Head norm in place, where there is one.
   void NormHeads(Stream& stream, const float* norm_weight, int32_t rows, int32_t heads, float* x);
 
@@ -69,6 +72,7 @@ class Transformer {
   Buffer norm_rows_;       // [rows, hidden] of the run type
   Buffer gate_up_;         // [rows, 2, intermediate] f32
   Buffer gated_rows_;      // [rows, intermediate] of the run type
+  Buffer workspace_;       // of matrix products, where they want one
 };
 
 }  // namespace decant

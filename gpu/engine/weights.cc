@@ -12,7 +12,6 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "absl/types/span.h"
-#include "common/base/check.h"
 #include "common/base/status_macros.h"
 #include "common/model/tensor_names.h"
 #include "gpu/engine/model_tensors.h"
@@ -253,7 +252,7 @@ absl::StatusOr<std::unique_ptr<Weights>> Weights::Load(Device& device, const Mod
 }
 
 RunType PreferredRunType(const Device& device) {
-  DECANT_CHECK(device.kind() == DeviceKind::kHost);
+  if (device.kind() == DeviceKind::kCuda) return RunType::kBf16;
   return HasFastProduct(RunType::kBf16) ? RunType::kBf16 : RunType::kF32;
 }
 

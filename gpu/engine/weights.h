@@ -27,7 +27,7 @@ class Weights {
   virtual const ModelTensors& tensors() const = 0;
 };
 
-// bf16 where the processor multiplies it natively, else f32.
+// bf16 on a GPU and where the processor multiplies it natively, else f32.
 RunType PreferredRunType(const Device& device);
 
 }  // namespace decant

@@ -62,7 +62,7 @@ class Pages {
     angles_.assign(static_cast<size_t>(shape.tokens) * static_cast<size_t>(shape.head_dim), 0.5f);
     q_.assign(static_cast<size_t>(heads * shape.group * shape.head_dim), 0.1f);
     out_.resize(q_.size());
-    scratch_ = device.Allocate(DecodeAttentionScratchBytes(device, arena_.geometry, shape.tokens)).value();
+    scratch_ = device.Allocate(DecodeAttentionScratchBytes(device, arena_.geometry, 1, shape.tokens)).value();
     bytes_read_ = int64_t{heads} * shape.tokens * TokenBytes(format, shape.head_dim);
   }
 

@@ -26,10 +26,14 @@ struct DecodeAttentionArgs {
   int64_t out_stride = 0;
   float* scratch = nullptr;    // DecodeAttentionScratchBytes
   int64_t scratch_tokens = 0;  // >= the most tokens any head holds
+  // Whether any row may have a read policy; where it is known that none has, a device need not look.
+  bool may_choose_blocks = true;
   // [sequences] or null: bytes of keys, values, their scales and read statistics that the step reads, added to.
   int64_t* bytes_read = nullptr;
 };
-int64_t DecodeAttentionScratchBytes(const Device& device, const Geometry& geometry, int64_t scratch_tokens);
+// For steps of up to `sequences` sequences.
+int64_t DecodeAttentionScratchBytes(const Device& device, const Geometry& geometry, int32_t sequences,
+                                    int64_t scratch_tokens);
 // One query token per sequence attends to every token its rows hold, straight from the compressed pages: one pass per
 // kv head, shared by the query heads of its group; a head without tokens gives zeros. Rows whose online policy looks at
 // scores get the step's attention, over the group its maximum or mean, added to the score of every tracked token

@@ -11,6 +11,7 @@
 
 #include "common/compress/arith/score_policy.h"
 #include "gpu/kernels/attention/attention_range.h"
+#include "gpu/kernels/attention/attention_tokens.h"
 #include "gpu/kernels/attention/block_choice.h"
 #include "gpu/kernels/pages/slot.h"
 
@@ -20,31 +21,9 @@ namespace {
 // Cutting a head costs a second round of the threads, a few microseconds: about what 256 tokens cost.
 constexpr int64_t kLeastTokensPerPart = 256;
 
-// Of a split row, whose tiers hold keys or values, the keys.
-int64_t TokensOf(const SequenceRows& rows, const HeadState& head) {
-  const int64_t tokens = int64_t{head.tokens[kFixed]} + head.tokens[kHigh];
-  return rows.split() ? tokens : tokens + head.tokens[kLow];
-}
-
-// Bytes of K and V, their scales and read statistics that a range over a whole head goes through.
 int64_t BytesRead(const AttentionRange& range) {
-  const int32_t head_dim = range.arena->geometry.head_dim;
-  if (range.blocks != nullptr) {
-    const FormatId id = range.rows->formats[kHigh];
-    const Format format = FormatOf(id);
-    return (range.end - range.begin) * (VectorBytes(format.k, head_dim) + VectorBytes(format.v, head_dim)) +
-           StatisticsBytes(id, head_dim,
-                           range.head->tokens[kHigh] - kStatisticsBlock);  // the last block is not looked up
-  }
-  int64_t bytes = 0;
-  for (int32_t tier = 0; tier < kTierCount; ++tier) {
-    const Format format = FormatOf(range.rows->formats[tier]);
-    for (const Element element : {format.k, format.v}) {
-      bytes += range.head->tokens[tier] * VectorBytes(element, head_dim) +
-               MetaSegmentBytes(element, head_dim, range.head->tokens[tier]);
-    }
-  }
-  return bytes;
+  const int64_t block_tokens = range.blocks != nullptr ? range.end - range.begin : 0;
+  return AttentionBytes(*range.rows, *range.head, range.arena->geometry.head_dim, block_tokens);
 }
 
 // One place in the scratch: the weights of a head, and the output, maximum and sum of a range. A thread has one, and so
@@ -106,7 +85,7 @@ class Schedule {
   int64_t LongestFrom(int64_t first_pair) const {
     int64_t longest = 0;
     for (int64_t pair = first_pair; pair < int64_t{args_.sequences} * geometry_.kv_heads; ++pair) {
-      longest = std::max(longest, TokensOf(args_.rows[pair / geometry_.kv_heads], *HeadOf(pair)));
+      longest = std::max(longest, AttendedTokens(args_.rows[pair / geometry_.kv_heads], *HeadOf(pair)));
     }
     return longest;
   }
@@ -155,7 +134,7 @@ class Schedule {
     range.rows = &rows;
     range.head = HeadOf(pair);
     range.page_ids = rows.page_ids + (int64_t{args_.layer} * geometry_.kv_heads + kv_head) * int64_t{rows.capacity};
-    range.end = TokensOf(rows, *range.head);
+    range.end = AttendedTokens(rows, *range.head);
     range.q = args_.q + sequence * args_.q_stride + kv_head * group * geometry_.head_dim;
     range.balance = BalanceOf(rows, geometry_, args_.layer, static_cast<int32_t>(kv_head));
     range.angles = args_.angles;

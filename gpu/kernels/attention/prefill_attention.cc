@@ -1,18 +1,21 @@
 #include "gpu/kernels/attention/prefill_attention.h"
 
 #include "common/base/check.h"
+#include "gpu/device/dispatch.h"
+#include "gpu/kernels/attention/prefill_cuda.h"
 #include "gpu/kernels/attention/prefill_scratch.h"
 
 namespace decant {
 
 int64_t PrefillAttentionScratchBytes(const Device& device, RunType run_type, int32_t queries, int32_t keys,
                                      int32_t q_heads, int32_t kv_heads, int32_t head_dim, int32_t signals) {
-  DECANT_CHECK(device.kind() == DeviceKind::kHost);
+#if defined(DECANT_WITH_CUDA)
+  if (device.kind() == DeviceKind::kCuda) return PrefillAttentionCudaScratchBytes(queries, q_heads);
+#endif
   return PrefillScratch(run_type, queries, keys, q_heads, kv_heads, head_dim, signals, device.threads()).bytes;
 }
 
 void PrefillAttention(Stream& stream, const PrefillAttentionArgs& args) {
-  DECANT_CHECK(stream.device().kind() == DeviceKind::kHost);
   DECANT_CHECK_MSG(args.first_query + args.queries <= args.scratch_keys && args.packed_keys <= args.first_query,
                    "queries from %d on, %d of them, %d packed, scratch for %d keys", args.first_query, args.queries,
                    args.packed_keys, args.scratch_keys);
@@ -23,8 +26,7 @@ void PrefillAttention(Stream& stream, const PrefillAttentionArgs& args) {
                                   replay.end <= args.tail_from && args.tail_from <= args.first_query),
       "replay of keys %d to %d with %d sinks, tail from %d, queries from %d", replay.begin, replay.end, replay.sinks,
       args.tail_from, args.first_query);
-  const HostAccess access(stream);
-  PrefillAttentionHost(stream.device(), args);
+  DECANT_DISPATCH(PrefillAttention, stream, args);
 }
 
 }  // namespace decant

@@ -65,7 +65,7 @@ int64_t PrefillAttentionScratchBytes(const Device& device, RunType run_type, int
 // those of the whole prompt, and peaks of tiles are the larger of theirs.
 void PrefillAttention(Stream& stream, const PrefillAttentionArgs& args);
 
-void PrefillAttentionHost(Device& device, const PrefillAttentionArgs& args);
+void PrefillAttentionHost(Stream& stream, const PrefillAttentionArgs& args);
 
 }  // namespace decant
 

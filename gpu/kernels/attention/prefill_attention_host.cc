@@ -195,8 +195,10 @@ void MergePeaks(const PrefillAttentionArgs& args, const PrefillScratch& layout, 
 }  // namespace
 
 HWY_EXPORT(AttendHead);
-void PrefillAttentionHost(Device& device, const PrefillAttentionArgs& args) {
+void PrefillAttentionHost(Stream& stream, const PrefillAttentionArgs& args) {
   if (args.queries == 0) return;
+  const HostAccess access(stream);
+  Device& device = stream.device();
   const PrefillScratch layout(args.run_type, args.queries, args.scratch_keys, args.q_heads, args.kv_heads,
                               args.head_dim, args.sum_count + (args.replay.peaks != nullptr), device.threads());
   const int32_t keys = args.first_query + args.queries;

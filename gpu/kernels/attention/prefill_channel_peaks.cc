@@ -1,14 +1,14 @@
 #include "gpu/kernels/attention/prefill_channel_peaks.h"
 
 #include "common/base/check.h"
+#include "gpu/device/dispatch.h"
+#include "gpu/kernels/attention/prefill_cuda.h"
 
 namespace decant {
 
 void ChannelPeaks(Stream& stream, const ChannelPeaksArgs& args) {
-  DECANT_CHECK(stream.device().kind() == DeviceKind::kHost);
   DECANT_CHECK_MSG(args.group > 0 && args.heads % args.group == 0, "%d heads in groups of %d", args.heads, args.group);
-  const HostAccess access(stream);
-  ChannelPeaksHost(stream.device(), args);
+  DECANT_DISPATCH(ChannelPeaks, stream, args);
 }
 
 }  // namespace decant

@@ -23,7 +23,7 @@ struct ChannelPeaksArgs {
 // add up to the whole: what MiKV's channel balancer divides (arXiv 2402.18096).
 void ChannelPeaks(Stream& stream, const ChannelPeaksArgs& args);
 
-void ChannelPeaksHost(Device& device, const ChannelPeaksArgs& args);
+void ChannelPeaksHost(Stream& stream, const ChannelPeaksArgs& args);
 
 }  // namespace decant
 

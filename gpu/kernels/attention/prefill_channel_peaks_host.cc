@@ -41,8 +41,9 @@ HWY_AFTER_NAMESPACE();
 namespace decant {
 
 HWY_EXPORT(RaiseHeadPeaks);
-void ChannelPeaksHost(Device& device, const ChannelPeaksArgs& args) {
-  device.ParallelFor(args.heads / args.group, [&](int64_t head, int) {
+void ChannelPeaksHost(Stream& stream, const ChannelPeaksArgs& args) {
+  const HostAccess access(stream);
+  stream.device().ParallelFor(args.heads / args.group, [&](int64_t head, int) {
     HWY_DYNAMIC_DISPATCH(RaiseHeadPeaks)(args, head);
   });
 }

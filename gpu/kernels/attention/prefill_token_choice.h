@@ -25,7 +25,7 @@ struct TokenChoiceArgs {
 // row is chosen.
 void ChooseTokens(Stream& stream, const TokenChoiceArgs& args);
 
-void ChooseTokensHost(const TokenChoiceArgs& args);
+void ChooseTokensHost(Stream& stream, const TokenChoiceArgs& args);
 
 }  // namespace decant
 

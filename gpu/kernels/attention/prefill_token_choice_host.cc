@@ -21,7 +21,8 @@ void AddPooled(const TokenChoiceArgs& args, const float* sums, int32_t past) {
 
 }  // namespace
 
-void ChooseTokensHost(const TokenChoiceArgs& args) {
+void ChooseTokensHost(Stream& stream, const TokenChoiceArgs& args) {
+  const HostAccess access(stream);
   const int32_t past = args.tokens - args.window;
   const int32_t kept_past = args.kept - args.window;
   std::fill_n(args.scores, past, 0.0f);

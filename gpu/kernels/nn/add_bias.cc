@@ -1,13 +1,10 @@
 #include "gpu/kernels/nn/add_bias.h"
 
-#include "common/base/check.h"
+#include "gpu/device/dispatch.h"
+#include "gpu/kernels/nn/nn_cuda.h"
 
 namespace decant {
 
-void AddBias(Stream& stream, const AddBiasArgs& args) {
-  DECANT_CHECK(stream.device().kind() == DeviceKind::kHost);
-  const HostAccess access(stream);
-  AddBiasHost(stream.device(), args);
-}
+void AddBias(Stream& stream, const AddBiasArgs& args) { DECANT_DISPATCH(AddBias, stream, args); }
 
 }  // namespace decant

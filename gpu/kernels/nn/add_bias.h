@@ -15,7 +15,7 @@ struct AddBiasArgs {
 };
 void AddBias(Stream& stream, const AddBiasArgs& args);
 
-void AddBiasHost(Device& device, const AddBiasArgs& args);
+void AddBiasHost(Stream& stream, const AddBiasArgs& args);
 
 }  // namespace decant
 

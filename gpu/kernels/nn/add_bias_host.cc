@@ -3,7 +3,9 @@
 
 namespace decant {
 
-void AddBiasHost(Device& device, const AddBiasArgs& args) {
+void AddBiasHost(Stream& stream, const AddBiasArgs& args) {
+  const HostAccess access(stream);
+  Device& device = stream.device();
   ForRowParts(device, args.rows, args.width, [&](int32_t first, int32_t last) {
     for (int32_t row = first; row < last; ++row) {
       float* x = args.x + int64_t{row} * args.width;

@@ -1,13 +1,10 @@
 #include "gpu/kernels/nn/convert_rows.h"
 
-#include "common/base/check.h"
+#include "gpu/device/dispatch.h"
+#include "gpu/kernels/nn/nn_cuda.h"
 
 namespace decant {
 
-void ConvertRows(Stream& stream, const ConvertRowsArgs& args) {
-  DECANT_CHECK(stream.device().kind() == DeviceKind::kHost);
-  const HostAccess access(stream);
-  ConvertRowsHost(stream.device(), args);
-}
+void ConvertRows(Stream& stream, const ConvertRowsArgs& args) { DECANT_DISPATCH(ConvertRows, stream, args); }
 
 }  // namespace decant

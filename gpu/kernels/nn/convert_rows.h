@@ -22,7 +22,7 @@ struct ConvertRowsArgs {
 // Rows of f32 to rows of the run type, rounded to nearest even; the strides allow heads to move outside tokens.
 void ConvertRows(Stream& stream, const ConvertRowsArgs& args);
 
-void ConvertRowsHost(Device& device, const ConvertRowsArgs& args);
+void ConvertRowsHost(Stream& stream, const ConvertRowsArgs& args);
 
 }  // namespace decant
 

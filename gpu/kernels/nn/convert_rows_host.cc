@@ -39,7 +39,9 @@ HWY_AFTER_NAMESPACE();
 namespace decant {
 
 HWY_EXPORT(ConvertRowsPart);
-void ConvertRowsHost(Device& device, const ConvertRowsArgs& args) {
+void ConvertRowsHost(Stream& stream, const ConvertRowsArgs& args) {
+  const HostAccess access(stream);
+  Device& device = stream.device();
   ForRowParts(device, args.rows, int64_t{args.groups} * args.width, [&](int32_t first, int32_t last) {
     HWY_DYNAMIC_DISPATCH(ConvertRowsPart)(args, first, last);
   });

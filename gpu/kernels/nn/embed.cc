@@ -1,13 +1,10 @@
 #include "gpu/kernels/nn/embed.h"
 
-#include "common/base/check.h"
+#include "gpu/device/dispatch.h"
+#include "gpu/kernels/nn/nn_cuda.h"
 
 namespace decant {
 
-void Embed(Stream& stream, const EmbedArgs& args) {
-  DECANT_CHECK(stream.device().kind() == DeviceKind::kHost);
-  const HostAccess access(stream);
-  EmbedHost(stream.device(), args);
-}
+void Embed(Stream& stream, const EmbedArgs& args) { DECANT_DISPATCH(Embed, stream, args); }
 
 }  // namespace decant

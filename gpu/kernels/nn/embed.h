@@ -16,7 +16,7 @@ struct EmbedArgs {
 };
 void Embed(Stream& stream, const EmbedArgs& args);
 
-void EmbedHost(Device& device, const EmbedArgs& args);
+void EmbedHost(Stream& stream, const EmbedArgs& args);
 
 }  // namespace decant
 

@@ -14,7 +14,9 @@ void CopyColumn(const PackedMatrix& table, int32_t id, float* out) {
 
 }  // namespace
 
-void EmbedHost(Device& device, const EmbedArgs& args) {
+void EmbedHost(Stream& stream, const EmbedArgs& args) {
+  const HostAccess access(stream);
+  Device& device = stream.device();
   const PackedMatrix& table = *args.table;
   ForRowParts(device, args.rows, int64_t{table.inputs} * 8, [&](int32_t first, int32_t last) {
     for (int32_t row = first; row < last; ++row) {

@@ -1,13 +1,10 @@
 #include "gpu/kernels/nn/gather_rows.h"
 
-#include "common/base/check.h"
+#include "gpu/device/dispatch.h"
+#include "gpu/kernels/nn/nn_cuda.h"
 
 namespace decant {
 
-void GatherRows(Stream& stream, const GatherRowsArgs& args) {
-  DECANT_CHECK(stream.device().kind() == DeviceKind::kHost);
-  const HostAccess access(stream);
-  GatherRowsHost(stream.device(), args);
-}
+void GatherRows(Stream& stream, const GatherRowsArgs& args) { DECANT_DISPATCH(GatherRows, stream, args); }
 
 }  // namespace decant

@@ -17,7 +17,7 @@ struct GatherRowsArgs {
 // out[i] = in[rows[i]].
 void GatherRows(Stream& stream, const GatherRowsArgs& args);
 
-void GatherRowsHost(Device& device, const GatherRowsArgs& args);
+void GatherRowsHost(Stream& stream, const GatherRowsArgs& args);
 
 }  // namespace decant
 

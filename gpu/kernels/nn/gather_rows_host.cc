@@ -5,7 +5,9 @@
 
 namespace decant {
 
-void GatherRowsHost(Device& device, const GatherRowsArgs& args) {
+void GatherRowsHost(Stream& stream, const GatherRowsArgs& args) {
+  const HostAccess access(stream);
+  Device& device = stream.device();
   ForRowParts(device, args.count, args.row_bytes, [&](int32_t first, int32_t last) {
     for (int32_t i = first; i < last; ++i) {
       std::memcpy(static_cast<char*>(args.out) + i * args.row_bytes,

@@ -1,8 +1,9 @@
 #include "gpu/kernels/nn/matmul.h"
 
-#include "common/base/check.h"
 #include "common/base/status_macros.h"
+#include "gpu/device/dispatch.h"
 #include "gpu/kernels/nn/matmul_host.h"
+#include "gpu/kernels/nn/nn_cuda.h"
 #include "gpu/kernels/nn/packed_layout.h"
 #include "gpu/kernels/nn/product_host.h"
 
@@ -10,19 +11,22 @@ namespace decant {
 
 absl::StatusOr<PackedMatrix> PackMatrix(Stream& stream, RunType type, int32_t outputs, int32_t inputs,
                                         const ReadRows& read) {
-  DECANT_CHECK(stream.device().kind() == DeviceKind::kHost);
   PackedMatrix matrix{type, inputs, outputs, Buffer()};
-  DECANT_ASSIGN_OR_RETURN(matrix.memory,
-                          stream.device().Allocate(PackedElements(type, inputs, outputs) * RunTypeBytes(type)));
-  const HostAccess access(stream);
-  PackMatrixHost(stream.device(), matrix, read);
+  const bool plain = stream.device().kind() == DeviceKind::kCuda;
+  const int64_t elements = plain ? int64_t{inputs} * outputs : PackedElements(type, inputs, outputs);
+  DECANT_ASSIGN_OR_RETURN(matrix.memory, stream.device().Allocate(elements * RunTypeBytes(type)));
+  DECANT_DISPATCH(PackMatrix, stream, matrix, read);
+  DECANT_RETURN_IF_ERROR(stream.Synchronize());
   return matrix;
 }
 
-void Matmul(Stream& stream, const MatmulArgs& args) {
-  DECANT_CHECK(stream.device().kind() == DeviceKind::kHost);
-  const HostAccess access(stream);
-  MatmulHost(stream.device(), args);
+void Matmul(Stream& stream, const MatmulArgs& args) { DECANT_DISPATCH(Matmul, stream, args); }
+
+int64_t MatmulWorkspaceBytes([[maybe_unused]] const Device& device) {
+#if defined(DECANT_WITH_CUDA)
+  if (device.kind() == DeviceKind::kCuda) return MatmulCudaWorkspaceBytes();
+#endif
+  return 0;
 }
 
 int32_t MatmulRows(int32_t rows) { return rows / kRowTile * kRowTile + TailRows(rows % kRowTile); }

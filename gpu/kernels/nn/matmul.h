@@ -15,7 +15,7 @@ struct PackedMatrix {
   RunType type = RunType::kF32;
   int32_t inputs = 0;
   int32_t outputs = 0;
-  Buffer memory;  // packed_layout.h, with depth = inputs and columns = outputs
+  Buffer memory;  // on a host packed_layout.h, with depth = inputs and columns = outputs
 };
 
 // Gives rows [first, first + count) of a matrix as f32 [count, inputs] in host memory; called by several threads.
@@ -31,10 +31,13 @@ struct MatmulArgs {
   int32_t rows = 0;
   float* out = nullptr;     // [rows, outputs], dense
   bool accumulate = false;  // add to out instead of replacing it
+  // MatmulWorkspaceBytes of device memory that no other stream uses meanwhile; null: none, which costs only speed.
+  void* workspace = nullptr;
 };
 // out (+)= in x matrix^T, summed in f32. Rows from `rows` to MatmulRows(rows) may be read and overwritten with
 // anything.
 void Matmul(Stream& stream, const MatmulArgs& args);
+int64_t MatmulWorkspaceBytes(const Device& device);
 
 // Rows that `in` needs memory for: products come in few sizes.
 int32_t MatmulRows(int32_t rows);

@@ -93,7 +93,9 @@ void RunPart(const MatmulArgs& args, const Cut& cut, int32_t tile, int32_t group
 
 }  // namespace
 
-void PackMatrixHost(Device& device, PackedMatrix& matrix, const ReadRows& read) {
+void PackMatrixHost(Stream& stream, PackedMatrix& matrix, const ReadRows& read) {
+  const HostAccess access(stream);
+  Device& device = stream.device();
   const int64_t panel_elements = PackedPanelElements(matrix.type, matrix.inputs);
   device.ParallelFor(PackedPanels(matrix.outputs), [&](int64_t panel, int) {
     const int32_t first = static_cast<int32_t>(panel) * kPanelColumns;
@@ -108,8 +110,10 @@ void PackMatrixHost(Device& device, PackedMatrix& matrix, const ReadRows& read) 
   });
 }
 
-void MatmulHost(Device& device, const MatmulArgs& args) {
+void MatmulHost(Stream& stream, const MatmulArgs& args) {
   if (args.rows == 0) return;
+  const HostAccess access(stream);
+  Device& device = stream.device();
   const Cut cut = MakeCut(args.rows, PackedPanels(args.matrix->outputs), device.threads());
   const auto run = [&](int64_t part, int) {
     RunPart(args, cut, static_cast<int32_t>(part / cut.groups), static_cast<int32_t>(part % cut.groups));

@@ -5,8 +5,8 @@
 
 namespace decant {
 
-void PackMatrixHost(Device& device, PackedMatrix& matrix, const ReadRows& read);
-void MatmulHost(Device& device, const MatmulArgs& args);
+void PackMatrixHost(Stream& stream, PackedMatrix& matrix, const ReadRows& read);
+void MatmulHost(Stream& stream, const MatmulArgs& args);
 
 }  // namespace decant
 

@@ -1,13 +1,10 @@
 #include "gpu/kernels/nn/rms_norm.h"
 
-#include "common/base/check.h"
+#include "gpu/device/dispatch.h"
+#include "gpu/kernels/nn/nn_cuda.h"
 
 namespace decant {
 
-void RmsNorm(Stream& stream, const RmsNormArgs& args) {
-  DECANT_CHECK(stream.device().kind() == DeviceKind::kHost);
-  const HostAccess access(stream);
-  RmsNormHost(stream.device(), args);
-}
+void RmsNorm(Stream& stream, const RmsNormArgs& args) { DECANT_DISPATCH(RmsNorm, stream, args); }
 
 }  // namespace decant

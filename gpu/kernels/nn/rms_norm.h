@@ -23,7 +23,7 @@ struct RmsNormArgs {
 // out = in / sqrt(mean(in^2) + epsilon) * weight (Zhang and Sennrich, 2019).
 void RmsNorm(Stream& stream, const RmsNormArgs& args);
 
-void RmsNormHost(Device& device, const RmsNormArgs& args);
+void RmsNormHost(Stream& stream, const RmsNormArgs& args);
 
 }  // namespace decant
 

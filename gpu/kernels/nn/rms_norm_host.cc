@@ -60,7 +60,9 @@ HWY_AFTER_NAMESPACE();
 namespace decant {
 
 HWY_EXPORT(RmsNormRows);
-void RmsNormHost(Device& device, const RmsNormArgs& args) {
+void RmsNormHost(Stream& stream, const RmsNormArgs& args) {
+  const HostAccess access(stream);
+  Device& device = stream.device();
   ForRowParts(device, args.rows, int64_t{args.groups} * args.width, [&](int32_t first, int32_t last) {
     HWY_DYNAMIC_DISPATCH(RmsNormRows)(args, first, last);
   });

@@ -1,19 +1,12 @@
 #include "gpu/kernels/nn/rope.h"
 
-#include "common/base/check.h"
+#include "gpu/device/dispatch.h"
+#include "gpu/kernels/nn/nn_cuda.h"
 
 namespace decant {
 
-void RopeAngles(Stream& stream, const RopeAnglesArgs& args) {
-  DECANT_CHECK(stream.device().kind() == DeviceKind::kHost);
-  const HostAccess access(stream);
-  RopeAnglesHost(stream.device(), args);
-}
+void RopeAngles(Stream& stream, const RopeAnglesArgs& args) { DECANT_DISPATCH(RopeAngles, stream, args); }
 
-void Rope(Stream& stream, const RopeArgs& args) {
-  DECANT_CHECK(stream.device().kind() == DeviceKind::kHost);
-  const HostAccess access(stream);
-  RopeHost(stream.device(), args);
-}
+void Rope(Stream& stream, const RopeArgs& args) { DECANT_DISPATCH(Rope, stream, args); }
 
 }  // namespace decant

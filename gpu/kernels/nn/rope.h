@@ -30,8 +30,8 @@ struct RopeArgs {
 // out.
 void Rope(Stream& stream, const RopeArgs& args);
 
-void RopeAnglesHost(Device& device, const RopeAnglesArgs& args);
-void RopeHost(Device& device, const RopeArgs& args);
+void RopeAnglesHost(Stream& stream, const RopeAnglesArgs& args);
+void RopeHost(Stream& stream, const RopeArgs& args);
 
 }  // namespace decant
 

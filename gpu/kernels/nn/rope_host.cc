@@ -42,13 +42,17 @@ HWY_AFTER_NAMESPACE();
 namespace decant {
 
 HWY_EXPORT(RopeRows);
-void RopeHost(Device& device, const RopeArgs& args) {
+void RopeHost(Stream& stream, const RopeArgs& args) {
+  const HostAccess access(stream);
+  Device& device = stream.device();
   ForRowParts(device, args.rows, int64_t{args.heads} * args.head_dim, [&](int32_t first, int32_t last) {
     HWY_DYNAMIC_DISPATCH(RopeRows)(args, first, last);
   });
 }
 
-void RopeAnglesHost(Device& device, const RopeAnglesArgs& args) {
+void RopeAnglesHost(Stream& stream, const RopeAnglesArgs& args) {
+  const HostAccess access(stream);
+  Device& device = stream.device();
   const int32_t half = args.head_dim / 2;
   ForRowParts(device, args.rows, int64_t{args.head_dim} * 16, [&](int32_t first, int32_t last) {
     for (int32_t row = first; row < last; ++row) {

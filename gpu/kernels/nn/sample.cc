@@ -1,13 +1,10 @@
 #include "gpu/kernels/nn/sample.h"
 
-#include "common/base/check.h"
+#include "gpu/device/dispatch.h"
+#include "gpu/kernels/nn/nn_cuda.h"
 
 namespace decant {
 
-void Sample(Stream& stream, const SampleArgs& args) {
-  DECANT_CHECK(stream.device().kind() == DeviceKind::kHost);
-  const HostAccess access(stream);
-  SampleHost(stream.device(), args);
-}
+void Sample(Stream& stream, const SampleArgs& args) { DECANT_DISPATCH(Sample, stream, args); }
 
 }  // namespace decant

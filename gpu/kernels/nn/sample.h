@@ -32,7 +32,7 @@ int64_t SampleScratchBytes(int32_t rows, int32_t vocabulary);
 // of the best.
 void Sample(Stream& stream, const SampleArgs& args);
 
-void SampleHost(Device& device, const SampleArgs& args);
+void SampleHost(Stream& stream, const SampleArgs& args);
 
 }  // namespace decant
 

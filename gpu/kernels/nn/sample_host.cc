@@ -71,7 +71,9 @@ int32_t Draw(const float* logits, int32_t vocabulary, const Sampling& sampling, 
 
 int64_t SampleScratchBytes(int32_t rows, int32_t vocabulary) { return int64_t{rows} * vocabulary * 8; }
 
-void SampleHost(Device& device, const SampleArgs& args) {
+void SampleHost(Stream& stream, const SampleArgs& args) {
+  const HostAccess access(stream);
+  Device& device = stream.device();
   const auto draw = [&](int64_t row, int) {
     char* scratch = static_cast<char*>(args.scratch) + row * args.vocabulary * 8;
     Candidates candidates;

@@ -1,13 +1,10 @@
 #include "gpu/kernels/nn/scatter_rows.h"
 
-#include "common/base/check.h"
+#include "gpu/device/dispatch.h"
+#include "gpu/kernels/nn/nn_cuda.h"
 
 namespace decant {
 
-void ScatterRows(Stream& stream, const ScatterRowsArgs& args) {
-  DECANT_CHECK(stream.device().kind() == DeviceKind::kHost);
-  const HostAccess access(stream);
-  ScatterRowsHost(stream.device(), args);
-}
+void ScatterRows(Stream& stream, const ScatterRowsArgs& args) { DECANT_DISPATCH(ScatterRows, stream, args); }
 
 }  // namespace decant

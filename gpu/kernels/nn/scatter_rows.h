@@ -20,7 +20,7 @@ struct ScatterRowsArgs {
 // out[group][rows[i]] = in[group][i]; other rows stay what they are.
 void ScatterRows(Stream& stream, const ScatterRowsArgs& args);
 
-void ScatterRowsHost(Device& device, const ScatterRowsArgs& args);
+void ScatterRowsHost(Stream& stream, const ScatterRowsArgs& args);
 
 }  // namespace decant
 

@@ -5,7 +5,9 @@
 
 namespace decant {
 
-void ScatterRowsHost(Device& device, const ScatterRowsArgs& args) {
+void ScatterRowsHost(Stream& stream, const ScatterRowsArgs& args) {
+  const HostAccess access(stream);
+  Device& device = stream.device();
   const auto scatter = [&args](int64_t group, int) {
     const char* from = static_cast<const char*>(args.in) + group * args.in_group_bytes;
     char* const to = static_cast<char*>(args.out) + group * args.out_group_bytes;

@@ -1,13 +1,10 @@
 #include "gpu/kernels/nn/swi_glu.h"
 
-#include "common/base/check.h"
+#include "gpu/device/dispatch.h"
+#include "gpu/kernels/nn/nn_cuda.h"
 
 namespace decant {
 
-void SwiGlu(Stream& stream, const SwiGluArgs& args) {
-  DECANT_CHECK(stream.device().kind() == DeviceKind::kHost);
-  const HostAccess access(stream);
-  SwiGluHost(stream.device(), args);
-}
+void SwiGlu(Stream& stream, const SwiGluArgs& args) { DECANT_DISPATCH(SwiGlu, stream, args); }
 
 }  // namespace decant

@@ -18,7 +18,7 @@ struct SwiGluArgs {
 // out = gate / (1 + exp(-gate)) * up (Shazeer, 2020).
 void SwiGlu(Stream& stream, const SwiGluArgs& args);
 
-void SwiGluHost(Device& device, const SwiGluArgs& args);
+void SwiGluHost(Stream& stream, const SwiGluArgs& args);
 
 }  // namespace decant
 

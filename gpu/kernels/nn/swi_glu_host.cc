@@ -46,7 +46,9 @@ HWY_AFTER_NAMESPACE();
 namespace decant {
 
 HWY_EXPORT(SwiGluRows);
-void SwiGluHost(Device& device, const SwiGluArgs& args) {
+void SwiGluHost(Stream& stream, const SwiGluArgs& args) {
+  const HostAccess access(stream);
+  Device& device = stream.device();
   ForRowParts(device, args.rows, int64_t{args.width} * 4, [&](int32_t first, int32_t last) {
     HWY_DYNAMIC_DISPATCH(SwiGluRows)(args, first, last);
   });

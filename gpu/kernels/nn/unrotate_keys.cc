@@ -1,13 +1,10 @@
 #include "gpu/kernels/nn/unrotate_keys.h"
 
-#include "common/base/check.h"
+#include "gpu/device/dispatch.h"
+#include "gpu/kernels/nn/nn_cuda.h"
 
 namespace decant {
 
-void UnrotateKeys(Stream& stream, const UnrotateKeysArgs& args) {
-  DECANT_CHECK(stream.device().kind() == DeviceKind::kHost);
-  const HostAccess access(stream);
-  UnrotateKeysHost(stream.device(), args);
-}
+void UnrotateKeys(Stream& stream, const UnrotateKeysArgs& args) { DECANT_DISPATCH(UnrotateKeys, stream, args); }
 
 }  // namespace decant

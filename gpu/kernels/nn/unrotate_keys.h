@@ -22,7 +22,7 @@ struct UnrotateKeysArgs {
 // more. Of keys that were rounded after rope this gives the rounding of another vector of the same length.
 void UnrotateKeys(Stream& stream, const UnrotateKeysArgs& args);
 
-void UnrotateKeysHost(Device& device, const UnrotateKeysArgs& args);
+void UnrotateKeysHost(Stream& stream, const UnrotateKeysArgs& args);
 
 }  // namespace decant
 

@@ -32,7 +32,9 @@ void UnrotateRows(const UnrotateKeysArgs& args, int64_t first, int64_t last) {
 
 }  // namespace
 
-void UnrotateKeysHost(Device& device, const UnrotateKeysArgs& args) {
+void UnrotateKeysHost(Stream& stream, const UnrotateKeysArgs& args) {
+  const HostAccess access(stream);
+  Device& device = stream.device();
   ForRowParts(device, args.heads * args.tokens, args.head_dim, [&args](int32_t first, int32_t last) {
     if (args.run_type == RunType::kF32) {
       UnrotateRows<float>(args, first, last);

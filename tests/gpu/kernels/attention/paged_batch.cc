@@ -263,14 +263,16 @@ std::vector<float> PagedBatch::Bounds(int32_t sequence, int32_t kv_head) {
   return bounds;
 }
 
-std::vector<float> PagedBatch::Attend() {
+std::vector<float> PagedBatch::Attend(const Operation& operation) {
   const Geometry& geometry = arena_.geometry;
   const int64_t width = int64_t{geometry.q_heads} * geometry.head_dim;
   const int64_t stride = width + kPadding;
   const auto sequences = static_cast<int64_t>(rows_.size());
   Buffer q = device_.Allocate(sequences * stride * 4 + 1).value();
   Buffer out = device_.Allocate(sequences * stride * 4 + 1).value();
-  Buffer scratch = device_.Allocate(DecodeAttentionScratchBytes(device_, geometry, longest_)).value();
+  const int64_t scratch_bytes =
+      DecodeAttentionScratchBytes(device_, geometry, static_cast<int32_t>(sequences), longest_);
+  Buffer scratch = device_.Allocate(scratch_bytes).value();
   stream_->Copy(q.As<void>(), q_.data(), sequences * stride * 4);
   stream_->Fill(out.As<void>(), 0xff, sequences * stride * 4);
   DecodeAttentionArgs args;
@@ -289,7 +291,7 @@ std::vector<float> PagedBatch::Attend() {
   const Buffer read = device_.Allocate(8 * sequences + 1).value();
   stream_->Fill(read.As<void>(), 0, 8 * sequences);
   args.bytes_read = read.As<int64_t>();
-  DecodeAttention(*stream_, args);
+  operation(*stream_, args);
   bytes_read_.resize(static_cast<size_t>(sequences));
   stream_->Copy(bytes_read_.data(), read.As<void>(), 8 * sequences);
   std::vector<float> padded(static_cast<size_t>(sequences * stride));
@@ -396,8 +398,8 @@ std::vector<float> PagedBatch::Reference() {
         const float* q = q_.data() + static_cast<int64_t>(s) * stride + (kv_head * geometry.group() + g) * head_dim;
         std::vector<double> weights;
         for (size_t t = 0; t < tokens.size(); ++t) {
-          const double logit =
-              Product(rows, kv_head, tokens[t].tier, tokens[t].key.page, tokens[t].key.index, static_cast<int32_t>(t), q);
+          const double logit = Product(rows, kv_head, tokens[t].tier, tokens[t].key.page, tokens[t].key.index,
+                                       static_cast<int32_t>(t), q);
           weights.push_back(logit / std::sqrt(head_dim));
         }
         const double max = weights.empty() ? 0 : *std::max_element(weights.begin(), weights.end());

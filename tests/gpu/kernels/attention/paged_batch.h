@@ -4,11 +4,13 @@
 
 #include <array>
 #include <cstdint>
+#include <functional>
 #include <random>
 #include <vector>
 
 #include "common/kv/rows.h"
 #include "gpu/device/device.h"
+#include "gpu/kernels/attention/decode_attention.h"
 
 namespace decant {
 
@@ -33,8 +35,10 @@ class PagedBatch {
   PagedBatch(Device& device, const Geometry& geometry, int64_t page_bytes, const std::vector<TestSequence>& sequences,
              uint32_t seed);
 
-  // Runs DecodeAttention and brings the output [sequences, q_heads, head_dim] and the pages back.
-  std::vector<float> Attend();
+  // Runs DecodeAttention, or what stands for it, and brings the output [sequences, q_heads, head_dim] and the pages
+  // back.
+  using Operation = std::function<void(Stream& stream, const DecodeAttentionArgs& args)>;
+  std::vector<float> Attend(const Operation& operation = DecodeAttention);
   // The same by the definition, in double; `expected_pages` gets the added scores.
   std::vector<float> Reference();
 

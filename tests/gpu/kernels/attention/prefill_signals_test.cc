@@ -8,13 +8,16 @@
 #include "gpu/kernels/attention/prefill_channel_peaks.h"
 #include "gpu/kernels/attention/prefill_token_choice.h"
 #include "tests/support/device_array.h"
-#include "tests/support/test_device.h"
+#include "tests/support/kernel_devices.h"
 
 namespace decant {
 namespace {
 
-TEST(ChannelPeaksTest, AreTheLargestMagnitudesOverRowsAndGroup) {
-  const auto device = CreateTestDevice(2);
+class ChannelPeaksTest : public testing::TestWithParam<KernelDevice> {};
+DECANT_ON_KERNEL_DEVICES(ChannelPeaksTest);
+
+TEST_P(ChannelPeaksTest, AreTheLargestMagnitudesOverRowsAndGroup) {
+  const auto device = GetParam().create(int64_t{16} << 20);
   const auto stream = device->NewStream();
   for (const RunType type : {RunType::kF32, RunType::kBf16}) {
     for (const int32_t rows : {0, 1, 2, 33}) {
@@ -108,11 +111,16 @@ std::vector<int32_t> ReferenceChoice(const Choice& c, const std::vector<float>& 
   return chosen;
 }
 
-TEST(ChooseTokensTest, TakesTheBestOfThePastAndTheWindow) {
-  const auto device = CreateTestDevice(2);
-  for (const int32_t tokens : {1, 2, 7, 8, 9, 64, 131}) {
+class ChooseTokensTest : public testing::TestWithParam<KernelDevice> {};
+DECANT_ON_KERNEL_DEVICES(ChooseTokensTest);
+
+TEST_P(ChooseTokensTest, TakesTheBestOfThePastAndTheWindow) {
+  const auto device = GetParam().create(int64_t{16} << 20);
+  const bool on_host = device->kind() == DeviceKind::kHost;
+  for (const int32_t tokens : {1, 2, 7, 8, 9, 64, 131, 257, 600}) {
     for (const int32_t window : {0, 1, 7, 8, 9}) {
       for (const int32_t kernel : {1, 3, 5, 7, 31}) {
+        if (!on_host && kernel % 4 != 3) continue;
         for (const bool average : {false, true}) {
           for (const int32_t extra : {0, 1, 5, tokens}) {
             Choice c{tokens, std::min(window, tokens), kernel, average, 0, 3};
@@ -128,8 +136,8 @@ TEST(ChooseTokensTest, TakesTheBestOfThePastAndTheWindow) {
   }
 }
 
-TEST(ChooseTokensTest, TiesGoToTheEarlierTokenAndTheWindowDoesNotLeakIntoThePool) {
-  const auto device = CreateTestDevice(1);
+TEST_P(ChooseTokensTest, TiesGoToTheEarlierTokenAndTheWindowDoesNotLeakIntoThePool) {
+  const auto device = GetParam().create(int64_t{16} << 20);
   EXPECT_EQ(Choose(*device, Choice{6, 1, 1, false, 3, 1}, {1, 1, 1, 1, 1, 1}), (std::vector<int32_t>{0, 1, 5}));
   // Token 5 is of the window: pooled into token 4 it would win over token 0.
   EXPECT_EQ(Choose(*device, Choice{6, 1, 3, false, 2, 1}, {2, 0, 0, 0, 0, 9}), (std::vector<int32_t>{0, 5}));

@@ -3,13 +3,16 @@
 #include <gtest/gtest.h>
 
 #include "tests/support/device_array.h"
-#include "tests/support/test_device.h"
+#include "tests/support/kernel_devices.h"
 
 namespace decant {
 namespace {
 
-TEST(GatherRowsTest, CopiesTheRowsNamed) {
-  const auto device = CreateTestDevice(3);
+class GatherRowsTest : public testing::TestWithParam<KernelDevice> {};
+DECANT_ON_KERNEL_DEVICES(GatherRowsTest);
+
+TEST_P(GatherRowsTest, CopiesTheRowsNamed) {
+  const auto device = GetParam().create(int64_t{16} << 20);
   const auto stream = device->NewStream();
   for (const int32_t width : {1, 3, 16, 700}) {
     for (const int32_t count : {0, 1, 2, 31, 100}) {

@@ -9,6 +9,7 @@
 #include "gpu/kernels/nn/packed_layout.h"
 #include "gpu/kernels/nn/product_host.h"
 #include "tests/support/device_array.h"
+#include "tests/support/kernel_devices.h"
 #include "tests/support/test_device.h"
 
 namespace decant {
@@ -67,8 +68,11 @@ void Check(Device& device, const Case& c) {
   }
 }
 
-TEST(MatmulTest, AgreesWithTheScalarProductAtOddSizes) {
-  const auto device = CreateTestDevice(2);
+class MatmulOnDevicesTest : public testing::TestWithParam<KernelDevice> {};
+DECANT_ON_KERNEL_DEVICES(MatmulOnDevicesTest);
+
+TEST_P(MatmulOnDevicesTest, AgreesWithTheScalarProductAtOddSizes) {
+  const auto device = GetParam().create(int64_t{64} << 20);
   for (const RunType type : kTypes) {
     for (const int32_t rows : {0, 1, 2, 3, 7, 8, 9, 15, 63, 64, 65, 129}) {
       for (const auto& [outputs, inputs] : {std::pair{1, 1}, {63, 31}, {64, 32}, {65, 33}, {130, 48}, {200, 100}}) {
@@ -165,8 +169,8 @@ TEST(MatmulTest, SaysHowMuchMemoryIsMissing) {
   EXPECT_EQ(matrix.status().code(), absl::StatusCode::kResourceExhausted);
 }
 
-TEST(EmbedTest, ReadsRowsOutOfThePackedMatrix) {
-  const auto device = CreateTestDevice(2);
+TEST_P(MatmulOnDevicesTest, EmbedReadsRowsOutOfThePackedMatrix) {
+  const auto device = GetParam().create(int64_t{16} << 20);
   const auto stream = device->NewStream();
   for (const RunType type : kTypes) {
     for (const int32_t width : {1, 33, 64}) {

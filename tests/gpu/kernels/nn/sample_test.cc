@@ -6,24 +6,29 @@
 #include <map>
 
 #include "tests/support/device_array.h"
+#include "tests/support/kernel_devices.h"
 #include "tests/support/test_device.h"
 
 namespace decant {
 namespace {
 
+std::vector<int32_t> DrawOn(Stream& stream, const std::vector<float>& logits, int32_t vocabulary,
+                            const std::vector<Sampling>& sampling, const std::vector<int32_t>& positions) {
+  const auto rows = static_cast<int32_t>(sampling.size());
+  const DeviceArray<float> l(stream, logits);
+  const DeviceArray<Sampling> s(stream, sampling);
+  const DeviceArray<int32_t> p(stream, positions);
+  const DeviceArray<int32_t> tokens(stream, sampling.size());
+  const DeviceArray<char> scratch(stream, static_cast<size_t>(SampleScratchBytes(rows, vocabulary)));
+  Sample(stream, SampleArgs{l.data(), vocabulary, rows, vocabulary, s.data(), p.data(), tokens.data(), scratch.data()});
+  return tokens.Read();
+}
+
 class SampleTest : public testing::Test {
  protected:
   std::vector<int32_t> Draw(const std::vector<float>& logits, int32_t vocabulary, const std::vector<Sampling>& sampling,
                             const std::vector<int32_t>& positions) {
-    const auto rows = static_cast<int32_t>(sampling.size());
-    const DeviceArray<float> l(*stream_, logits);
-    const DeviceArray<Sampling> s(*stream_, sampling);
-    const DeviceArray<int32_t> p(*stream_, positions);
-    const DeviceArray<int32_t> tokens(*stream_, sampling.size());
-    const DeviceArray<char> scratch(*stream_, static_cast<size_t>(SampleScratchBytes(rows, vocabulary)));
-    Sample(*stream_,
-           SampleArgs{l.data(), vocabulary, rows, vocabulary, s.data(), p.data(), tokens.data(), scratch.data()});
-    return tokens.Read();
+    return DrawOn(*stream_, logits, vocabulary, sampling, positions);
   }
   std::map<int32_t, int> Histogram(const std::vector<float>& logits, const Sampling& sampling, int32_t draws) {
     // One row per draw, at positions 0, 1, ...
@@ -43,7 +48,19 @@ class SampleTest : public testing::Test {
   const std::unique_ptr<Stream> stream_ = device_->NewStream();
 };
 
-TEST_F(SampleTest, GreedyTakesTheFirstOfTheBest) {
+class SampleOnDevicesTest : public testing::TestWithParam<KernelDevice> {
+ protected:
+  std::vector<int32_t> Draw(const std::vector<float>& logits, int32_t vocabulary, const std::vector<Sampling>& sampling,
+                            const std::vector<int32_t>& positions) {
+    return DrawOn(*stream_, logits, vocabulary, sampling, positions);
+  }
+
+  const std::unique_ptr<Device> device_ = GetParam().create(int64_t{64} << 20);
+  const std::unique_ptr<Stream> stream_ = device_->NewStream();
+};
+DECANT_ON_KERNEL_DEVICES(SampleOnDevicesTest);
+
+TEST_P(SampleOnDevicesTest, GreedyTakesTheFirstOfTheBest) {
   EXPECT_EQ(Draw({1, 3, 3, 2, 5, 5}, 3, {Sampling(), Sampling()}, {0, 0}), (std::vector<int32_t>{1, 1}));
   EXPECT_EQ(Draw({7}, 1, {Sampling()}, {0}), (std::vector<int32_t>{0}));
 }
@@ -110,12 +127,42 @@ TEST_F(SampleTest, ATokenDependsOnSeedAndPositionOnly) {
   EXPECT_GT(differences, 10);
 }
 
-TEST_F(SampleTest, NeverLeavesTheVocabularyWhateverTheLogits) {
+TEST_P(SampleOnDevicesTest, NeverLeavesTheVocabularyWhateverTheLogits) {
   for (const float strange : {NAN, INFINITY, -INFINITY}) {
     for (const Sampling& sampling : {Sampling{1, 3, 0.5f, 1}, Sampling{1, 0, 1, 1}, Sampling{}}) {
       const int32_t token = Draw({strange, 1, strange, 0, strange}, 5, {sampling}, {3})[0];
       EXPECT_GE(token, 0);
       EXPECT_LT(token, 5);
+    }
+  }
+}
+
+// Any worker can go on where another stopped, whatever its device: the laws above hold for the host, and every device
+// draws the host's tokens.
+TEST_P(SampleOnDevicesTest, DrawsWhatTheHostDraws) {
+  const auto host = CreateTestDevice(1);
+  const auto host_stream = host->NewStream();
+  constexpr int32_t kRows = 12;
+  int number = 0;
+  for (const int32_t vocabulary : {1, 2, 255, 256, 257, 1500}) {
+    std::vector<float> logits = RandomFloats(static_cast<size_t>(kRows * vocabulary), 13);
+    for (size_t i = 0; i < logits.size(); ++i) {
+      // Many ties in every other row; a few tokens far ahead of the others in the rest.
+      logits[i] = i / static_cast<size_t>(vocabulary) % 2 == 0 ? std::round(logits[i] * 3) : logits[i] * 12;
+    }
+    std::vector<int32_t> positions(kRows);
+    for (size_t i = 0; i < positions.size(); ++i) positions[i] = static_cast<int32_t>(i * 37);
+    for (const int32_t top_k : {0, 1, 2, 40, 256, 5000}) {
+      for (const float top_p : {1.0f, 0.93f, 0.5f, 0.0f}) {
+        for (const float temperature : {0.7f, 3.0f}) {
+          // The launcher is slow: it takes every fifth of them, others for every size.
+          if (device_->kind() != DeviceKind::kHost && number++ % 5 != 0) continue;
+          const std::vector<Sampling> sampling(kRows, Sampling{temperature, top_k, top_p, 99});
+          EXPECT_EQ(Draw(logits, vocabulary, sampling, positions),
+                    DrawOn(*host_stream, logits, vocabulary, sampling, positions))
+              << vocabulary << " tokens, top_k " << top_k << ", top_p " << top_p << ", temperature " << temperature;
+        }
+      }
     }
   }
 }

@@ -3,15 +3,18 @@
 #include <gtest/gtest.h>
 
 #include "tests/support/device_array.h"
-#include "tests/support/test_device.h"
+#include "tests/support/kernel_devices.h"
 
 namespace decant {
 namespace {
 
-TEST(ScatterRowsTest, PutsEveryRowInItsPlace) {
+class ScatterRowsTest : public testing::TestWithParam<KernelDevice> {};
+DECANT_ON_KERNEL_DEVICES(ScatterRowsTest);
+
+TEST_P(ScatterRowsTest, PutsEveryRowInItsPlace) {
   constexpr int32_t kGroups = 3;
   constexpr int32_t kRoom = 50;  // rows of a group on both sides
-  const auto device = CreateTestDevice(2);
+  const auto device = GetParam().create(int64_t{16} << 20);
   const auto stream = device->NewStream();
   for (const int32_t width : {1, 3, 64}) {
     for (const int32_t count : {0, 1, 2, 49, 50}) {

@@ -8,18 +8,21 @@
 #include "common/base/half.h"
 #include "common/base/random.h"
 #include "gpu/kernels/nn/rope.h"
-#include "tests/support/test_device.h"
+#include "tests/support/kernel_devices.h"
 
 namespace decant {
 namespace {
 
+class UnrotateKeysTest : public testing::TestWithParam<KernelDevice> {};
+DECANT_ON_KERNEL_DEVICES(UnrotateKeysTest);
+
 // Rope and its way back, in both run types, with a magnitude and room between heads.
-TEST(UnrotateKeysTest, GivesBackWhatRopeTook) {
+TEST_P(UnrotateKeysTest, GivesBackWhatRopeTook) {
   constexpr int32_t kHeads = 3;
   for (const RunType run_type : {RunType::kF32, RunType::kBf16}) {
     for (const int32_t head_dim : {8, 40, 64}) {
       for (const int32_t tokens : {0, 1, 33}) {
-        const auto device = CreateTestDevice(2);
+        const auto device = GetParam().create(int64_t{16} << 20);
         const auto stream = device->NewStream();
         const int32_t capacity = tokens + 2;
         const auto half = static_cast<size_t>(head_dim / 2);
