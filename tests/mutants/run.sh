@@ -27,7 +27,7 @@ list() {
 
 check() {
   local wrong=0 known listed
-  known=$(grep -rhoE 'decant_test\([a-z0-9_]+' --include=CMakeLists.txt "$root/tests" | cut -d'(' -f2)
+  known=$(grep -rhoE 'decant_(kernel_)?test\([a-z0-9_]+' --include=CMakeLists.txt "$root/tests" | cut -d'(' -f2)
   listed=$(printf '%s\n' "${names[@]}")
   for i in "${!names[@]}"; do
     if ! patch -p1 -s -f --dry-run -d "$root" <"$here/${names[$i]}.patch" >/dev/null 2>&1; then
