@@ -156,7 +156,7 @@ __device__ __forceinline__ void AppendSplit(const AppendTokenArgs& args, const S
   const LanePlace place = PlaceOfOne(head_dim);
   HeadState state = *row.state;
   const int32_t slot = Load(rows.length) % rows.window;
-  const bool freezes = state.tokens[keys ? kFixed : kTail] == rows.window;
+  const bool freezes = (keys ? state.tokens[kFixed] : state.tokens[kTail]) == rows.window;
   __syncthreads();
   const int64_t offset = sequence * args.kv_stride + int64_t{head} * head_dim;
   if (keys) {
@@ -182,7 +182,8 @@ __device__ __forceinline__ void AppendSplit(const AppendTokenArgs& args, const S
   }
 }
 
-__global__ void __launch_bounds__(kAppendThreads) AppendTokenKernel(const __grid_constant__ AppendTokenArgs args) {
+// With one block a processor asked for, the compiler has the registers it wants: fewer would spill.
+__global__ void __launch_bounds__(kAppendThreads, 1) AppendTokenKernel(const __grid_constant__ AppendTokenArgs args) {
   const PageArena& arena = args.arena;
   const auto head = static_cast<int32_t>(blockIdx.x);
   const auto sequence = static_cast<int32_t>(blockIdx.y);
