@@ -2,9 +2,11 @@
 # Every load test, or those named: each figure is one line `name value unit (baseline value, ratio)`.
 #
 #   bash load_tests/run.sh [NAME ...] [--quick] [--json FILE]
-#   NAME: link codec coder attention engine modes budget router traffic index serve tenants chaos peers
+#   NAME: link codec coder attention kernels engine modes budget router traffic index serve tenants chaos peers
 #
 # `codec` is every profile there and back, the coders and the compiler; `coder` the coders alone.
+# `kernels` times every CUDA kernel on a GPU; without one it counts on the launcher what they move, and says what time that
+# takes on an H200. Registers and occupancy stand beside it where there is nvcc.
 # `serve` and `traffic` replay public traces from the folder that DECANT_TRACES names, else `traces` beside or above the checkout.
 # `engine` compares with PyTorch when DECANT_TORCH_PYTHON names a Python that has torch and transformers.
 set -euo pipefail
@@ -14,6 +16,7 @@ root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 declare -A binaries=(
   [link]=load_tests/link/link_bench
   [attention]=load_tests/kernels/attention_bench
+  [kernels]=load_tests/kernels/kernels_bench
   [engine]=load_tests/engine/engine_bench
   [modes]=load_tests/engine/prefill_modes_bench
   [budget]=load_tests/engine/budget_bench
@@ -27,7 +30,7 @@ declare -A binaries=(
   [traffic]=load_tests/traffic/traffic_bench
   [index]=load_tests/traffic/index_bench
 )
-order=(link codec attention engine modes budget router traffic index serve tenants chaos peers)
+order=(link codec attention kernels engine modes budget router traffic index serve tenants chaos peers)
 
 names=()
 quick=()
@@ -36,7 +39,7 @@ while [ $# -gt 0 ]; do
   case "$1" in
     --quick) quick=(--quick) ;;
     --json) json=${2:?--json needs a file}; shift ;;
-    -h|--help) sed -n '2,9s/^# \{0,1\}//p' "${BASH_SOURCE[0]}"; exit 0 ;;
+    -h|--help) sed -n '2,11s/^# \{0,1\}//p' "${BASH_SOURCE[0]}"; exit 0 ;;
     *) [ -n "${binaries[$1]:-}" ] || { echo "load_tests: no test '$1'; there are: ${!binaries[*]}" >&2; exit 2; }; names+=("$1") ;;
   esac
   shift
@@ -46,19 +49,28 @@ done
 
 cd "$root"
 bash deploy/install.sh
-cmake --preset bench >/dev/null
+# Kernels come with the tests, whose launcher runs them.
+kernels_preset=cpu
+PATH=$PATH:/usr/local/cuda/bin
+if command -v nvcc >/dev/null; then kernels_preset=cuda; fi
+if [ $kernels_preset = cuda ] && nvidia-smi -L >/dev/null 2>&1; then binaries[kernels]=load_tests/kernels/kernels_bench_cuda; fi
 targets=()
 runs=()
 for name in "${names[@]}"; do
-  for binary in ${binaries[$name]}; do runs+=("$binary") targets+=("$(basename "$binary")"); done
+  preset=bench
+  [ "$name" != kernels ] || preset=$kernels_preset
+  cmake --preset $preset >/dev/null
+  for binary in ${binaries[$name]}; do
+    cmake --build --preset $preset --target "$(basename "$binary")" >/dev/null
+    runs+=("build/$preset/$binary") targets+=("$(basename "$binary")")
+  done
 done
-cmake --build --preset bench --target "${targets[@]}" >/dev/null
 
 parts=$(mktemp -d)
 trap 'rm -rf "$parts"' EXIT
 echo "machine: $(grep -m1 'model name' /proc/cpuinfo | cut -d: -f2- | xargs), $(nproc) threads; commit $(git rev-parse --short HEAD 2>/dev/null || echo none)"
 for binary in "${runs[@]}"; do
-  "build/bench/$binary" "${quick[@]}" --json "$parts/$(basename "$binary").json"
+  "$binary" "${quick[@]}" --json "$parts/$(basename "$binary").json"
 done
 if [ -n "$json" ]; then
   python3 - "$json" "$parts" "${targets[@]}" <<'PY'

@@ -43,6 +43,7 @@ absl::Status Stack::StartAll(const StackOptions& options) {
   pool.tables = options.tables;
   pool.profiles_dir = options.profiles_dir;
   pool.pool_bytes = options.pool_bytes;
+  pool.device = options.device;
   DECANT_ASSIGN_OR_RETURN(pool_, CreatePoolApp(pool));
   DECANT_RETURN_IF_ERROR(pool_->Start());
   RouterOptions router;

@@ -20,7 +20,7 @@ struct StackOptions {
   std::string tables;        // folder of the user's measurements; empty: none
   std::string profiles_dir;  // folder of the user's profiles; empty: none
   std::string dtype = "auto";
-  std::string device = "host";  // as CreateDevice takes it
+  std::string device = "auto";  // as CreateDevice takes it; the pool's too
   int threads = 0;              // of the host device; 0 = one per core
   int port = 0;                 // of the router; 0 = any free one
   int prefill_workers = 1;

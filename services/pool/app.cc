@@ -12,6 +12,7 @@
 #include "common/base/status_macros.h"
 #include "common/policy/measurements.h"
 #include "common/store/tenant_file.h"
+#include "gpu/device/create_device.h"
 #include "services/pool/ladder_runner.h"
 #include "services/pool/pool_rpc.h"
 #include "services/pool/tier_metrics.h"
@@ -66,12 +67,12 @@ class Expirer {
 
 class ServingPool final : public ServiceApp {
  public:
-  ServingPool(PoolOptions options, const PoolLimits& limits, Catalogue catalogue, ProfileTables tables,
-              OpenedTiers tiers)
+  ServingPool(PoolOptions options, std::unique_ptr<Device> device, const PoolLimits& limits, Catalogue catalogue,
+              ProfileTables tables, OpenedTiers tiers)
       : options_(std::move(options)),
         reencodes_(limits.eviction == PoolEviction::kLadder && !limits.ladder.empty()),
         tiers_asked_(tiers.asked),
-        device_(CreateHostDevice(options_.threads)),
+        device_(std::move(device)),
         pool_(std::make_shared<SharedPool>(limits, std::move(catalogue), std::move(tables), metrics_,
                                            std::move(tiers.store), tiers.found)),
         service_(pool_) {}
@@ -167,12 +168,13 @@ absl::StatusOr<std::unique_ptr<ServiceApp>> CreatePoolApp(PoolOptions options) {
   for (const std::string& form : options.ladder) {
     DECANT_RETURN_IF_ERROR(measurements.catalogue.Find(form).status());
   }
+  DECANT_ASSIGN_OR_RETURN(auto device, CreateDevice(options.device, {options.threads, options.device_bytes}));
   DECANT_ASSIGN_OR_RETURN(OpenedTiers tiers, OpenTiers(options.tiers));
   for (const std::string& warning : tiers.warnings) Log(LogLevel::kWarning, warning);
   if (!options.tiers.disk.empty() && tiers.warnings.empty()) {
     Log(LogLevel::kInfo, absl::StrCat("the disk tier holds ", tiers.found.size(), " chunks from before"));
   }
-  return std::make_unique<ServingPool>(std::move(options), limits, std::move(measurements.catalogue),
+  return std::make_unique<ServingPool>(std::move(options), std::move(device), limits, std::move(measurements.catalogue),
                                        std::move(measurements.tables), std::move(tiers));
 }
 

@@ -27,7 +27,11 @@ struct PoolOptions : ServiceOptions {
   double fetch_bits_per_s = 8e9;  // what Plan expects of pool-to-prefill transfers until it has seen some
   // Forms that cold chunks take before any is forgotten, best first; empty: none, the least recently used goes.
   std::vector<std::string> ladder = {"full", "k8v4", "k4v2"};
-  int32_t threads = 1;                           // of the device that re-encodes
+  // What re-encodes: a name as CreateDevice takes it, threads if it is the host, and memory taken of a GPU. A batch
+  // wants about 40 MiB.
+  std::string device = "auto";
+  int32_t threads = 1;
+  int64_t device_bytes = int64_t{256} << 20;
   std::string eviction = "ladder";               // PoolEvictionNames
   TierOptions tiers;                             // disk and remote
   absl::Duration load_limit = absl::Seconds(2);  // of one chunk from them
@@ -40,7 +44,7 @@ std::vector<std::string> PoolEvictionNames();
 // every program that runs a pool has. What stands in `options` is the default; it must outlive parsing.
 void AddPoolFlags(CLI::App& cli, PoolOptions& options);
 
-// INVALID_ARGUMENT for options that make no sense.
+// INVALID_ARGUMENT for options that make no sense, NOT_FOUND for a GPU that is not there.
 absl::StatusOr<std::unique_ptr<ServiceApp>> CreatePoolApp(PoolOptions options);
 
 }  // namespace decant

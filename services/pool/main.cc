@@ -36,7 +36,8 @@ int main(int argc, char** argv) {
       ->type_name("A,B,...")
       ->capture_default_str();
   decant::AddPoolFlags(cli, options);
-  cli.add_option("--threads", options.threads, "that re-encode; 0: one per core")
+  decant::AddDeviceFlags(cli, options.device, options.device_bytes);
+  cli.add_option("--threads", options.threads, "of a host device that re-encodes; 0: one per core")
       ->check(CLI::Range(0, 1024))
       ->capture_default_str();
   return decant::RunService(cli, argc, argv, "pool", options, [&] {

@@ -52,14 +52,7 @@ void AddWorkerFlags(CLI::App& cli, WorkerOptions& options, ModelFlags& model) {
   cli.add_option("--dtype", model.dtype, "run type; auto is bf16 where the processor multiplies it")
       ->check(CLI::IsMember({"auto", "bf16", "f32"}))
       ->capture_default_str();
-  cli.add_option("--device", model.device, "what computes: host, cuda:N, or auto for the first GPU where there is one")
-      ->type_name("NAME")
-      ->capture_default_str();
-  cli.add_option("--device-memory", model.device_bytes,
-                 "memory of a GPU, taken at start; units as in 512MB or 4GiB; 0 for nine tenths of what is free")
-      ->transform(CLI::AsSizeValue(false))
-      ->type_name("BYTES")
-      ->capture_default_str();
+  AddDeviceFlags(cli, model.device, model.device_bytes);
   cli.add_option("--threads", model.threads, "threads that compute; 0 for one per core")
       ->check(CLI::Range(0, 1024))
       ->capture_default_str();
@@ -70,6 +63,18 @@ void AddWorkerFlags(CLI::App& cli, WorkerOptions& options, ModelFlags& model) {
       ->check(InRange(0, kMostBitsPerS))
       ->capture_default_str();
   AddServiceFlags(cli, options);
+}
+
+void AddDeviceFlags(CLI::App& cli, std::string& device, int64_t& bytes) {
+  cli.add_option("--device", device, "what computes: host, cuda:N, or auto for the first GPU where there is one")
+      ->type_name("NAME")
+      ->capture_default_str();
+  cli.add_option("--device-memory", bytes,
+                 "memory of a GPU, taken at start; units as in 512MB or 4GiB; 0 for nine tenths of what is free")
+      ->transform(CLI::AsSizeValue(false))
+      ->check(InRange(0, kMostBytes))
+      ->type_name("BYTES")
+      ->capture_default_str();
 }
 
 void AddTablesFlag(CLI::App& cli, std::string& tables) {

@@ -25,7 +25,7 @@ struct ModelFolder;
 struct ModelFlags {
   std::string folder;
   std::string dtype = "auto";
-  std::string device = "host";  // as CreateDevice takes it
+  std::string device = "auto";  // as CreateDevice takes it
   int threads = 0;
   int64_t device_bytes = 0;  // of a GPU's memory; 0: nine tenths of what is free
 };
@@ -36,6 +36,8 @@ struct ModelFlags {
 void AddServiceFlags(CLI::App& cli, ServiceOptions& options);
 // Those, and --model, --dtype, --device, --device-memory, --threads, --router, --tables, --profiles-dir and --link-bps.
 void AddWorkerFlags(CLI::App& cli, WorkerOptions& options, ModelFlags& model);
+// --device and --device-memory.
+void AddDeviceFlags(CLI::App& cli, std::string& device, int64_t& bytes);
 // --tables.
 void AddTablesFlag(CLI::App& cli, std::string& tables);
 // --profiles-dir.

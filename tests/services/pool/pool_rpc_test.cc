@@ -268,6 +268,8 @@ TEST(PoolAppTest, RefusesOptionsThatMakeNoSense) {
   EXPECT_EQ(code([](PoolOptions& o) { o.pool_bytes = -1; }), absl::StatusCode::kInvalidArgument);
   EXPECT_EQ(code([](PoolOptions& o) { o.lease = absl::ZeroDuration(); }), absl::StatusCode::kInvalidArgument);
   EXPECT_EQ(code([](PoolOptions& o) { o.fetch_bits_per_s = 0; }), absl::StatusCode::kInvalidArgument);
+  EXPECT_EQ(code([](PoolOptions& o) { o.device = "gpu"; }), absl::StatusCode::kInvalidArgument);
+  EXPECT_EQ(code([](PoolOptions& o) { o.device = "cuda:1000"; }), absl::StatusCode::kNotFound);
 }
 
 TEST(PoolAppTest, DrainsWithoutEverBeingStartedAndTwice) {

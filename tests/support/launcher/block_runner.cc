@@ -266,13 +266,15 @@ void BlockRunner::Run(const LaunchRequest& request, const std::function<void()>&
     request.recorder->BeginLaunch(request.kernel, static_cast<int32_t>(block.x * block.y * block.z),
                                   static_cast<int64_t>(request.shared_bytes));
   }
-  for (unsigned z = 0; z < grid.z; ++z) {
-    for (unsigned y = 0; y < grid.y; ++y) {
-      for (unsigned x = 0; x < grid.x; ++x) {
-        place.block = uint3{x, y, z};
-        RunBlock();
-      }
-    }
+  std::vector<int64_t> order(static_cast<size_t>(grid.x) * grid.y * grid.z);
+  std::iota(order.begin(), order.end(), int64_t{0});
+  if (request.order == WarpOrder::kReverse) std::reverse(order.begin(), order.end());
+  if (request.order == WarpOrder::kRandom) std::shuffle(order.begin(), order.end(), random_);
+  for (const int64_t index : order) {
+    const auto linear = static_cast<uint64_t>(index);
+    place.block = uint3{static_cast<unsigned>(linear % grid.x), static_cast<unsigned>(linear / grid.x % grid.y),
+                        static_cast<unsigned>(linear / grid.x / grid.y)};
+    RunBlock();
   }
   if (request.recorder != nullptr) request.recorder->EndLaunch();
   body_ = nullptr;

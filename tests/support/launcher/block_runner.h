@@ -17,6 +17,7 @@
 
 namespace decant::launcher {
 
+// In which order warps take turns, and the blocks of a grid run one after another.
 enum class WarpOrder { kForward, kReverse, kRandom };
 
 struct LaunchRequest {

@@ -246,6 +246,17 @@ TEST(DecodeTrafficTest, MovesLittleMoreThanThePagesHold) {
   }
 }
 
+// D9: the released prefill kept scores of [q_heads, 64, context] floats, 1.07 GB a sequence at 128K, and a softmax
+// whose one program held a whole row.
+TEST(PrefillTrafficTest, D9ScratchDoesNotGrowWithTheContext) {
+  const auto device = CreateLauncherDevice();
+  const auto bytes = [&device](int32_t keys) {
+    return PrefillAttentionScratchBytes(*device, RunType::kBf16, 64, keys, 32, 8, 128, 2);
+  };
+  EXPECT_EQ(bytes(131072), bytes(64));
+  EXPECT_LE(bytes(131072), int64_t{64} * 32 * 16);
+}
+
 // Keys and values are read again by every tile of queries, which a cache is there for: what counts is the footprint.
 TEST(PrefillTrafficTest, ReadsKeysValuesAndQueriesInWholeSectors) {
   constexpr int32_t kTokens = 200;
