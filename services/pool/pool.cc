@@ -221,7 +221,7 @@ Variant Pool::VariantOf(const Publishing& publishing, size_t chunk) const {
 void Pool::Store(Publishing& publishing, size_t index) {
   OpenChunk& chunk = publishing.chunks[index];
   const Variant variant = VariantOf(publishing, index);
-  if (const auto stored = index_.Find(variant.key, VariantDigest(variant.profile, variant.context));
+  if (const auto stored = index_.Find(variant.key, VariantDigest(variant.profile, variant.context), variant.tenant);
       stored.has_value() && index_.record(*stored).tier != Tier::kHost) {
     Lose(index_.record(*stored).entry);  // this one takes its place, in the lower tiers as well
   }

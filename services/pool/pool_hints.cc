@@ -249,7 +249,10 @@ HintReceipt Pool::Compress(uint32_t tenant, const Hint& hint, absl::Span<const u
     receipt.reason = "they have this form or a cheaper one already";
     return receipt;
   }
-  if (receipt.clamped) return Refused(receipt, receipt.reason);
+  if (receipt.clamped) {
+    std::string why = receipt.reason;
+    return Refused(std::move(receipt), std::move(why));
+  }
   return Refused(std::move(receipt),
                  absl::StrCat("'", hint.profile, "' is no cheaper form of these chunks on this pool's ladder: ",
                               absl::StrJoin(limits_.ladder, ", ")));

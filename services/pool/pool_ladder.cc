@@ -86,7 +86,7 @@ std::vector<LadderJob> Pool::PlanLadder(absl::Time now, size_t most) {
   std::vector<LadderJob> jobs;
   for (; !wished_.empty() && jobs.size() < most; wished_.pop_front()) {
     // One that was dropped meanwhile is known to nobody any more.
-    if (key_of_.contains(wished_.front().entry)) {
+    if (key_of_.contains(wished_.front().entry) && InHost(wished_.front().entry)) {
       jobs.push_back(std::move(wished_.front()));
     } else {
       ladder_frees_ -= wished_.front().frees;
@@ -103,7 +103,9 @@ std::vector<LadderJob> Pool::PlanLadder(absl::Time now, size_t most) {
     const uint32_t tenant = tier_.tenants().WhoGives(TenantTable::kDefaultTenant, 0, can_give);
     if (tenant >= asked.size()) break;
     asked[tenant] = true;
-    for (const LadderStep& step : LadderOf(tenant).Plan(wanted, most - jobs.size(), [](uint64_t) { return true; })) {
+    // What is still being published belongs to its publisher.
+    const auto complete = [this](uint64_t entry) { return key_of_.contains(entry); };
+    for (const LadderStep& step : LadderOf(tenant).Plan(wanted, most - jobs.size(), complete)) {
       wanted -= step.frees;
       if (step.to == LadderStep::kEvict) {
         RemoveEntry(step.entry);
@@ -120,7 +122,8 @@ void Pool::FinishLadder(absl::Time now, const LadderJob& job, absl::StatusOr<std
   ladder_frees_ -= job.frees;
   Ladder& ladder = LadderOf(job.tenant);
   const auto found = key_of_.find(job.entry);
-  if (found == key_of_.end()) return;  // dropped meanwhile, and forgotten by the ladder with it
+  // Dropped meanwhile, or in a lower tier now, and forgotten by the ladder with it.
+  if (found == key_of_.end() || !InHost(job.entry)) return;
   const Digest key = found->second;
   if (tier_.IsHeld(job.entry)) {  // a reader came: what is leased is never moved
     ladder.Waits(job.entry);

@@ -167,9 +167,10 @@ void Pool::FinishLoad(absl::Time now, const LoadJob& job, Loaded loaded) {
   if (key_of_.contains(job.entry) && !InHost(job.entry)) {
     const absl::Status taken = loaded.record.ok() ? TakeIn(job, *loaded.record) : loaded.record.status();
     if (!taken.ok()) {
-      const absl::string_view why = loaded.record.ok() ? "no room" : TierMissName(loaded.miss);
-      awaited_.at(job.entry).lost =
-          absl::StrCat("the ", TierName(loaded.tier), " tier had it; ", why, ": ", taken.message());
+      // How full the pool is with others' chunks is nothing that a tenant may read.
+      const std::string why = loaded.record.ok() ? "there is no room for it"
+                                                 : absl::StrCat(TierMissName(loaded.miss), ": ", taken.message());
+      awaited_.at(job.entry).lost = absl::StrCat("the ", TierName(loaded.tier), " tier had it; ", why);
       // One that may still come is asked for again by the next plan.
       const bool is_gone = !loaded.record.ok() && (loaded.miss == TierMiss::kAbsent || IsWrongBytes(loaded.miss));
       if (is_gone && !lower_->Where(job.id).has_value()) Lose(job.entry);

@@ -172,7 +172,11 @@ void TieredStore::WriteOne(size_t index, const RecordId& id, const Record& recor
   } else {
     ++lane.stats.write_failed;
     lane.stats.failure = std::string(put.message());
-    Forget(index, {NameOf(id)});
+    // What an older write may have left there is stale: nothing is read from here until a write succeeds.
+    Remembered& note = NoteOf(NameOf(id));
+    note.present = static_cast<uint8_t>(note.present & ~BitOf(index));
+    note.bad = static_cast<uint8_t>(note.bad | BitOf(index));
+    if (note.present == 0 && forgotten_.size() < kMostForgotten) forgotten_.push_back(NameOf(id));
   }
   Forget(index, forgotten);
   written_.SignalAll();
@@ -192,7 +196,7 @@ void TieredStore::Forget(size_t index, absl::Span<const RecordName> names) {
     if (note != notes_.end()) {
       note->second.present = static_cast<uint8_t>(note->second.present & ~BitOf(index));
       if (note->second.present != 0) continue;
-      notes_.erase(note);
+      if (note->second.bad == 0) notes_.erase(note);
     }
     if (forgotten_.size() < kMostForgotten) forgotten_.push_back(name);
   }

@@ -141,6 +141,27 @@ TEST_F(PoolLadderTest, AFormThatAnswersAsWellAsTheExactOneDoesNotTakeItsPlace) {
   EXPECT_LT(jobs.front().quality, 1);
 }
 
+TEST_F(PoolLadderTest, WhatIsBeingPublishedStays) {
+  PoolLimits limits = Limits();
+  limits.ladder_starts = limits.ladder_ends = 0;  // everything has to go
+  Pool pool(limits, TestCatalogue(), TestTables());
+  const Prompt prompt = PromptOf(1, 4);
+  const auto rules = PublishRules::Create(StartOf(prompt, "full", 0, 4), pool.catalogue());
+  ASSERT_TRUE(rules.ok());
+  const auto publish = pool.BeginPublish(kStart, *rules);
+  ASSERT_TRUE(publish.ok());
+  for (int32_t layer = 0; layer < Model().geometry.layers; ++layer) {
+    EXPECT_THAT(pool.PlanLadder(kStart, kMany), IsEmpty());
+    std::string message;
+    for (size_t chunk = 0; chunk < 4; ++chunk) message += FrameOf(prompt, "full", chunk, layer);
+    ASSERT_TRUE(pool.AddFrames(kStart, *publish, (*rules)->Check(message)).ok());
+  }
+  const auto tally = pool.EndPublish(kStart, *publish);
+  ASSERT_TRUE(tally.ok());
+  EXPECT_EQ(tally->stored, 4);
+  EXPECT_THAT(pool.PlanLadder(kStart, kMany), SizeIs(4));
+}
+
 TEST_F(PoolLadderTest, WithoutALadderNothingIsPlanned) {
   PoolLimits limits = Limits();
   limits.ladder.clear();

@@ -44,7 +44,7 @@ TEST(CandidateRpcTest, NothingOfALoadIsLostOnItsWay) {
 
 TEST(CandidateRpcTest, AnUnknownLinkIsUnspecified) {
   v1::Candidate candidate;
-  for (const int kind : {-1, 5, 257}) {
+  for (const int kind : {-1, 6, 257}) {
     candidate.set_link(static_cast<v1::LinkKind>(kind));
     EXPECT_EQ(FromProto(candidate).link, LinkKind::kUnspecified) << kind;
   }
