@@ -8,6 +8,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
 #include "common/base/bytes.h"
+#include "common/base/crc32c.h"
 #include "common/base/status_macros.h"
 #include "gpu/link/runs.h"
 
@@ -15,6 +16,8 @@ namespace decant {
 namespace {
 
 constexpr int64_t kAlignment = 256;
+// Host batches of this size on are copied past the caches; the checksum of a smaller one reads it from there.
+constexpr int64_t kPastCaches = int64_t{512} << 10;
 
 struct Place {
   std::string handle;
@@ -315,7 +318,12 @@ absl::Status IpcCarriers::Fetch(const std::string& handle, int64_t offset, Memor
     return absl::InvalidArgumentError(
         absl::StrCat("a slip of ", to.bytes, " bytes at ", offset, " of a region of ", region.bytes));
   }
-  fetches_->Copy(to.address, static_cast<const uint8_t*>(region.base) + offset, to.bytes);
+  const auto* const from = static_cast<const uint8_t*>(region.base) + offset;
+  if (kind_ == LinkKind::kSharedMemory && to.bytes >= kPastCaches) {
+    CopyPastCaches(to.address, from, static_cast<size_t>(to.bytes));
+    return absl::OkStatus();
+  }
+  fetches_->Copy(to.address, from, to.bytes);
   return fetches_->Synchronize();
 }
 
