@@ -190,7 +190,8 @@ class Pool {
   };
   bool InHost(uint64_t entry) const { return tier_.ChargeOf(entry) > 0; }
   void Hold(uint64_t entry);
-  void Await(const Variant& variant, const EntryUse& use, bool prefetch);
+  void Await(const Variant& variant, const EntryUse& use, bool prefetch,
+             absl::Duration useful = absl::InfiniteDuration());
   absl::Status TakeIn(const LoadJob& job, const Record& record);
   void MoveDown(uint64_t entry, std::vector<LayerBlob> frames);
   void Lose(uint64_t entry);  // it is nowhere any more

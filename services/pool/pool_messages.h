@@ -117,8 +117,9 @@ struct FetchedBatch {
 struct LoadJob {
   uint64_t entry = 0;
   RecordId id;
-  EntryUse use;           // by whoever wants it
-  bool prefetch = false;  // nobody has asked for it yet
+  EntryUse use;                                      // by whoever wants it
+  bool prefetch = false;                             // nobody has asked for it yet
+  absl::Duration useful = absl::InfiniteDuration();  // after that a prefetch is of no use any more
 };
 
 // ---- Workflows.

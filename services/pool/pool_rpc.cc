@@ -72,6 +72,7 @@ class PublishStream final : public FrameStreamReceiver {
     v1::PublishOpen open;
     if (!open.ParseFromString(payload)) return absl::InvalidArgumentError("the PublishOpen cannot be read");
     DECANT_ASSIGN_OR_RETURN(PublishStart start, FromProto(open));
+    DECANT_RETURN_IF_ERROR(CheckTenant(start.tenant));
     DECANT_ASSIGN_OR_RETURN(auto rules, PublishRules::Create(std::move(start), pool_->recipes()));
     DECANT_ASSIGN_OR_RETURN(publish_,
                             pool_->With([&](Pool& pool, absl::Time now) { return pool.BeginPublish(now, rules); }));
@@ -193,6 +194,7 @@ grpc::ServerUnaryReactor* PoolService::UpdateWorkflow(grpc::CallbackServerContex
                                                       const v1::WorkflowUpdate* request, v1::WorkflowReply* reply) {
   const absl::StatusOr<WorkflowUpdate> update = FromProto(*request);
   if (!update.ok()) return Answer(context, update.status());
+  if (const absl::Status named = CheckTenant(update->tenant); !named.ok()) return Answer(context, named);
   const absl::StatusOr<WorkflowReceipt> receipt =
       pool_->With([&](Pool& pool, absl::Time now) { return pool.UpdateWorkflow(now, *update); });
   if (receipt.ok()) {

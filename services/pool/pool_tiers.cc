@@ -151,13 +151,13 @@ void Pool::Hold(uint64_t entry) {
   ++found->second.holds;
 }
 
-void Pool::Await(const Variant& variant, const EntryUse& use, bool prefetch) {
+void Pool::Await(const Variant& variant, const EntryUse& use, bool prefetch, absl::Duration useful) {
   Awaited& awaited = awaited_[variant.entry];
   if (prefetch && awaited.loads > 0) return;
   awaited.id = IdOf(variant);
   awaited.lost.clear();
   ++awaited.loads;
-  loads_.push_back(LoadJob{variant.entry, awaited.id, use, prefetch});
+  loads_.push_back(LoadJob{variant.entry, awaited.id, use, prefetch, useful});
 }
 
 std::vector<LoadJob> Pool::TakeLoads() { return std::exchange(loads_, {}); }

@@ -34,7 +34,7 @@ void SharedPool::Begin(Loads loads) {
   for (LoadJob& job : loads) {
     LoadWant want;
     want.priority = job.prefetch ? 0 : kAskedPriority;
-    want.deadline = now + load_limit_ * (job.prefetch ? kPrefetchPatience : 1);
+    want.deadline = now + std::min(load_limit_ * (job.prefetch ? kPrefetchPatience : 1), job.useful);
     want.prefetch = job.prefetch;
     const RecordId id = job.id;
     tiers_->Load(id, want, [this, job = std::move(job)](Loaded loaded) { Finish(job, std::move(loaded)); });

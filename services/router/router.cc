@@ -256,10 +256,10 @@ absl::Status Router::CheckInTime(absl::Time now, const Request& request, int64_t
   // Under load prompts hold their places longer, so that `own` alone must not open the door.
   const bool alone = !waits && request.queued_at == now;
   if (before + own <= wanted || alone) return absl::OkStatus();
-  return absl::ResourceExhaustedError(absl::StrFormat(
-      "the first token would come about %.0f ms after the request, which allows %.0f ms: %d prompt tokens "
-      "wait before it. Ask again later, or with more time",
-      before + own, wanted, queued_tokens));
+  return absl::ResourceExhaustedError(
+      absl::StrFormat("the first token would come about %.0f ms after the request, which allows %.0f ms: others "
+                      "wait before it. Ask again later, or with more time",
+                      before + own, wanted));
 }
 
 void Router::EndWithError(Request& request, const absl::Status& status, absl::string_view outcome) {

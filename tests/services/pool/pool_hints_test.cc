@@ -222,6 +222,20 @@ TEST_F(PoolHintsTest, DemoteMovesDownAndPrefetchBringsBack) {
   EXPECT_EQ(Take(pool, HintOf(HintKind::kPrefetch, prompt)).outcome, HintOutcome::kExecuted);
 }
 
+TEST_F(PoolHintsTest, APrefetchIsOfUseUntilItsDeadline) {
+  FakeTiers tiers;
+  Pool pool(Limits(), TestCatalogue(), TestTables(), &tiers);
+  const Prompt prompt = PromptOf(1, 2);
+  ASSERT_TRUE(PublishAll(pool, kStart, prompt, "full").ok());
+  Take(pool, HintOf(HintKind::kDemote, prompt));
+  Hint hint = HintOf(HintKind::kPrefetch, prompt);
+  hint.deadline = absl::Seconds(3);
+  Take(pool, hint);
+  const std::vector<LoadJob> jobs = pool.TakeLoads();
+  ASSERT_EQ(jobs.size(), 2u);
+  for (const LoadJob& job : jobs) EXPECT_EQ(job.useful, absl::Seconds(3));
+}
+
 TEST_F(PoolHintsTest, ADroppedChunkIsGoneFromEveryTier) {
   FakeTiers tiers;
   Pool pool(Limits(), TestCatalogue(), TestTables(), &tiers);
