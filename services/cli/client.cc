@@ -19,6 +19,21 @@ absl::Status WithAdvice(const std::string& router, const grpc::Status& status) {
                                              "; if it is not running, start it with `decant up --model DIR`)"));
 }
 
+// One call of the router, in the tenant's name.
+template <typename Reply, typename Request, typename Method>
+absl::StatusOr<Reply> AskOnce(const std::string& router, const std::string& tenant, const Request& request,
+                              Method method) {
+  Channels channels;
+  const auto stub = v1::Generation::NewStub(channels.Get(router));
+  grpc::ClientContext context;
+  context.set_deadline(ToGrpc(absl::Now() + kShortLimit));
+  NameTenant(tenant, context);
+  Reply reply;
+  const grpc::Status status = (stub.get()->*method)(&context, request, &reply);
+  if (!status.ok()) return WithAdvice(router, status);
+  return reply;
+}
+
 }  // namespace
 
 absl::StatusOr<Generated> GenerateOnce(const std::string& router, const v1::GenerateRequest& request,
@@ -54,32 +69,16 @@ absl::StatusOr<Generated> GenerateOnce(const std::string& router, const v1::Gene
 
 absl::StatusOr<v1::ExplainReply> ExplainOnce(const std::string& router, const std::string& request_id,
                                              const std::string& tenant) {
-  Channels channels;
-  const auto stub = v1::Generation::NewStub(channels.Get(router));
-  grpc::ClientContext context;
-  context.set_deadline(ToGrpc(absl::Now() + kShortLimit));
-  NameTenant(tenant, context);
   v1::ExplainRequest request;
   request.set_request_id(request_id);
-  v1::ExplainReply reply;
-  const grpc::Status status = stub->Explain(&context, request, &reply);
-  if (!status.ok()) return WithAdvice(router, status);
-  return reply;
+  return AskOnce<v1::ExplainReply>(router, tenant, request, &v1::Generation::Stub::Explain);
 }
 
 absl::StatusOr<v1::HintReply> HintOnce(const std::string& router, const std::string& envelope,
                                        const std::string& tenant) {
-  Channels channels;
-  const auto stub = v1::Generation::NewStub(channels.Get(router));
-  grpc::ClientContext context;
-  context.set_deadline(ToGrpc(absl::Now() + kShortLimit));
-  NameTenant(tenant, context);
   v1::HintRequest request;
   request.set_envelope(envelope);
-  v1::HintReply reply;
-  const grpc::Status status = stub->Hint(&context, request, &reply);
-  if (!status.ok()) return WithAdvice(router, status);
-  return reply;
+  return AskOnce<v1::HintReply>(router, tenant, request, &v1::Generation::Stub::Hint);
 }
 
 }  // namespace decant
