@@ -16,6 +16,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/synchronization/mutex.h"
 #include "absl/time/clock.h"
+#include "common/base/bytes.h"
 #include "common/base/crc32c.h"
 #include "common/base/link_kind.h"
 #include "common/base/status_macros.h"
@@ -285,8 +286,12 @@ class TransferCall final : public grpc::ClientBidiReactor<grpc::ByteBuffer, grpc
     }
     HandOver();
     FrameOut frame;
+    std::string slips;
     // What goes with the messages waits until what is carried has landed, so that batches land in order.
-    if (sent_ < granted_ && carried_.empty()) {
+    if (!slips_.empty()) {
+      slips = PackSlips(frame.head);
+      frame.parts.push_back({MemorySpace::kHost, slips.data(), static_cast<int64_t>(slips.size())});
+    } else if (sent_ < granted_ && carried_.empty()) {
       frame.head.kind = FrameKind::kPayload;
       frame.head.sequence = sent_;
       frame.keep = loans_->Take();
@@ -308,6 +313,21 @@ class TransferCall final : public grpc::ClientBidiReactor<grpc::ByteBuffer, grpc
     ahead_.erase(ahead_.begin(), ahead_.begin() + static_cast<ptrdiff_t>(announced));
     message = EncodeFrame(frame);
     return true;
+  }
+
+  // Slips that came while a message was being written travel together.
+  std::string PackSlips(FrameHead& head) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
+    std::string packed;
+    ByteWriter writer(packed);
+    for (const std::string& slip : slips_) writer.PutString(slip);
+    head.kind = FrameKind::kPayload;
+    head.sequence = told_ - slips_.size();
+    head.batches = slips_.size();
+    head.carried = carried_by_;
+    head.bytes = packed.size();
+    head.crc32c = Crc32c(packed.data(), packed.size());
+    slips_.clear();
+    return packed;
   }
 
   // Device memory is copied to the host here and now: only what its carrier did not take comes this way.
@@ -369,19 +389,18 @@ class TransferCall final : public grpc::ClientBidiReactor<grpc::ByteBuffer, grpc
     }
     // A receiver that acknowledges what it cannot have is wrong, and finds that out at the commit.
     if (carried_.empty() || sequence < carried_.front().head.sequence) return;
-    FrameOut message = SmallFrame(FrameKind::kPayload, *slip);
-    message.head.sequence = sequence;
-    message.head.batches = 1;
-    message.head.carried = carried_by_;
     const auto bytes = static_cast<int64_t>(carried_[sequence - carried_.front().head.sequence].head.bytes);
     wire_bytes_ += bytes;
     carried_bytes_ += bytes;
-    Queue(message);
+    slips_.push_back(*slip);
+    told_ = sequence + 1;
+    Pump();
   }
   // Batches from `sequence` on were not carried: they, and all later ones, go with the messages.
   void LoseCarrier(uint64_t sequence) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
     ++age_;
     carrier_ = nullptr;
+    for (; !slips_.empty() && told_ > sequence; --told_) slips_.pop_back();
     while (!carried_.empty() && carried_.back().head.sequence >= sequence) {
       batches_.push_front(std::move(carried_.back()));
       carried_.pop_back();
@@ -458,6 +477,8 @@ class TransferCall final : public grpc::ClientBidiReactor<grpc::ByteBuffer, grpc
   std::shared_ptr<PayloadCarrier> carrier_ ABSL_GUARDED_BY(mutex_);  // null once it failed this transfer
   std::unique_ptr<Passage> passage_ ABSL_GUARDED_BY(mutex_);         // while batches are carried
   std::deque<Batch> carried_ ABSL_GUARDED_BY(mutex_);                // and not acknowledged
+  std::deque<std::string> slips_ ABSL_GUARDED_BY(mutex_);            // not sent
+  uint64_t told_ ABSL_GUARDED_BY(mutex_) = 0;                        // the batch behind that of the last slip
   uint64_t age_ ABSL_GUARDED_BY(mutex_) = 0;                         // slips of an earlier one count for nothing
   bool opened_ ABSL_GUARDED_BY(mutex_) = false;
   bool committed_ ABSL_GUARDED_BY(mutex_) = false;

@@ -15,6 +15,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/synchronization/mutex.h"
 #include "absl/time/clock.h"
+#include "common/base/bytes.h"
 #include "common/base/crc32c.h"
 #include "common/base/link_kind.h"
 #include "common/base/status_macros.h"
@@ -254,30 +255,40 @@ class Transfer final : public grpc::ServerBidiReactor<grpc::ByteBuffer, grpc::By
     return absl::OkStatus();
   }
 
-  // Has the next granted batch that is not being fetched fetched by its carrier.
+  // Has the next granted batches that are not being fetched fetched by their carrier.
   absl::Status Fetch(const FrameIn& message) {
     const FrameHead& head = message.head();
     if (inline_only_) return absl::OkStatus();  // sent before the sender knew
     const auto carriers = std::find_if(options_.carriers.begin(), options_.carriers.end(), [&](PayloadCarriers* c) {
       return head.carried == static_cast<uint32_t>(LinkKindOf(c->kind()));
     });
-    if (carriers == options_.carriers.end() || head.batches != 1 || fetching_ >= granted_.size() ||
+    if (carriers == options_.carriers.end() || head.batches == 0 || head.batches > granted_.size() - fetching_ ||
         head.sequence != landed_ + fetching_) {
-      return absl::InvalidArgumentError(absl::StrCat("transfer ", ticket_, ": batch ", head.sequence, " is carried by ",
-                                                     head.carried, " when ", granted_.size(), " from ", landed_,
-                                                     " on were granted and ", fetching_, " are being fetched"));
+      return absl::InvalidArgumentError(absl::StrCat(
+          "transfer ", ticket_, ": ", head.batches, " batches from ", head.sequence, " on are carried by ",
+          head.carried, " when ", granted_.size(), " from ", landed_, " on were granted and ", fetching_,
+          " are being fetched"));
     }
-    DECANT_ASSIGN_OR_RETURN(const std::string slip, message.Payload());
+    DECANT_ASSIGN_OR_RETURN(const std::string slips, message.Payload());
+    ByteReader reader(slips);
+    for (uint64_t i = 0; i < head.batches; ++i) {
+      const absl::string_view slip = reader.GetString();
+      if (!reader.ok()) break;
+      FetchOne(**carriers, std::string(slip), static_cast<LinkKind>(head.carried));
+    }
+    if (reader.ok() && reader.rest().empty()) return absl::OkStatus();
+    return absl::InvalidArgumentError(
+        absl::StrCat("transfer ", ticket_, ": these are not the slips of ", head.batches, " batches"));
+  }
+  void FetchOne(PayloadCarriers& carriers, const std::string& slip, LinkKind link) {
     const MemoryRef memory = granted_[fetching_].memory;
     ++fetching_;
-    const auto link = static_cast<LinkKind>(head.carried);
     const auto done = [self = shared_from_this(), memory, link](const absl::Status& fetched) {
       absl::StatusOr<uint32_t> crc = fetched.ok() ? self->Checksum(memory) : fetched;
       self->Post([t = self.get(), crc = std::move(crc), link] { t->Fetched(crc, link); });
     };
-    const absl::Status begun = (*carriers)->Receive(slip, memory, absl::Now() + options_.carry_limit, done);
+    const absl::Status begun = carriers.Receive(slip, memory, absl::Now() + options_.carry_limit, done);
     if (!begun.ok()) Post([this, begun, link] { Fetched(begun, link); });
-    return absl::OkStatus();
   }
   // On the carrier's thread.
   absl::StatusOr<uint32_t> Checksum(const MemoryRef& memory) const {
@@ -298,7 +309,7 @@ class Transfer final : public grpc::ServerBidiReactor<grpc::ByteBuffer, grpc::By
     inline_only_ = inline_only_ || !crc.ok();
     if (!inline_only_) {
       if (absl::Status landed = LandOne(*crc, link); !landed.ok()) return End(landed);
-      tell_landed_ = true;  // the sender may wait for it before it goes on
+      tell_landed_ = fetching_ == 0;  // the sender may wait for it before it goes on
     }
     say_inline_ = inline_only_ && fetching_ == 0;
     Pump();
