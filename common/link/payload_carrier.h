@@ -10,6 +10,7 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -76,10 +77,13 @@ class PayloadCarriers {
                                                                   absl::Time deadline) = 0;
   // The receiving end of Connect; does not wait for the connection.
   virtual absl::StatusOr<std::string> Accept(const std::string& peer, const std::string& hello) = 0;
+  // Of a batch that has come: its CRC-32C where that came with the copy, which only happens when it was wanted.
+  using Arrival = absl::StatusOr<std::optional<uint32_t>>;
+  enum class Checksum { kNo, kWanted };
   // Fetches what `slip` names into `to`. After OK, `done` runs once, on any thread but not inside this call, at the
-  // latest soon after `deadline`: OK, or why the batch was lost. Nothing writes to `to` after that.
-  virtual absl::Status Receive(const std::string& slip, MemoryRef to, absl::Time deadline,
-                               std::function<void(const absl::Status&)> done) = 0;
+  // latest soon after `deadline`, also with why the batch was lost. Nothing writes to `to` after that.
+  virtual absl::Status Receive(const std::string& slip, MemoryRef to, Checksum checksum, absl::Time deadline,
+                               std::function<void(const Arrival&)> done) = 0;
 };
 
 // Who knows the carriers of a sending process.

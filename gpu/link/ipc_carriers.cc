@@ -16,8 +16,6 @@ namespace decant {
 namespace {
 
 constexpr int64_t kAlignment = 256;
-// Host batches of this size on are copied past the caches; the checksum of a smaller one reads it from there.
-constexpr int64_t kPastCaches = int64_t{512} << 10;
 
 struct Place {
   std::string handle;
@@ -291,7 +289,8 @@ absl::StatusOr<std::string> IpcCarriers::Accept(const std::string& peer, const s
   if (!reader.ok() || !reader.rest().empty() || place.bytes != sizeof(read)) {
     return absl::InvalidArgumentError(absl::StrCat("this is no hello of kind ", kind()));
   }
-  DECANT_RETURN_IF_ERROR(Fetch(place.handle, place.offset, MemoryRef{MemorySpace::kHost, &read, sizeof(read)}));
+  const MemoryRef to{MemorySpace::kHost, &read, sizeof(read)};
+  DECANT_RETURN_IF_ERROR(Fetch(place.handle, place.offset, Checksum::kNo, to).status());
   if (read == number) return std::string();
   return absl::FailedPreconditionError(absl::StrCat("the memory that ", peer, " shows is not this host's"));
 }
@@ -311,7 +310,8 @@ absl::StatusOr<IpcMapping> IpcCarriers::Open(const std::string& handle) {
   return mapping;
 }
 
-absl::Status IpcCarriers::Fetch(const std::string& handle, int64_t offset, MemoryRef to) {
+PayloadCarriers::Arrival IpcCarriers::Fetch(const std::string& handle, int64_t offset, Checksum checksum,
+                                            MemoryRef to) {
   absl::MutexLock lock(&regions_mutex_);
   DECANT_ASSIGN_OR_RETURN(const IpcMapping region, Open(handle));
   if (offset > region.bytes || to.bytes > region.bytes - offset) {
@@ -319,24 +319,27 @@ absl::Status IpcCarriers::Fetch(const std::string& handle, int64_t offset, Memor
         absl::StrCat("a slip of ", to.bytes, " bytes at ", offset, " of a region of ", region.bytes));
   }
   const auto* const from = static_cast<const uint8_t*>(region.base) + offset;
-  if (kind_ == LinkKind::kSharedMemory && to.bytes >= kPastCaches) {
-    CopyPastCaches(to.address, from, static_cast<size_t>(to.bytes));
-    return absl::OkStatus();
+  if (kind_ == LinkKind::kSharedMemory && to.space == MemorySpace::kHost) {
+    const auto bytes = static_cast<size_t>(to.bytes);
+    if (checksum == Checksum::kWanted) return CopyWithCrc32c(to.address, from, bytes);
+    CopyPastCaches(to.address, from, bytes);
+    return std::nullopt;
   }
   fetches_->Copy(to.address, from, to.bytes);
-  return fetches_->Synchronize();
+  DECANT_RETURN_IF_ERROR(fetches_->Synchronize());
+  return std::nullopt;
 }
 
-absl::Status IpcCarriers::Receive(const std::string& slip, MemoryRef to, absl::Time deadline,
-                                  std::function<void(const absl::Status&)> done) {
+absl::Status IpcCarriers::Receive(const std::string& slip, MemoryRef to, Checksum checksum, absl::Time deadline,
+                                  std::function<void(const Arrival&)> done) {
   ByteReader reader(slip);
   DECANT_ASSIGN_OR_RETURN(const Place place, PlaceOf(reader));
   if (!reader.rest().empty() || place.bytes > to.bytes) {
     return absl::InvalidArgumentError(absl::StrCat("a slip of ", place.bytes, " bytes for a batch of ", to.bytes));
   }
-  return Post([this, place, to, deadline, done = std::move(done)] {
+  return Post([this, place, to, checksum, deadline, done = std::move(done)] {
     if (absl::Now() >= deadline) return done(absl::DeadlineExceededError("earlier batches took too long"));
-    done(Fetch(place.handle, place.offset, MemoryRef{to.space, to.address, place.bytes}));
+    done(Fetch(place.handle, place.offset, checksum, MemoryRef{to.space, to.address, place.bytes}));
   });
 }
 

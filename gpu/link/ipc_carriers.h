@@ -29,7 +29,7 @@ namespace decant {
 
 struct IpcOptions {
   int most_connections = 8;  // as a sender
-  int64_t ring_bytes = int64_t{16} << 20;
+  int64_t ring_bytes = int64_t{4} << 20;
   int most_regions = 32;  // of senders, opened at once
 };
 
@@ -45,8 +45,8 @@ class IpcCarriers final : public PayloadCarriers {
                                                           absl::Time deadline) override;
   // FAILED_PRECONDITION unless this process can read what the sender shows it: then they are not on one host.
   absl::StatusOr<std::string> Accept(const std::string& peer, const std::string& hello) override;
-  absl::Status Receive(const std::string& slip, MemoryRef to, absl::Time deadline,
-                       std::function<void(const absl::Status&)> done) override;
+  absl::Status Receive(const std::string& slip, MemoryRef to, Checksum checksum, absl::Time deadline,
+                       std::function<void(const Arrival&)> done) override;
 
  private:
   class Carrier;
@@ -62,7 +62,7 @@ class IpcCarriers final : public PayloadCarriers {
   void Loop();
   // The sender's region in this process; the one used least recently is closed when there are too many.
   absl::StatusOr<IpcMapping> Open(const std::string& handle) ABSL_EXCLUSIVE_LOCKS_REQUIRED(regions_mutex_);
-  absl::Status Fetch(const std::string& handle, int64_t offset, MemoryRef to);
+  Arrival Fetch(const std::string& handle, int64_t offset, Checksum checksum, MemoryRef to);
   void Evict(bool usable) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   absl::StatusOr<std::unique_ptr<Exported>> RingMemory();
   absl::Status Gather(const std::vector<ConstMemoryRef>& parts, uint8_t* to, absl::Time deadline);

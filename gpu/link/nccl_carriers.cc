@@ -194,8 +194,8 @@ absl::StatusOr<std::string> NcclCarriers::Accept(const std::string& peer, const 
   return std::string();
 }
 
-absl::Status NcclCarriers::Receive(const std::string& slip, MemoryRef to, absl::Time deadline,
-                                   std::function<void(const absl::Status&)> done) {
+absl::Status NcclCarriers::Receive(const std::string& slip, MemoryRef to, Checksum /*checksum*/, absl::Time deadline,
+                                   std::function<void(const Arrival&)> done) {
   ByteReader reader(slip);
   const auto name = reader.Get<uint64_t>();
   const auto number = reader.Get<uint64_t>();
@@ -217,7 +217,9 @@ absl::Status NcclCarriers::Receive(const std::string& slip, MemoryRef to, absl::
   batch.to = MemoryRef{to.space, to.address, bytes};
   batch.bytes = bytes;
   batch.deadline = deadline;
-  batch.done = std::move(done);
+  batch.done = [done = std::move(done)](const absl::Status& status) {
+    done(status.ok() ? Arrival(std::nullopt) : Arrival(status));
+  };
   DECANT_RETURN_IF_ERROR(connected.connection->Post(std::move(batch)));
   ++connected.next;
   connected.used = ++clock_;

@@ -35,8 +35,8 @@ class NcclCarriers final : public PayloadCarriers {
   absl::StatusOr<std::shared_ptr<PayloadCarrier>> Connect(const std::string& peer, const Exchange& exchange,
                                                           absl::Time deadline) override;
   absl::StatusOr<std::string> Accept(const std::string& peer, const std::string& hello) override;
-  absl::Status Receive(const std::string& slip, MemoryRef to, absl::Time deadline,
-                       std::function<void(const absl::Status&)> done) override;
+  absl::Status Receive(const std::string& slip, MemoryRef to, Checksum checksum, absl::Time deadline,
+                       std::function<void(const Arrival&)> done) override;
 
   int connections() const;
 

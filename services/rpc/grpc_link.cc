@@ -368,6 +368,7 @@ class TransferCall final : public grpc::ClientBidiReactor<grpc::ByteBuffer, grpc
       const absl::Status sent =
           passage_->Send(batch.parts, absl::Now() + options_.carry_limit, tell, [loan = loans_->Take()] {});
       if (absl::IsResourceExhausted(sent)) {
+        if (!carried_.empty()) return;  // there may be room once those have landed
         batch.inline_only = true;
       } else if (!sent.ok()) {
         carrier_ = nullptr;

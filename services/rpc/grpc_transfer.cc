@@ -32,6 +32,8 @@ constexpr absl::Duration kLongestPause = absl::Milliseconds(20);
 // The sender is told of grants and landings when less than this is on its way: seldom enough to cost little, early
 // enough that its half window (GrpcLinkOptions) does not run dry.
 constexpr int64_t kLowCredit = int64_t{3} << 20;
+// What is carried is told of this often, because a carrier has less room than the window.
+constexpr int64_t kCarriedCredit = int64_t{1} << 20;
 
 BatchHeader ToBatch(const FrameHead& head) {
   return {head.sequence, head.layer, static_cast<int64_t>(head.bytes), head.crc32c};
@@ -264,10 +266,10 @@ class Transfer final : public grpc::ServerBidiReactor<grpc::ByteBuffer, grpc::By
     });
     if (carriers == options_.carriers.end() || head.batches == 0 || head.batches > granted_.size() - fetching_ ||
         head.sequence != landed_ + fetching_) {
-      return absl::InvalidArgumentError(absl::StrCat(
-          "transfer ", ticket_, ": ", head.batches, " batches from ", head.sequence, " on are carried by ",
-          head.carried, " when ", granted_.size(), " from ", landed_, " on were granted and ", fetching_,
-          " are being fetched"));
+      return absl::InvalidArgumentError(absl::StrCat("transfer ", ticket_, ": ", head.batches, " batches from ",
+                                                     head.sequence, " on are carried by ", head.carried, " when ",
+                                                     granted_.size(), " from ", landed_, " on were granted and ",
+                                                     fetching_, " are being fetched"));
     }
     DECANT_ASSIGN_OR_RETURN(const std::string slips, message.Payload());
     ByteReader reader(slips);
@@ -283,16 +285,19 @@ class Transfer final : public grpc::ServerBidiReactor<grpc::ByteBuffer, grpc::By
   void FetchOne(PayloadCarriers& carriers, const std::string& slip, LinkKind link) {
     const MemoryRef memory = granted_[fetching_].memory;
     ++fetching_;
-    const auto done = [self = shared_from_this(), memory, link](const absl::Status& fetched) {
-      absl::StatusOr<uint32_t> crc = fetched.ok() ? self->Checksum(memory) : fetched;
+    const auto done = [self = shared_from_this(), memory, link](const PayloadCarriers::Arrival& arrival) {
+      absl::StatusOr<uint32_t> crc = self->ChecksumOf(arrival, memory);
       self->Post([t = self.get(), crc = std::move(crc), link] { t->Fetched(crc, link); });
     };
-    const absl::Status begun = carriers.Receive(slip, memory, absl::Now() + options_.carry_limit, done);
+    const auto wanted = options_.checksums ? PayloadCarriers::Checksum::kWanted : PayloadCarriers::Checksum::kNo;
+    const absl::Status begun = carriers.Receive(slip, memory, wanted, absl::Now() + options_.carry_limit, done);
     if (!begun.ok()) Post([this, begun, link] { Fetched(begun, link); });
   }
   // On the carrier's thread.
-  absl::StatusOr<uint32_t> Checksum(const MemoryRef& memory) const {
+  absl::StatusOr<uint32_t> ChecksumOf(const PayloadCarriers::Arrival& arrival, const MemoryRef& memory) const {
+    DECANT_RETURN_IF_ERROR(arrival.status());
     if (!options_.checksums) return 0;
+    if (arrival->has_value()) return **arrival;
     if (memory.space == MemorySpace::kHost) return Crc32c(memory.address, static_cast<size_t>(memory.bytes));
     return options_.mover->Checksum({memory.space, memory.address, memory.bytes}, 0);
   }
@@ -308,8 +313,11 @@ class Transfer final : public grpc::ServerBidiReactor<grpc::ByteBuffer, grpc::By
     progress_ = absl::Now();
     inline_only_ = inline_only_ || !crc.ok();
     if (!inline_only_) {
+      const int64_t bytes = granted_.front().header.bytes;
       if (absl::Status landed = LandOne(*crc, link); !landed.ok()) return End(landed);
-      tell_landed_ = fetching_ == 0;  // the sender may wait for it before it goes on
+      fetched_bytes_ += bytes;
+      // The sender may wait for it before it goes on, or for room.
+      tell_landed_ = tell_landed_ || fetching_ == 0 || fetched_bytes_ >= kCarriedCredit;
     }
     say_inline_ = inline_only_ && fetching_ == 0;
     Pump();
@@ -388,6 +396,7 @@ class Transfer final : public grpc::ServerBidiReactor<grpc::ByteBuffer, grpc::By
       if (say_inline_) frame.head.kind = FrameKind::kInline;
       say_inline_ = false;
       tell_landed_ = false;
+      fetched_bytes_ = 0;
       frame.head.granted = told_granted_ = granted_count_;
       frame.head.landed = told_landed_ = landed_;
       told_granted_bytes_ = granted_bytes_;
@@ -492,6 +501,7 @@ class Transfer final : public grpc::ServerBidiReactor<grpc::ByteBuffer, grpc::By
   bool inline_only_ = false;         // a carrier failed
   bool say_inline_ = false;          // and the sender is to hear of it
   bool tell_landed_ = false;         // at once
+  int64_t fetched_bytes_ = 0;        // that landed and the sender has not heard of
   std::optional<absl::Status> end_;  // the bad end, until carriers are done
   absl::Time progress_;
   absl::Time grant_deadline_;

@@ -142,8 +142,9 @@ TEST_F(NcclCarriersTest, ABatchOutOfTurnBreaksTheCommunicator) {
   later[8] = 1;  // the number of the batch
   char memory[10];
   const MemoryRef to{MemorySpace::kHost, memory, 10};
-  EXPECT_EQ(one_.Receive(later, to, Soon(), [](const absl::Status&) { FAIL(); }).code(), absl::StatusCode::kDataLoss);
-  EXPECT_FALSE(one_.Receive(slips[0], to, Soon(), [](const absl::Status&) { FAIL(); }).ok());
+  EXPECT_EQ(one_.Receive(later, to, PayloadCarriers::Checksum::kNo, Soon(), [](const auto&) { FAIL(); }).code(),
+            absl::StatusCode::kDataLoss);
+  EXPECT_FALSE(one_.Receive(slips[0], to, PayloadCarriers::Checksum::kNo, Soon(), [](const auto&) { FAIL(); }).ok());
 }
 
 TEST_F(NcclCarriersTest, BatchesThatAreEmptyOrTooLargeAreLeftToTheCaller) {

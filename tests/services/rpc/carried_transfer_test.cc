@@ -534,8 +534,8 @@ TEST(CarriedTransferTest, MalformedHellosAndSlipsAreRefused) {
   char memory[16];
   for (const auto& carriers : OverBoth{ipc, nccl}(*device)) {
     EXPECT_EQ(carriers->Accept("peer", "nonsense").status().code(), absl::StatusCode::kInvalidArgument);
-    const absl::Status slip =
-        carriers->Receive("nonsense", {MemorySpace::kHost, memory, 16}, Soon(), [](const absl::Status&) { FAIL(); });
+    const absl::Status slip = carriers->Receive("nonsense", {MemorySpace::kHost, memory, 16},
+                                                PayloadCarriers::Checksum::kNo, Soon(), [](const auto&) { FAIL(); });
     EXPECT_EQ(slip.code(), absl::StatusCode::kInvalidArgument);
   }
 }
