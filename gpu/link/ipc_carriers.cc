@@ -55,6 +55,7 @@ class Ring {
 
   std::optional<int64_t> Take(int64_t bytes) {
     const int64_t padded = (bytes + kAlignment - 1) / kAlignment * kAlignment;
+    if (ends_.empty()) head_ = tail_ = 0;  // or a large batch could find its end too near for good
     int64_t at = head_ % bytes_;
     const int64_t skipped = at + padded > bytes_ ? bytes_ - at : 0;
     if (padded > bytes_ || head_ + skipped + padded - tail_ > bytes_) return std::nullopt;
@@ -74,7 +75,7 @@ class Ring {
 
  private:
   const int64_t bytes_;
-  int64_t head_ = 0;  // both only grow
+  int64_t head_ = 0;  // both only grow while there is a batch
   int64_t tail_ = 0;
   std::deque<int64_t> ends_;
 };

@@ -415,7 +415,7 @@ TEST(IpcTransferTest, ExportedMemoryIsReadWhereItIs) {
   EXPECT_EQ(ipc.exports(), before + 1);
 }
 
-TEST(IpcTransferTest, AFullRingLeavesBatchesToGrpc) {
+TEST(IpcTransferTest, AFullRingIsWaitedForAndOnlyWhatItCannotHoldGoesOverGrpc) {
   FakeIpc ipc;
   RecordingSink sink;
   IpcOptions options;
@@ -436,6 +436,9 @@ TEST(IpcTransferTest, AFullRingLeavesBatchesToGrpc) {
   ASSERT_TRUE(committed.ok()) << committed;
   EXPECT_TRUE(sink.Received(1).batches == batches);
   EXPECT_LE(ipc.opened(), 1);
+  int64_t fit = 0;
+  for (const std::string& batch : batches) fit += batch.size() > 4096 ? 0 : static_cast<int64_t>(batch.size());
+  EXPECT_EQ((*transfer)->carried().bytes, fit);
 }
 
 TEST(IpcTransferTest, ARegionThatCannotBeOpenedLaterFallsBackToGrpc) {
