@@ -117,8 +117,8 @@ struct Recipe {
   bool needs_all_layers() const { return allocation == Allocation::kGlobal || allocation == Allocation::kGlobalTiers; }
   // Decode goes on with the scores of the prompt, so they travel in overlays.
   bool needs_overlays() const { return online != OnlinePolicy::kNone && FormatOf(high).tracked; }
-  // Frames of a stored prefix go to decode as they are. Where not, only an exact prefix is of use: its tokens are
-  // selected and encoded with the others, for the first time.
+  // Frames of a stored prefix go to decode as they are. Where not, its tokens are selected and encoded
+  // with the others.
   bool forwards_prefix() const {
     return allocation <= Allocation::kThresholdByLength && key_form == KeyForm{} && low_rank.group_layers == 0 &&
            propagation.layer < 0 && read.tokens == 0;

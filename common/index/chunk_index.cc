@@ -25,7 +25,6 @@ struct ChunkIndex::Lookup {
   const PrefixWant* want;
   uint32_t model;
   uint32_t form;
-  bool behind_exact = false;
   bool anywhere = false;  // a segment
 };
 
@@ -257,9 +256,7 @@ MissReason ChunkIndex::WhyUnusable(const VariantRecord& record, const Lookup& lo
   const bool exact = record.exact();
   if (want.floor >= 1 && !exact) return MissReason::kNotExact;
   if (want.floor > 0 && !exact && record.quality < want.floor) return MissReason::kBelowFloor;
-  if (want.any_form || exact) return MissReason::kNone;
-  if (lookup.form == 0 || record.profile != lookup.form) return MissReason::kOtherForm;
-  return lookup.behind_exact ? MissReason::kBehindExact : MissReason::kNone;
+  return MissReason::kNone;
 }
 
 // A chunk fits when it was computed in the same run as the one before it, or right behind all that is loaded.
@@ -319,10 +316,6 @@ std::string ChunkIndex::Explain(size_t chunk, int64_t first_token, MissReason wh
       return absl::StrCat(where, form, " of it is not exact");
     case MissReason::kBelowFloor:
       return absl::StrCat(where, "quality ", met.quality, " of ", form, " is below floor ", lookup.want->floor);
-    case MissReason::kOtherForm:
-      return absl::StrCat(where, "it is stored as ", form, ", which the profile cannot take");
-    case MissReason::kBehindExact:
-      return absl::StrCat(where, "it is stored as ", form, ", which the profile cannot take behind exact chunks");
     case MissReason::kNone:
     case MissReason::kNotStored:
       break;
@@ -360,8 +353,6 @@ PrefixMatch ChunkIndex::MatchPrefix(absl::Span<const Digest> keys, const PrefixW
         match.miss_reason = Explain(chunk, static_cast<int64_t>(chunk) * want.chunk_tokens, why, unusable, lookup);
         return match;
       }
-      // An exact chunk in another form's stead makes everything behind it be encoded anew.
-      lookup.behind_exact |= record(best).exact() && record(best).profile != lookup.form;
       match.chunks.push_back(best);
     }
   }
@@ -372,16 +363,9 @@ PrefixMatch ChunkIndex::MatchPrefix(absl::Span<const Digest> keys, const PrefixW
   return match;
 }
 
-size_t ChunkIndex::TakeableChunks(absl::Span<const VariantId> prefix, const Digest& form) const {
+bool ChunkIndex::IsOfForm(VariantId id, const Digest& form) const {
   const uint32_t number = forms_.Find(form);
-  bool behind_exact = false;
-  for (size_t i = 0; i < prefix.size(); ++i) {
-    const VariantRecord& chunk = record(prefix[i]);
-    const bool of_form = number != 0 && chunk.profile == number;
-    if (!chunk.exact() && (!of_form || behind_exact)) return i;
-    behind_exact |= chunk.exact() && chunk.profile != number;
-  }
-  return prefix.size();
+  return number != 0 && record(id).profile == number;
 }
 
 SegmentMatch ChunkIndex::MatchSegment(const Digest& key, const PrefixWant& want) const {

@@ -54,11 +54,9 @@ struct PrefixWant {
   int32_t chunk_tokens = 0;
   int32_t least_computed = 1;  // tokens at the end of the prompt that have to be computed
   double floor = 0;            // least quality; 1 and above: exact only
-  // What the profile in question can take besides exact chunks: chunks of its shareable form. Zeros: nothing besides.
+  // The shareable form of the profile in question, which its rows hold as it is stored and which is therefore taken
+  // first. Chunks in other forms are expanded and encoded anew. Zeros: no form comes first.
   Digest form;
-  // The profile's rows hold chunks of every form side by side, each as it is stored: then any form is taken, and exact
-  // chunks are not encoded anew.
-  bool any_form = false;
 };
 
 // Why a chunk could not be served.
@@ -70,8 +68,6 @@ enum class MissReason : uint8_t {
   kTainted = 4,
   kNotExact = 5,  // and the floor is 1
   kBelowFloor = 6,
-  kOtherForm = 7,
-  kBehindExact = 8,  // a lossy form behind chunks that will be encoded anew
 };
 
 struct PrefixMatch {
@@ -125,14 +121,12 @@ class ChunkIndex {
   std::vector<Variant> Scan(VariantId* cursor, size_t most) const;
 
   // The longest usable prefix of the chunks `keys`, leaving least_computed tokens of the prompt to compute. A variant
-  // is usable when it is of the wanted model, stands at its place, is not tainted, has the wanted quality, and is exact
-  // or of the wanted form. Exact chunks taken in another form's stead are encoded anew by prefill, and then so is all
-  // behind them: no chunk of a lossy form is usable behind an exact one. Of several variants the first that holds
-  // decides: it is of the wanted form; its quality is higher; its context fits the chunks chosen before it; it is
-  // smaller.
+  // is usable when it is of the wanted model, stands at its place, is not tainted and has the wanted quality, in
+  // whatever form: every stored form can be expanded (publish_rules.h), so a prefix may be of several. Of several
+  // variants the first that holds decides: it is of the wanted form; its quality is higher; its context fits the chunks
+  // chosen before it; it is smaller.
   PrefixMatch MatchPrefix(absl::Span<const Digest> keys, const PrefixWant& want) const;
-  // How many chunks from the front of a matched prefix a profile of another shareable form can take, by the same rule.
-  size_t TakeableChunks(absl::Span<const VariantId> prefix, const Digest& form) const;
+  bool IsOfForm(VariantId id, const Digest& form) const;
   // The variant of a segment that a request accepts, by the same rules but for its place. `want.chunk_tokens` is the
   // segment's length; prompt_tokens does not count.
   SegmentMatch MatchSegment(const Digest& key, const PrefixWant& want) const;

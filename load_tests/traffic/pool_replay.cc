@@ -57,7 +57,6 @@ class PoolReplay {
     want.prompt_tokens = static_cast<int64_t>(keys.size()) * kTraceBlockTokens + 1;
     want.chunk_tokens = kTraceBlockTokens;
     want.floor = floor;
-    want.any_form = true;
     const PrefixMatch match = index_.MatchPrefix(keys, want);
     result_.hits += static_cast<int64_t>(match.chunks.size());
     const uint32_t prefix_uses = match.chunks.empty() ? 0 : tier_.UsesOf(index_.record(match.chunks.back()).entry);

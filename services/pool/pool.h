@@ -72,10 +72,12 @@ struct PoolLimits {
   size_t events_of_tenant = 16384;  // kept for those who follow
 };
 
-// Every profile that works on a model, with the digest of its shareable form.
+// Every profile that works on a model, with the digest of its shareable form, and of the same where stored frames of it
+// are forwarded to decode, else zeros.
 struct PlanLineup {
   std::vector<ProfileFacts> facts;
   std::vector<Digest> forms;
+  std::vector<Digest> forwarded;
 };
 
 class Pool {

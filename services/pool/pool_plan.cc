@@ -32,8 +32,14 @@ absl::StatusOr<PlanLineup> LineUp(const PoolModel& model, const Catalogue& catal
     if (!facts.ok()) continue;  // e.g. a head_dim that its format does not allow
     DECANT_ASSIGN_OR_RETURN(const Profile form,
                             catalogue.FindFor(profile.shareable.empty() ? name : profile.shareable, model.fingerprint));
+    DECANT_ASSIGN_OR_RETURN(const Recipe recipe, Compile(profile, model.geometry, model.run_type));
+    const absl::StatusOr<Recipe> stored = Compile(form, model.geometry, model.run_type);
+    const bool forwards =
+        stored.ok() && recipe.forwards_prefix() &&
+        (stored->high == recipe.high || stored->high == recipe.low || stored->high == recipe.prefix_format());
     lineup.facts.push_back(*std::move(facts));
     lineup.forms.push_back(form.digest);
+    lineup.forwarded.push_back(forwards ? form.digest : Digest());
   }
   if (lineup.facts.empty()) {
     return absl::InvalidArgumentError(
@@ -42,8 +48,11 @@ absl::StatusOr<PlanLineup> LineUp(const PoolModel& model, const Catalogue& catal
   return lineup;
 }
 
+// By prefill's rule (services/prefill/prefix_plan.h): chunks of the profile's own form or of its shareable one are
+// forwarded from the front on, behind encoded ones only its own where it has no other; all others are encoded anew. Of
+// two lossy encodings one after the other no more is promised than the product of what each keeps.
 PrefixOffer OfferOf(const ChunkIndex& index, absl::Span<const VariantId> prefix, const ProfileFacts& facts,
-                    const PoolLimits& limits) {
+                    const Digest& forwarded, const PoolLimits& limits) {
   PrefixOffer offer;
   offer.exact = std::all_of(prefix.begin(), prefix.end(), [&](VariantId id) { return index.record(id).exact(); });
   offer.chunks = static_cast<int64_t>(prefix.size());
@@ -51,17 +60,26 @@ PrefixOffer OfferOf(const ChunkIndex& index, absl::Span<const VariantId> prefix,
     const VariantRecord& variant = index.record(id);
     offer.tokens += variant.tokens;
     offer.bytes += variant.bytes;
-    if (variant.exact() && !facts.exact) {
-      offer.encoded_tokens += variant.tokens;
-    } else {
+    const bool own = index.IsOfForm(id, facts.digest);
+    const bool forwards = offer.encoded_tokens == 0 ? own || index.IsOfForm(id, forwarded) : own && facts.all_high;
+    if (forwards) {
       offer.forwarded_bytes += variant.bytes;
+    } else {
+      offer.encoded_tokens += variant.tokens;
     }
-    offer.quality = std::min(offer.quality, variant.quality);
+    const bool twice = !forwards && !variant.exact();
+    offer.quality = std::min(offer.quality, variant.quality * (twice ? facts.quality.value_or(0) : 1));
     const auto bytes = static_cast<double>(variant.bytes);
     if (variant.tier == Tier::kDisk) offer.load_s += bytes / limits.disk_bytes_per_s;
     if (variant.tier == Tier::kRemote) offer.load_s += bytes / limits.remote_bytes_per_s;
   }
   return offer;
+}
+
+size_t ExactChunks(const ChunkIndex& index, absl::Span<const VariantId> prefix) {
+  const auto lossy =
+      std::find_if(prefix.begin(), prefix.end(), [&](VariantId id) { return !index.record(id).exact(); });
+  return static_cast<size_t>(lossy - prefix.begin());
 }
 
 // Best first.
@@ -153,7 +171,7 @@ absl::StatusOr<PlanOffer> Pool::PriceAndChoose(const PlanDemand& demand) {
       match->second = index_.MatchPrefix(demand.chunk_keys, want);
     }
     match_of.push_back(&match->second);
-    facts.offer = OfferOf(index_, match->second.chunks, facts, limits_);
+    facts.offer = OfferOf(index_, match->second.chunks, facts, lineup.forwarded[i], limits_);
   }
 
   ProfileQuestion question;
@@ -185,9 +203,10 @@ absl::StatusOr<PlanOffer> Pool::PriceAndChoose(const PlanDemand& demand) {
   offer.miss_reason = match.miss_reason;
   if (offer.pairs.size() == 1) return offer;
   for (size_t i = 0; i < lineup.facts.size(); ++i) {
-    const size_t takeable = std::min(index_.TakeableChunks(match.chunks, lineup.forms[i]), match_of[i]->chunks.size());
-    lineup.facts[i].offer =
-        OfferOf(index_, absl::MakeConstSpan(match.chunks).first(takeable), lineup.facts[i], limits_);
+    auto prefix = absl::MakeConstSpan(match.chunks);
+    prefix = prefix.first(std::min(prefix.size(), match_of[i]->chunks.size()));
+    if (lineup.facts[i].exact) prefix = prefix.first(ExactChunks(index_, prefix));
+    lineup.facts[i].offer = OfferOf(index_, prefix, lineup.facts[i], lineup.forwarded[i], limits_);
   }
   for (size_t i = 1; i < offer.pairs.size(); ++i) {
     const PairCandidate& pair = demand.candidates[static_cast<size_t>(offer.pairs[i].candidate)];

@@ -217,7 +217,7 @@ absl::Status Pass::MakeEncoders() {
 }
 
 absl::Status Pass::EncodeAndQueue(const LayerTap& tap) {
-  DECANT_ASSIGN_OR_RETURN(EncodedLayer encoded, encoder_->Encode(world_.stream, tap, forwarded()));
+  DECANT_ASSIGN_OR_RETURN(EncodedLayer encoded, encoder_->Encode(world_.stream, tap, std::min(usable_, plan_.leading)));
   const auto layer = std::make_shared<const EncodedLayer>(std::move(encoded));
   outcome_.counts.high += layer->counts.high;
   outcome_.counts.low += layer->counts.low;
@@ -230,7 +230,6 @@ absl::Status Pass::EncodeAndQueue(const LayerTap& tap) {
 }
 
 std::vector<OutboxPiece> Pass::PiecesOf(const EncodedLayer& layer) const {
-  const int32_t stored_chunks = forwarded();
   std::vector<OutboxPiece> pieces(static_cast<size_t>((prompt_tokens() + job_.chunk_tokens - 1) / job_.chunk_tokens));
   const auto add = [](OutboxPiece& piece, const uint8_t* bytes, int64_t count) {
     if (count == 0) return;
@@ -239,13 +238,17 @@ std::vector<OutboxPiece> Pass::PiecesOf(const EncodedLayer& layer) const {
   };
   for (OutboxPiece& piece : pieces) piece.layer = static_cast<uint32_t>(layer.layer);
   // A chunk's overlay comes right behind its frame, whoever made the frame.
-  if (stored_chunks > 0) {
-    const std::vector<StoredFrame> stored = fetch_->Frames(layer.layer, stored_chunks);
-    for (size_t i = 0; i < stored.size(); ++i) add(pieces[i], stored[i].data(), static_cast<int64_t>(stored[i].size()));
+  if (usable_ > 0) {
+    const std::vector<StoredFrame> stored = fetch_->Frames(layer.layer, usable_);
+    for (int32_t i = 0; i < usable_; ++i) {
+      const StoredFrame& frame = stored[static_cast<size_t>(i)];
+      if (forwards(i)) add(pieces[static_cast<size_t>(i)], frame.data(), static_cast<int64_t>(frame.size()));
+    }
   }
   for (const EncodedChunk& chunk : layer.chunks) {
-    OutboxPiece& piece = pieces[static_cast<size_t>(chunk.first_token / job_.chunk_tokens)];
-    add(piece, layer.batch.data() + chunk.frame_offset, chunk.frame_bytes);
+    const int32_t index = chunk.first_token / job_.chunk_tokens;
+    OutboxPiece& piece = pieces[static_cast<size_t>(index)];
+    if (!forwards(index)) add(piece, layer.batch.data() + chunk.frame_offset, chunk.frame_bytes);
     add(piece, layer.batch.data() + chunk.overlay_offset, chunk.overlay_bytes);
   }
   return pieces;

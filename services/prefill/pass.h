@@ -85,7 +85,8 @@ class Pass {
   void CutPublication(std::vector<ConstMemoryRef>& frames, int64_t room);
 
   int32_t reused_tokens() const { return usable_ * job_.chunk_tokens; }
-  int32_t forwarded() const { return std::min(usable_, plan_.forwarded); }
+  // Whether the stored frame of a usable chunk goes to decode.
+  bool forwards(int32_t chunk) const { return chunk < usable_ && plan_.forwards[static_cast<size_t>(chunk)]; }
   bool prefix_shrank() const { return planned_usable_ > usable_; }
   int32_t prompt_tokens() const { return static_cast<int32_t>(job_.tokens.size()); }
 

@@ -43,17 +43,17 @@ PrefixPlan PlanPrefix(const PrefillJob& job, const Recipe& recipe, const Catalog
       return plan;
     }
     const FormatId format = StoredFormat(chunk.profile, catalogue, geometry, job.run_type);
-    const bool fits = recipe.forwards_prefix() && format != FormatId::kNone &&
-                      (format == recipe.high || format == recipe.low || format == recipe.prefix_format());
-    if (fits && plan.exact == 0) {
-      ++plan.forwarded;
-    } else if (IsExact(format) && !recipe.exact()) {
-      ++plan.exact;
-    } else {
-      plan.miss_reason = absl::StrCat(name, " is stored as ", chunk.profile, ", which a ", recipe.profile,
-                                      " request cannot take", fits ? " behind exact chunks" : "");
+    if (format == FormatId::kNone || (recipe.exact() && !IsExact(format))) {
+      plan.miss_reason =
+          absl::StrCat(name, " is stored as ", chunk.profile, ", which a ", recipe.profile, " request cannot take");
       return plan;
     }
+    const bool fits =
+        recipe.forwards_prefix() && (format == recipe.high || format == recipe.low || format == recipe.prefix_format());
+    const bool all_forwarded = plan.leading == plan.chunks();
+    if (fits && all_forwarded) ++plan.leading;
+    const bool is_own = recipe.allocation == Allocation::kAllHigh && format == recipe.high;
+    plan.forwards.push_back(fits && (all_forwarded || is_own));
     plan.formats.push_back(format);
   }
   return plan;

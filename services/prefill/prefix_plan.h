@@ -12,22 +12,23 @@
 
 namespace decant {
 
-// Which of the planned chunks a request can use. Forwarded chunks come first: their stored frames go to decode as they
-// are. Exact chunks under a recipe that compresses come behind them: they are expanded and encoded like computed ones,
-// so that a hit gives what a cold run gives.
+// Which of the planned chunks a request can use, and how: the stored frames of a forwarded chunk go to decode as they
+// are; any other chunk is expanded and encoded like a computed one, so that a hit over exact chunks gives what a cold
+// run gives, and rows hold one form whatever forms their chunks were stored in.
 struct PrefixPlan {
-  int32_t forwarded = 0;
-  int32_t exact = 0;
-  std::vector<FormatId> formats;  // [forwarded + exact], of the stored frames
+  std::vector<FormatId> formats;  // [chunks()], of the stored frames
+  std::vector<bool> forwards;     // [chunks()]
+  int32_t leading = 0;            // chunks from the front on that are forwarded
   std::string miss_reason;        // why it ends before the planned end; empty when it does not
 
-  int32_t chunks() const { return forwarded + exact; }
+  int32_t chunks() const { return static_cast<int32_t>(formats.size()); }
 };
 
 // The longest leading run of `job.prefix` that fits `recipe`: whole chunks without a gap, at least one token of the
-// prompt left to compute, more where the recipe chooses by them (Recipe::least_computed), in formats that decode has
-// room for. A recipe that does not forward a prefix takes only exact chunks; one that leaves tokens behind in prefill
-// takes none.
+// prompt left to compute, more where the recipe chooses by them (Recipe::least_computed), in any form
+// that frames can be expanded from. An exact recipe takes only exact chunks, one that leaves tokens behind in prefill
+// none. Behind an encoded chunk only those are forwarded that are in the one
+// format of all the recipe's tokens: elsewhere tiers are chosen among the encoded ones.
 PrefixPlan PlanPrefix(const PrefillJob& job, const Recipe& recipe, const Catalogue& catalogue,
                       const Geometry& geometry);
 

@@ -39,6 +39,20 @@ TEST(PoolTest, ReencodesColdChunksOnItsDeviceBeforeItForgetsAny) {
   EXPECT_LE(stored, MetricSum(cluster->pool.metrics, metric::kPoolCapacityBytes));
   const auto again = cluster->Generate(Request(Document(1, 250), "full", 4));
   EXPECT_TRUE(again.ok()) << again.status();
+
+  // What was re-encoded serves those who take it, beside chunks that still are what they were.
+  int32_t reused = 0;
+  int32_t reencoded = 0;
+  for (uint64_t document = 1; document <= 3; ++document) {
+    const auto answer = cluster->Generate(Request(Document(document, 250), "k8v4", 4));
+    ASSERT_TRUE(answer.ok()) << answer.status();
+    const auto why = ExplainOnce(cluster->router.address, answer->request_id);
+    ASSERT_TRUE(why.ok()) << why.status();
+    reused += answer->finished.prefix_tokens_reused();
+    for (const auto& part : why->parts()) reencoded += part.encoded_from_size() > 0 ? part.tokens() : 0;
+  }
+  EXPECT_GT(reencoded, 0);
+  EXPECT_GE(reused, reencoded);
 }
 
 // Two documents too many for it, and nothing is re-encoded: the least recently used goes.

@@ -118,33 +118,33 @@ TEST(ChunkIndexTest, TakesWhatTheFloorAdmits) {
   EXPECT_EQ(prompt.Match(0.99).chunks.size(), 0u);
 }
 
-TEST(ChunkIndexTest, TakesTheProfilesOwnFormOrExactChunks) {
+TEST(ChunkIndexTest, PrefersTheProfilesOwnForm) {
   Prompt prompt(1);
   prompt.index.Insert(prompt.At(0, "k8v4", 0.98));
   EXPECT_EQ(prompt.NameOf(prompt.Match(0), 0), "k8v4");
-  EXPECT_THAT(prompt.Match(0, "full").miss_reason, HasSubstr("stored as k8v4, which the profile cannot take"));
-  EXPECT_THAT(prompt.Match(0, "k4v2").chunks, testing::IsEmpty());
+  EXPECT_EQ(prompt.NameOf(prompt.Match(0, "k4v2"), 0), "k8v4");
+  EXPECT_THAT(prompt.Match(1, "full").miss_reason, HasSubstr("k8v4 of it is not exact"));
   prompt.index.Insert(prompt.At(0, "full", 1));
   EXPECT_EQ(prompt.NameOf(prompt.Match(0), 0), "k8v4");
   EXPECT_EQ(prompt.NameOf(prompt.Match(0, "k4v2"), 0), "full");
   EXPECT_EQ(prompt.NameOf(prompt.Match(0.99), 0), "full");
+  const PrefixMatch match = prompt.Match(0);
+  EXPECT_TRUE(prompt.index.IsOfForm(match.chunks[0], Sha256("k8v4")));
+  EXPECT_FALSE(prompt.index.IsOfForm(match.chunks[0], Sha256("full")));
+  EXPECT_FALSE(prompt.index.IsOfForm(match.chunks[0], Digest()));
 }
 
-TEST(ChunkIndexTest, TakesNoLossyChunkBehindAnExactOne) {
+TEST(ChunkIndexTest, APrefixIsOfSeveralForms) {
   Prompt prompt(4);
   prompt.index.Insert(prompt.At(0, "k8v4", 0.98));
   prompt.index.Insert(prompt.At(1, "full", 1));
-  prompt.index.Insert(prompt.At(2, "k8v4", 0.98));
-  prompt.index.Insert(prompt.At(3, "full", 1));
-  EXPECT_EQ(prompt.Match(0).chunks.size(), 2u);
-  EXPECT_THAT(prompt.Match(0).miss_reason, HasSubstr("behind exact chunks"));
-  prompt.index.Insert(prompt.At(2, "full", 1));
-  const PrefixMatch match = prompt.Match(0);
-  ASSERT_EQ(match.chunks.size(), 4u);
-  EXPECT_EQ(prompt.NameOf(match, 2), "full");
-  EXPECT_EQ(prompt.index.TakeableChunks(match.chunks, Sha256("k8v4")), 4u);
-  EXPECT_EQ(prompt.index.TakeableChunks(match.chunks, Sha256("full")), 0u);
-  EXPECT_EQ(prompt.index.TakeableChunks(absl::MakeConstSpan(match.chunks).subspan(1), Sha256("full")), 3u);
+  prompt.index.Insert(prompt.At(2, "k4v2", 0.7));
+  prompt.index.Insert(prompt.At(3, "k8v4", 0.98));
+  EXPECT_EQ(prompt.Match(0).chunks.size(), 4u);
+  const PrefixMatch match = prompt.Match(0.9);
+  EXPECT_EQ(match.chunks.size(), 2u);
+  EXPECT_EQ(match.miss, MissReason::kBelowFloor);
+  EXPECT_EQ(prompt.Match(1).chunks.size(), 0u);
 }
 
 TEST(ChunkIndexTest, FloorOneAsksForExactKvOverAnExactPrefix) {
@@ -251,23 +251,6 @@ TEST(ChunkIndexTest, KeepsOneVariantOfAProfileAndContext) {
   EXPECT_TRUE(prompt.index.Erase(first.key, first.entry));
   EXPECT_FALSE(prompt.index.Erase(first.key, first.entry));
   EXPECT_EQ(prompt.index.keys(), 0u);
-}
-
-TEST(ChunkIndexTest, MixesFormsWhereRowsHoldThem) {
-  Prompt prompt(4);
-  prompt.index.Insert(prompt.At(0, "full", 1));
-  prompt.index.Insert(prompt.At(1, "k4v2", 0.7));
-  prompt.index.Insert(prompt.At(2, "k8v4", 0.9));
-  prompt.index.Insert(prompt.At(2, "k4v2", 0.7));
-  PrefixWant want = prompt.Want(0);
-  want.any_form = true;
-  const PrefixMatch match = prompt.index.MatchPrefix(prompt.keys, want);
-  ASSERT_EQ(match.chunks.size(), 3u);
-  EXPECT_EQ(match.miss, MissReason::kNotStored);
-  EXPECT_EQ(prompt.NameOf(match, 2), "k8v4");
-  want.floor = 0.8;
-  EXPECT_EQ(prompt.index.MatchPrefix(prompt.keys, want).chunks.size(), 1u);
-  EXPECT_EQ(prompt.index.MatchPrefix(prompt.keys, want).miss, MissReason::kBelowFloor);
 }
 
 TEST(ChunkIndexTest, AReencodedVariantKeepsItsPlaceAndIsNeverExactAgain) {

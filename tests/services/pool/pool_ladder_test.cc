@@ -101,6 +101,38 @@ TEST_F(PoolLadderTest, ADegradedChunkSaysWhatItIsAndServesWhoAcceptsIt) {
   EXPECT_THAT(mild->prefix, SizeIs(4));
 }
 
+// The ladder takes one chunk at a time: a prompt half of which it has re-encoded is still found whole.
+TEST_F(PoolLadderTest, AChunkReencodedBehindExactOnesServes) {
+  PoolLimits limits = Limits();
+  limits.ladder_starts = limits.ladder_ends = 0;
+  Pool pool(limits, TestCatalogue(), TestTables());
+  const Prompt prompt = PromptOf(1, 4);
+  ASSERT_TRUE(PublishAll(pool, kStart, prompt, "full").ok());
+  std::vector<LadderJob> jobs = pool.PlanLadder(kStart, 2);
+  ASSERT_THAT(jobs, SizeIs(2));
+  const std::string form = jobs.front().target.profile;
+  for (const LadderJob& job : jobs) pool.FinishLadder(kStart, job, Reencode(job));
+
+  const auto plan = pool.Plan(kStart, DemandOf(prompt, 0.5, form));
+  ASSERT_TRUE(plan.ok()) << plan.status();
+  ASSERT_THAT(plan->prefix, SizeIs(4));
+  size_t reencoded = 0;
+  double least = 1;
+  for (const Variant& variant : plan->prefix) {
+    reencoded += variant.encoded_from == "full" ? 1 : 0;
+    least = std::min(least, variant.quality);
+  }
+  EXPECT_EQ(reencoded, 2u);
+  EXPECT_EQ(plan->pairs[0].choice.reused_tokens, 4 * kChunkTokens);
+  EXPECT_LE(plan->pairs[0].choice.quality, least);
+  const auto other = pool.Plan(kStart, DemandOf(prompt, 0, form == "k8v4" ? "k4v2" : "k8v4"));
+  ASSERT_TRUE(other.ok()) << other.status();
+  EXPECT_THAT(other->prefix, SizeIs(4));
+  const auto strict = pool.Plan(kStart, DemandOf(prompt, 1));
+  ASSERT_TRUE(strict.ok()) << strict.status();
+  for (const Variant& variant : strict->prefix) EXPECT_TRUE(variant.exact());
+}
+
 TEST_F(PoolLadderTest, WhatIsLeasedIsNeverMoved) {
   const Prompt prompt = PromptOf(1, 10);
   ASSERT_TRUE(PublishAll(pool_, kStart, prompt, "full").ok());

@@ -13,7 +13,9 @@
 #include "absl/synchronization/notification.h"
 #include "common/index/keys.h"
 #include "common/index/variant.h"
+#include "common/kv/batch.h"
 #include "common/kv/frame.h"
+#include "common/kv/frame_fields.h"
 #include "common/link/loopback_link.h"
 #include "common/policy/choose_profile.h"
 #include "gpu/engine/loaded_model.h"
@@ -89,6 +91,11 @@ class MapPool final : public ChunkSource, public ChunkSink {
     }
     return found;
   }
+  void Replace(const StoredChunk& chunk, const std::vector<std::vector<uint8_t>>& frames) {
+    absl::MutexLock lock(&mutex_);
+    chunks_[chunk.key] = chunk;
+    for (int32_t layer = 0; layer < layers_; ++layer) frames_[{chunk.key, layer}] = frames[static_cast<size_t>(layer)];
+  }
   void Clear() {
     absl::MutexLock lock(&mutex_);
     frames_.clear();
@@ -120,7 +127,7 @@ class StopBefore final : public LayerGate {
   const int32_t layer_;
 };
 
-// Tells which layers have landed in decode.
+// Tells which layers have landed in decode, and with what.
 class WatchingSink final : public FrameSink {
  public:
   explicit WatchingSink(Decode& decode) : decode_(decode) {}
@@ -129,8 +136,13 @@ class WatchingSink final : public FrameSink {
     return decode_.Grant(ticket, header);
   }
   absl::Status Landed(uint64_t ticket, const BatchHeader& header, MemoryRef memory) override {
+    const std::string batch(static_cast<const char*>(memory.address), static_cast<size_t>(memory.bytes));
     const absl::Status status = decode_.Landed(ticket, header, memory);
     absl::MutexLock lock(&mutex_);
+    for (const BatchPart& part : SplitBatch(batch).value_or(std::vector<BatchPart>())) {
+      const FrameHeader& frame = part.frame.header;
+      frames_[{frame.first_layer, frame.first_position}] = std::string(part.frame.bytes.substr(kFrameHeaderBytes));
+    }
     if (status.ok() && header.bytes > 0) landed_layers_ = static_cast<int32_t>(header.layer) + 1;
     return status;
   }
@@ -161,6 +173,12 @@ class WatchingSink final : public FrameSink {
     mutex_.Await(absl::Condition(&aborted_));
   }
 
+  // What stood behind the headers of the frames of the last transfer, by layer and first position.
+  std::map<std::pair<int32_t, int32_t>, std::string> TakeFrames() {
+    absl::MutexLock lock(&mutex_);
+    return std::exchange(frames_, {});
+  }
+
   bool hold_commits = false;  // set before the first transfer
   absl::Notification committing, may_commit;
 
@@ -169,6 +187,7 @@ class WatchingSink final : public FrameSink {
   absl::Mutex mutex_;
   int32_t landed_layers_ = 0;
   bool aborted_ = false;
+  std::map<std::pair<int32_t, int32_t>, std::string> frames_;
 };
 
 // Tells how long an Open may take at most.
@@ -542,6 +561,44 @@ TEST_P(PrefillTest, CompressedChunksAreForwardedToEveryProfileThatTakesThem) {
   const Answer exact = Generate("full", tokens, 1);
   EXPECT_EQ(exact.prefill->tokens_reused, 0);
   EXPECT_THAT(exact.prefill->miss_reason, HasSubstr("stored as k8v4"));
+}
+
+// What decode gets of a prefix in several forms is, byte for byte, what it gets of one computed anew.
+TEST_P(PrefillTest, APrefixInSeveralFormsBecomesRowsOfOne) {
+  MakePrefill();
+  const auto tokens = Prompt(300);
+  ASSERT_TRUE(Generate("k8v4", tokens, 1).prefill.ok());
+  const auto lossy = pool_.Find(Job("k8v4", tokens, 1).chunk_keys);
+  ASSERT_EQ(lossy.size(), 4u);
+  const auto cold = sink_->TakeFrames();
+  std::map<int32_t, std::vector<std::vector<uint8_t>>> kept;  // the k8v4 frames of the second and the last chunk
+  for (const int32_t chunk : {1, 3}) {
+    for (int32_t layer = 0; layer < Model().weights->config().layers; ++layer) {
+      kept[chunk].push_back(pool_.frame(lossy[static_cast<size_t>(chunk)].key, layer));
+    }
+  }
+  pool_.Clear();
+  ASSERT_TRUE(Generate("full", tokens, 1).prefill.ok());
+  for (const auto& [chunk, frames] : kept) pool_.Replace(lossy[static_cast<size_t>(chunk)], frames);
+  sink_->TakeFrames();
+  const Answer hit = Generate("k8v4", tokens, 6);
+  ASSERT_TRUE(hit.prefill.ok()) << hit.prefill.status();
+  EXPECT_EQ(hit.prefill->tokens_reused, 256) << hit.prefill->miss_reason;
+  const auto warm = sink_->TakeFrames();
+  ASSERT_EQ(warm.size(), cold.size());
+  for (const auto& [place, bytes] : cold) {
+    if (place.second >= 256) continue;  // computed over the lossy chunks
+    EXPECT_TRUE(warm.at(place) == bytes) << "layer " << place.first << ", position " << place.second;
+  }
+  EXPECT_EQ(Generate("full", tokens, 1).prefill->tokens_reused, 64) << "up to the first that is not exact";
+  for (const std::string profile : {"k4v2", "diffkv", "snapkv"}) {
+    const Answer other = Generate(profile, tokens, 6);
+    ASSERT_TRUE(other.prefill.ok()) << profile << ": " << other.prefill.status();
+    EXPECT_GE(other.prefill->tokens_reused, 192) << profile << ": " << other.prefill->miss_reason;
+    EXPECT_EQ(other.tokens.size(), 6u);
+  }
+  ASSERT_TRUE(Generate("k8v4", Prompt(330), 1).prefill.ok());
+  EXPECT_FALSE(pool_.context().IsZero()) << "what is published behind it was computed over lossy chunks";
 }
 
 TEST_P(PrefillTest, ChunksBehindACompressedPrefixNameTheirContext) {

@@ -33,54 +33,63 @@ class PrefixPlanTest : public ::testing::Test {
 };
 
 TEST_F(PrefixPlanTest, ForwardsFramesOfATiersFormat) {
-  EXPECT_EQ(Plan("k8v4", {"k8v4", "k8v4"}).forwarded, 2);
-  EXPECT_EQ(Plan("diffkv", {"k8v4", "k8v4"}).forwarded, 2);
-  EXPECT_EQ(Plan("full", {"full"}).forwarded, 1);
+  EXPECT_EQ(Plan("k8v4", {"k8v4", "k8v4"}).leading, 2);
+  EXPECT_EQ(Plan("diffkv", {"k8v4", "k8v4"}).leading, 2);
+  EXPECT_EQ(Plan("full", {"full"}).leading, 1);
 }
 
 TEST_F(PrefixPlanTest, ForwardsK8V4AsTheFixedRunOfAnotherProfile) {
   const PrefixPlan plan = Plan("k4v2", {"k8v4"});
-  EXPECT_EQ(plan.forwarded, 1);
+  EXPECT_EQ(plan.leading, 1);
   EXPECT_EQ(plan.formats[0], FormatId::kK8V4);
 }
 
 TEST_F(PrefixPlanTest, EncodesExactChunksLikeComputedOnes) {
   const PrefixPlan plan = Plan("k8v4", {"k8v4", "full", "full"});
-  EXPECT_EQ(plan.forwarded, 1);
-  EXPECT_EQ(plan.exact, 2);
+  EXPECT_EQ(plan.leading, 1);
+  EXPECT_EQ(plan.forwards, (std::vector<bool>{true, false, false}));
   EXPECT_EQ(plan.miss_reason, "");
 }
 
-TEST_F(PrefixPlanTest, ARecipeThatSelectsTakesExactChunksAndEncodesThem) {
+TEST_F(PrefixPlanTest, TakesChunksOfEveryForm) {
+  const PrefixPlan plan = Plan("k8v4", {"full", "k8v4", "k4v2", "k8v4"});
+  EXPECT_EQ(plan.leading, 0);
+  EXPECT_EQ(plan.forwards, (std::vector<bool>{false, true, false, true}));
+  EXPECT_EQ(plan.miss_reason, "");
+  // Its fixed run of K8V4 comes first in a row, its own format may stand anywhere.
+  EXPECT_EQ(Plan("k4v2", {"k8v4", "full", "k8v4", "k4v2"}).forwards, (std::vector<bool>{true, false, false, true}));
+  // Tiers are chosen among what is encoded, so nothing is forwarded behind that.
+  EXPECT_EQ(Plan("diffkv", {"k8v4", "full", "k8v4"}).forwards, (std::vector<bool>{true, false, false}));
+}
+
+TEST_F(PrefixPlanTest, ARecipeThatSelectsEncodesWhatItTakes) {
   const PrefixPlan plan = Plan("snapkv", {"full", "full", "k8v4"});
-  EXPECT_EQ(plan.forwarded, 0);  // though full is its own format
-  EXPECT_EQ(plan.exact, 2);
-  EXPECT_THAT(plan.miss_reason, HasSubstr("stored as k8v4"));
-  EXPECT_EQ(Plan("kvzip", {"full", "full"}, 129).exact, 2);
+  EXPECT_EQ(plan.leading, 0);  // though full is its own format
+  EXPECT_EQ(plan.forwards, (std::vector<bool>{false, false, false}));
+  EXPECT_EQ(Plan("kvzip", {"full", "full"}, 129).chunks(), 2);
   EXPECT_EQ(Plan("fastkv", {"full", "full"}).chunks(), 0);
 }
 
 TEST_F(PrefixPlanTest, TheQueriesThatScoreAreComputed) {
-  EXPECT_EQ(Plan("snapkv", {"full", "full"}, 128 + 32).exact, 2);
-  EXPECT_EQ(Plan("snapkv", {"full", "full"}, 128 + 31).exact, 1);
-  EXPECT_EQ(Plan("snapkv", {"full"}, 40).exact, 0);
+  EXPECT_EQ(Plan("snapkv", {"full", "full"}, 128 + 32).chunks(), 2);
+  EXPECT_EQ(Plan("snapkv", {"full", "full"}, 128 + 31).chunks(), 1);
+  EXPECT_EQ(Plan("snapkv", {"full"}, 40).chunks(), 0);
 }
 
 TEST_F(PrefixPlanTest, AWindowIsComputedWhereThresholdsChoose) {
   for (const std::string profile : {"diffkv", "diffkv-release"}) {
-    EXPECT_EQ(Plan(profile, {"k8v4", "k8v4"}, 128 + 64).forwarded, 2) << profile;
+    EXPECT_EQ(Plan(profile, {"k8v4", "k8v4"}, 128 + 64).leading, 2) << profile;
     const PrefixPlan plan = Plan(profile, {"k8v4", "k8v4"}, 128 + 63);
-    EXPECT_EQ(plan.forwarded, 1) << profile;
+    EXPECT_EQ(plan.leading, 1) << profile;
     EXPECT_THAT(plan.miss_reason, HasSubstr("fewer tokens to compute than the 64"));
   }
-  EXPECT_EQ(Plan("k8v4", {"k8v4", "k8v4"}, 128 + 1).forwarded, 2);
+  EXPECT_EQ(Plan("k8v4", {"k8v4", "k8v4"}, 128 + 1).leading, 2);
 }
 
-TEST_F(PrefixPlanTest, StopsWhereDecodeWouldHaveNoPlaceForTheFrames) {
+TEST_F(PrefixPlanTest, StopsAtWhatCannotBeTaken) {
   EXPECT_EQ(Plan("full", {"full", "k8v4"}).chunks(), 1);
   EXPECT_THAT(Plan("full", {"k8v4"}).miss_reason, HasSubstr("stored as k8v4"));
-  EXPECT_EQ(Plan("k8v4", {"full", "k8v4"}).chunks(), 1);  // forwarded frames come first
-  EXPECT_EQ(Plan("k8v4", {"diffkv"}).chunks(), 0);        // query-aware
+  EXPECT_EQ(Plan("k8v4", {"diffkv"}).chunks(), 0);  // query-aware
   EXPECT_EQ(Plan("k8v4", {"no such profile"}).chunks(), 0);
 }
 
