@@ -22,19 +22,30 @@ size_t IndexOf(absl::Span<const WorkflowAgent> agents, const std::string& name) 
 // Agents are settled in the order of their steps, as by Dijkstra: one that waits for any is settled by the first
 // settled agent before it, one that waits for all by the last. Both never come out below what settles them, which is
 // all that the order needs (Knuth, A generalization of Dijkstra's algorithm, 1977), loops included.
-std::vector<int32_t> StepsToExecution(absl::Span<const WorkflowAgent> agents, absl::Span<const std::string> running) {
+std::vector<int32_t> StepsToExecution(absl::Span<const WorkflowAgent> agents, absl::Span<const std::string> running,
+                                      const FinishedArms& finished) {
   std::vector<int32_t> steps(agents.size(), kNeverNeeded);
   std::vector<size_t> waits_for(agents.size());
   std::vector<std::vector<size_t>> before(agents.size());  // whom an agent's end brings nearer
   for (size_t agent = 0; agent < agents.size(); ++agent) {
-    waits_for[agent] = agents[agent].join == Join::kAll ? agents[agent].after.size() : 1;
-    for (const std::string& name : agents[agent].after) before[IndexOf(agents, name)].push_back(agent);
+    const bool all = agents[agent].join == Join::kAll;
+    waits_for[agent] = all ? 0 : 1;
+    for (const std::string& name : agents[agent].after) {
+      if (all && finished.contains({agents[agent].name, name})) continue;
+      before[IndexOf(agents, name)].push_back(agent);
+      if (all) ++waits_for[agent];
+    }
   }
   std::queue<size_t> settled;  // steps never fall along it
   for (const std::string& name : running) {
     const size_t agent = IndexOf(agents, name);
     if (steps[agent] == 0) continue;
     steps[agent] = 0;
+    settled.push(agent);
+  }
+  for (size_t agent = 0; agent < agents.size(); ++agent) {  // nothing is left to wait for
+    if (steps[agent] != kNeverNeeded || waits_for[agent] > 0 || agents[agent].after.empty()) continue;
+    steps[agent] = 1;
     settled.push(agent);
   }
   for (; !settled.empty(); settled.pop()) {
@@ -91,6 +102,30 @@ void WorkflowTable::SetSteps(Workflow& workflow, const std::vector<int32_t>& ste
     agent.steps = steps[i];
     Use(agent);
   }
+}
+
+// An agent has finished when it runs no more, or when one runs that can only have started behind it.
+void WorkflowTable::FollowArms(Workflow& workflow, std::set<std::string> running) {
+  std::set<std::string> ended;
+  for (const std::string& name : workflow.running) {
+    if (!running.contains(name)) ended.insert(name);
+  }
+  for (const WorkflowAgent& agent : workflow.graph) {
+    if (!running.contains(agent.name) || workflow.running.contains(agent.name)) continue;
+    std::erase_if(workflow.finished,
+                  [&](const auto& arm) { return arm.first == agent.name || arm.second == agent.name; });
+    if (agent.join == Join::kAny && agent.after.size() != 1) continue;
+    for (const std::string& name : agent.after) {
+      if (!running.contains(name)) ended.insert(name);
+    }
+  }
+  for (const WorkflowAgent& agent : workflow.graph) {
+    if (agent.join != Join::kAll || running.contains(agent.name)) continue;
+    for (const std::string& name : agent.after) {
+      if (ended.contains(name)) workflow.finished.insert({agent.name, name});
+    }
+  }
+  workflow.running = std::move(running);
 }
 
 WorkflowTable::Workflow* WorkflowTable::Open(absl::Time now, const WorkflowId& id, uint64_t version,
@@ -164,7 +199,8 @@ absl::Status WorkflowTable::Running(absl::Time now, const WorkflowId& id, uint64
   }
   if (!is_new) return absl::OkStatus();
   workflow->version = version;
-  SetSteps(*workflow, StepsToExecution(workflow->graph, agents));
+  FollowArms(*workflow, {agents.begin(), agents.end()});
+  SetSteps(*workflow, StepsToExecution(workflow->graph, agents, workflow->finished));
   return absl::OkStatus();
 }
 

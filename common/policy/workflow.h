@@ -2,8 +2,9 @@
 //
 // A client registers a graph: agents, and after which others each runs - after all of them or after any one. While it
 // runs it says which agents run now. From that follows for every agent its steps to execution: 0 for those that run; of
-// an agent that waits for any, one more than the least of those before it; for all, one more than the greatest; never
-// when what it waits for never comes. Loops are welcome. Or the client, who may know better, states the steps itself.
+// an agent that waits for any, one more than the least of those before it; for all, one more than the greatest
+// of those that have not finished since it last ran; never when what it waits for never comes. Loops are welcome. Or
+// the client, who may know better, states the steps itself.
 //
 // A chunk is needed as soon as the first of the agents whose fixed prompt it is part of, in any workflow. What no
 // workflow names is never needed as far as is known (kNeverNeeded), and a workflow that is not renewed in time is
@@ -13,6 +14,7 @@
 
 #include <cstdint>
 #include <map>
+#include <set>
 #include <string>
 #include <tuple>
 #include <utility>
@@ -37,8 +39,12 @@ struct WorkflowAgent {
   std::vector<std::string> after;  // names; none: it starts the workflow
 };
 
+// (who waits for all, whom it does not wait for any more)
+using FinishedArms = std::set<std::pair<std::string, std::string>>;
+
 // By agent in the order given: steps until it runs when `running` run now. REQUIRES: every name is an agent's.
-std::vector<int32_t> StepsToExecution(absl::Span<const WorkflowAgent> agents, absl::Span<const std::string> running);
+std::vector<int32_t> StepsToExecution(absl::Span<const WorkflowAgent> agents, absl::Span<const std::string> running,
+                                      const FinishedArms& finished = {});
 
 // A workflow is known by whose it is.
 struct WorkflowId {
@@ -106,12 +112,15 @@ class WorkflowTable {
     std::vector<WorkflowAgent> graph;
     std::vector<Agent> agents;  // in the order of the graph
     size_t chunks = 0;          // of all prefixes
+    std::set<std::string> running;
+    FinishedArms finished;
   };
 
   absl::Status Check(const std::vector<WorkflowAgent>& agents) const;
   // Null with a status in `*status`, or the workflow to update; then whether the version is new.
   Workflow* Open(absl::Time now, const WorkflowId& id, uint64_t version, absl::Duration life, absl::Status* status,
                  bool* is_new);
+  static void FollowArms(Workflow& workflow, std::set<std::string> running);
   void SetSteps(Workflow& workflow, const std::vector<int32_t>& steps);
   void Use(const Agent& agent);
   void Unuse(const Agent& agent);

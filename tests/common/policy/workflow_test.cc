@@ -56,6 +56,13 @@ TEST(StepsToExecutionTest, WhatWaitsForWhatNeverComesNeverRuns) {
   EXPECT_THAT(StepsToExecution(graph, {}), testing::Each(kNeverNeeded));
 }
 
+TEST(StepsToExecutionTest, AJoinDoesNotWaitForArmsThatHaveFinished) {
+  EXPECT_THAT(StepsToExecution(Graph(), {{"code"}}),
+              ElementsAre(kNeverNeeded, kNeverNeeded, 0, kNeverNeeded, kNeverNeeded));
+  EXPECT_THAT(StepsToExecution(Graph(), {{"code"}}, {{"merge", "search"}}), ElementsAre(3, 4, 0, 1, 2));
+  EXPECT_THAT(StepsToExecution(Graph(), {}, {{"merge", "search"}, {"merge", "code"}}), ElementsAre(3, 4, 5, 1, 2));
+}
+
 TEST(StepsToExecutionTest, ACycleCountsRound) {
   std::vector<WorkflowAgent> ring;
   for (int i = 0; i < 6; ++i) {
@@ -78,9 +85,7 @@ TEST_F(WorkflowTableTest, ASharedChunkIsNeededAsSoonAsItsFirstUser) {
   ASSERT_TRUE(table_.Running(kNow, kId, 2, {{"plan"}}, kLife).ok());
   EXPECT_EQ(table_.StepsOf(Sha256("system")), 0);
   EXPECT_EQ(table_.StepsOf(Sha256("m")), 3);
-  ASSERT_TRUE(table_.Running(kNow, kId, 3, {{"code"}}, kLife).ok());
-  EXPECT_EQ(table_.StepsOf(Sha256("m")), kNeverNeeded);  // search, which merge waits for too, is not coming
-  ASSERT_TRUE(table_.Running(kNow, kId, 4, {{"search"}}, kLife).ok());
+  ASSERT_TRUE(table_.Running(kNow, kId, 3, {{"search"}}, kLife).ok());
   EXPECT_EQ(table_.StepsOf(Sha256("system")), 2);
   EXPECT_EQ(table_.StepsOf(Sha256("p")), 4);
   EXPECT_EQ(table_.StepsOf(Sha256("unknown")), kNeverNeeded);
@@ -92,6 +97,29 @@ TEST_F(WorkflowTableTest, ASharedChunkIsNeededAsSoonAsItsFirstUser) {
   EXPECT_EQ(table_.StepsOf(Sha256("system")), 0);
   table_.Forget(other);
   EXPECT_EQ(table_.StepsOf(Sha256("system")), 2);
+}
+
+TEST_F(WorkflowTableTest, ArmsFinishOneAfterTheOther) {
+  ASSERT_TRUE(table_.MarkPrefix(kId, "merge", Keys({"m"})).ok());
+  ASSERT_TRUE(table_.Running(kNow, kId, 2, {{"search"}}, kLife).ok());
+  EXPECT_EQ(table_.StepsOf(Sha256("m")), 2);
+  ASSERT_TRUE(table_.Running(kNow, kId, 3, {{"code"}}, kLife).ok());
+  EXPECT_EQ(table_.StepsOf(Sha256("m")), 1) << "search has finished";
+  ASSERT_TRUE(table_.Running(kNow, kId, 4, {}, kLife).ok());
+  EXPECT_EQ(table_.StepsOf(Sha256("m")), 1) << "both have";
+  ASSERT_TRUE(table_.Running(kNow, kId, 5, {{"merge"}}, kLife).ok());
+  EXPECT_EQ(table_.StepsOf(Sha256("m")), 0);
+  ASSERT_TRUE(table_.Running(kNow, kId, 6, {{"plan"}}, kLife).ok());
+  EXPECT_EQ(table_.StepsOf(Sha256("m")), 3) << "the next round waits for both again";
+  // What runs behind search can only have started when that had finished.
+  ASSERT_TRUE(table_.Running(kNow, kId, 7, {{"code"}}, kLife).ok());
+  EXPECT_EQ(table_.StepsOf(Sha256("m")), 1);
+  // One that runs again is waited for again.
+  const std::vector<std::string> both = {"search", "code"};
+  ASSERT_TRUE(table_.Running(kNow, kId, 8, both, kLife).ok());
+  EXPECT_EQ(table_.StepsOf(Sha256("m")), 1);
+  ASSERT_TRUE(table_.Running(kNow, kId, 9, {{"search"}}, kLife).ok());
+  EXPECT_EQ(table_.StepsOf(Sha256("m")), 1) << "code has finished, search runs";
 }
 
 TEST_F(WorkflowTableTest, UpdatesMayBeRepeatedButNotGoBack) {
