@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "absl/strings/str_cat.h"
+#include "common/base/digest.h"
 #include "common/base/status_macros.h"
 
 namespace decant {
@@ -12,7 +13,10 @@ absl::StatusOr<uint64_t> LeaseTable::Grant(std::string tenant, std::vector<uint6
   if (leases_.size() >= limit_) {
     return absl::ResourceExhaustedError(absl::StrCat(leases_.size(), " leases are held; release some or wait"));
   }
-  const uint64_t id = ++last_id_;
+  uint64_t id = 0;
+  while (id == 0 || leases_.contains(id)) {
+    id = Sha256(absl::StrCat("decant lease v1\n", ++granted_, "\n", secret_)).Prefix64();
+  }
   leases_.emplace(id, Lease{id, std::move(tenant), std::move(entries), std::min(deadline, last), last});
   by_deadline_.emplace(std::min(deadline, last), id);
   return id;
@@ -38,19 +42,23 @@ absl::Status LeaseTable::Renew(uint64_t id, const std::string& tenant, absl::Tim
   return absl::OkStatus();
 }
 
-std::vector<uint64_t> LeaseTable::Release(uint64_t id) {
+std::vector<uint64_t> LeaseTable::Release(uint64_t id, const std::string& tenant) {
   const auto found = leases_.find(id);
-  if (found == leases_.end()) return {};
-  std::vector<uint64_t> entries = std::move(found->second.entries);
-  by_deadline_.erase({found->second.deadline, id});
-  leases_.erase(found);
+  if (found == leases_.end() || found->second.tenant != tenant) return {};
+  return End(found);
+}
+
+std::vector<uint64_t> LeaseTable::End(std::map<uint64_t, Lease>::iterator lease) {
+  std::vector<uint64_t> entries = std::move(lease->second.entries);
+  by_deadline_.erase({lease->second.deadline, lease->first});
+  leases_.erase(lease);
   return entries;
 }
 
 std::vector<uint64_t> LeaseTable::Expire(absl::Time now) {
   std::vector<uint64_t> entries;
   while (!by_deadline_.empty() && by_deadline_.begin()->first <= now) {
-    const std::vector<uint64_t> given_back = Release(by_deadline_.begin()->second);
+    const std::vector<uint64_t> given_back = End(leases_.find(by_deadline_.begin()->second));
     entries.insert(entries.end(), given_back.begin(), given_back.end());
   }
   return entries;

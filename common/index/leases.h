@@ -16,7 +16,7 @@
 namespace decant {
 
 struct Lease {
-  uint64_t id = 0;  // never 0, never used twice
+  uint64_t id = 0;  // never 0
   std::string tenant;
   std::vector<uint64_t> entries;
   absl::Time deadline;
@@ -27,7 +27,8 @@ struct Lease {
 // that Release and Expire give back, each exactly once. Not thread-safe.
 class LeaseTable {
  public:
-  explicit LeaseTable(size_t limit) : limit_(limit) {}
+  // Numbers are SHA-256 of `secret` and a count: who does not know it learns nothing from its own of those of others.
+  explicit LeaseTable(size_t limit, std::string secret = "") : limit_(limit), secret_(std::move(secret)) {}
 
   // RESOURCE_EXHAUSTED when `limit` leases are held. Heartbeats keep the lease until `last`, so that no reader can hold
   // entries for ever.
@@ -38,16 +39,19 @@ class LeaseTable {
   absl::StatusOr<const Lease*> Find(uint64_t id, const std::string& tenant, absl::Time now) const;
   // A heartbeat: moves the deadline, but not past the last; it never comes nearer. Errors as Find.
   absl::Status Renew(uint64_t id, const std::string& tenant, absl::Time now, absl::Time deadline);
-  // Ends a lease and gives its entries back; none when there is no such lease.
-  std::vector<uint64_t> Release(uint64_t id);
+  // Ends a lease and gives its entries back; none when the tenant has no such lease.
+  std::vector<uint64_t> Release(uint64_t id, const std::string& tenant);
   // Ends every lease whose deadline is at or before `now` and gives their entries back.
   std::vector<uint64_t> Expire(absl::Time now);
 
   size_t held() const { return leases_.size(); }
 
  private:
+  std::vector<uint64_t> End(std::map<uint64_t, Lease>::iterator lease);
+
   const size_t limit_;
-  uint64_t last_id_ = 0;
+  const std::string secret_;
+  uint64_t granted_ = 0;
   std::map<uint64_t, Lease> leases_;
   std::set<std::pair<absl::Time, uint64_t>> by_deadline_;
 };

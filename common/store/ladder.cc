@@ -70,7 +70,7 @@ void Ladder::Track(uint64_t entry, const EvictionFacts& facts) {
   Node node;
   node.order = EvictionOrder{kDefaultPriority, facts.depth, facts.use.operation, entry};
   node.key = facts.key;
-  node.floor = facts.use.floor;
+  if (facts.use.counts) node.floor = facts.use.floor;
   if (const auto ghost = ghosts_.find(facts.key); ghost != ghosts_.end()) {
     node.history = ghost->second;
     reuse_.Leave(node.history.family, node.history.last_use, now_, true);
@@ -93,7 +93,7 @@ void Ladder::Describe(uint64_t entry, uint32_t scale, size_t rung, int64_t bytes
     node.rung = static_cast<uint8_t>(rung);
     node.bytes = bytes;
     node.described = true;
-    if (!was_described) NoteFloor(node, node.floor);
+    if (!was_described && node.floor.has_value()) NoteFloor(node, *node.floor);
   });
 }
 

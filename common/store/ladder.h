@@ -97,7 +97,7 @@ class Ladder final : public EvictionPolicy {
     History history;
     uint64_t key = 0;
     int64_t bytes = 1;
-    double floor = 0;  // of the request that brought it, until it is described
+    std::optional<double> floor;  // of the request that brought it, should one have, until it is described
     uint32_t scale = 0;
     uint8_t rung = 0;
     bool described = false;

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <fstream>
+#include <random>
 #include <thread>
 #include <utility>
 
@@ -160,6 +161,8 @@ absl::StatusOr<std::unique_ptr<ServiceApp>> CreatePoolApp(PoolOptions options) {
   limits.load_limit = options.load_limit;
   limits.capacity_bytes = options.pool_bytes;
   limits.lease = options.lease;
+  std::random_device random;
+  for (int i = 0; i < 8; ++i) absl::StrAppend(&limits.secret, absl::Hex(random(), absl::kZeroPad8));
   limits.publish_idle = options.publish_idle;
   limits.fetch_bits_per_s = options.fetch_bits_per_s;
   limits.ladder = options.ladder;

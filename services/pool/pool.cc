@@ -43,9 +43,10 @@ Pool::Pool(const PoolLimits& limits, Catalogue catalogue, ProfileTables tables, 
     : limits_(Settled(limits)),
       catalogue_(std::move(catalogue)),
       tables_(std::move(tables)),
+      index_(Sha256(absl::StrCat("decant index places\n", limits_.secret)).Prefix64()),
       tier_(
           limits_.capacity_bytes, [eviction = limits_.eviction] { return MakePolicy(eviction); }, limits_.tenants),
-      leases_(limits_.leases),
+      leases_(limits_.leases, limits_.secret),
       retention_(limits_.longest_retention),
       lower_(lower),
       journal_(limits_.events_of_tenant),
@@ -389,8 +390,8 @@ absl::Status Pool::Renew(absl::Time now, uint64_t lease, const std::string& tena
   return leases_.Renew(lease, tenant, now, now + limits_.lease);
 }
 
-void Pool::Release(absl::Time now, uint64_t lease) {
-  LetGo(leases_.Release(lease));
+void Pool::Release(absl::Time now, uint64_t lease, const std::string& tenant) {
+  LetGo(leases_.Release(lease, tenant));
   Expire(now);
 }
 

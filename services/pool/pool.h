@@ -53,6 +53,7 @@ struct PoolLimits {
   absl::Duration longest_lease = absl::Minutes(10);  // with all its renewals
   absl::Duration publish_idle = absl::Seconds(10);
   size_t leases = 4096;
+  std::string secret;  // random in a server: nobody shall guess what lease numbers and places of keys follow from
   size_t publishes = 256;
   double fetch_bits_per_s = 8e9;
   PoolEviction eviction = PoolEviction::kLadder;
@@ -148,7 +149,7 @@ class Pool {
   void Report(const Observation& observation);
   // A heartbeat of whoever holds the lease: until now + lease, but not past longest_lease. NOT_FOUND when it has ended.
   absl::Status Renew(absl::Time now, uint64_t lease, const std::string& tenant);
-  void Release(absl::Time now, uint64_t lease);
+  void Release(absl::Time now, uint64_t lease, const std::string& tenant);
   // Ends leases and publishes whose time has come; every call above does it too.
   void Expire(absl::Time now);
 

@@ -171,7 +171,7 @@ grpc::ServerUnaryReactor* PoolService::Report(grpc::CallbackServerContext* conte
 grpc::ServerUnaryReactor* PoolService::Release(grpc::CallbackServerContext* context,
                                                const v1::ReleaseLeaseRequest* request, v1::ReleaseLeaseReply*) {
   return Answer(context, pool_->With([request](Pool& pool, absl::Time now) {
-    pool.Release(now, request->lease());
+    pool.Release(now, request->lease(), request->tenant());
     return absl::OkStatus();
   }));
 }

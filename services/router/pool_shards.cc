@@ -8,9 +8,15 @@ std::string PoolShards::Of(absl::Span<const Digest> keys) const {
   return addresses()[shards_.ShardOf(keys[keys.size() < kShardRun ? 0 : kShardRun - 1])];
 }
 
-uint64_t PoolShards::Name(const std::string& pool, uint64_t lease) {
+std::string PoolShards::OfShorter(absl::Span<const Digest> keys) const {
+  if (keys.size() < kShardRun) return "";
+  const std::string before = Of(keys.first(1));
+  return before == Of(keys) ? "" : before;
+}
+
+uint64_t PoolShards::Name(const std::string& pool, const std::string& tenant, uint64_t lease) {
   if (lease == 0) return 0;
-  leases_[++last_] = Lease{pool, lease};
+  leases_[++last_] = Lease{pool, tenant, lease};
   return last_;
 }
 

@@ -2,8 +2,10 @@
 //
 // A prompt is kept whole by one shard, so that its prefix is one question, one lease and one fetch. Which one follows
 // from the first kShardRun chunks (from the first alone when there are fewer): prompts that share so much share a
-// shard, while a short beginning that all prompts have does not draw all of them to one. A shard that is lost is a miss
-// for its prompts until it is back or gone from the list; one that comes takes only its share (common/index/shards.h).
+// shard, while a short beginning that all prompts have does not draw all of them to one. A conversation that grows
+// beyond the run is asked for where it was before, too, and stays there while it is found. A shard that is lost is a
+// miss for its prompts until it is back or gone from the list; one that comes takes only its share
+// (common/index/shards.h).
 #ifndef DECANT_SERVICES_ROUTER_POOL_SHARDS_H_
 #define DECANT_SERVICES_ROUTER_POOL_SHARDS_H_
 
@@ -25,6 +27,7 @@ class PoolShards {
  public:
   struct Lease {
     std::string pool;
+    std::string tenant;
     uint64_t lease = 0;  // as that pool knows it
   };
 
@@ -34,9 +37,12 @@ class PoolShards {
   const std::vector<std::string>& addresses() const { return shards_.addresses(); }
   // The address that keeps a prompt with these chunks; empty when there is no shard.
   std::string Of(absl::Span<const Digest> keys) const;
+  // The one that kept it while it had fewer than kShardRun chunks, where that is another: a conversation that has grown
+  // finds what it stored there. Empty when it is the same, or the prompt is no longer than that.
+  std::string OfShorter(absl::Span<const Digest> keys) const;
 
   // Shards number their leases each by itself; this is a number that no other lease has. 0 stays 0.
-  uint64_t Name(const std::string& pool, uint64_t lease);
+  uint64_t Name(const std::string& pool, const std::string& tenant, uint64_t lease);
   // Whose it is; none when it was never named, or taken.
   std::optional<Lease> Find(uint64_t name) const;
   std::optional<Lease> Take(uint64_t name);

@@ -52,15 +52,30 @@ void RpcWorld::SendPlan(AttemptId attempt, const PlanQuery& query, absl::Duratio
     });
     return;
   }
-  const auto stub = v1::Pool::NewStub(channels_.Get(pool));
-  calls_.Unary(stub->async(), &v1::Pool::Stub::async::Plan, ToProto(model_, query), absl::Now() + limit,
-               [this, attempt, pool](absl::StatusOr<v1::PlanReply> reply) {
-                 loop_.Post([this, attempt, pool, answer = AnswerOf(reply)](absl::Time now) mutable {
-                   SeePool(pool, answer.status());
-                   if (answer.ok()) answer->lease = shards_.Name(pool, answer->lease);
-                   router_->Planned(now, attempt, std::move(answer));
+  Planning planning{attempt, ToProto(model_, query), {pool}, absl::Now() + limit};
+  if (std::string before = shards_.OfShorter(query.chunk_keys); !before.empty()) {
+    planning.pools.push_back(std::move(before));
+  }
+  AskPlan(planning, 0, absl::UnknownError("not asked"));
+}
+
+void RpcWorld::AskPlan(const Planning& planning, size_t which, const absl::StatusOr<PlanAnswer>& before) {
+  const auto stub = v1::Pool::NewStub(channels_.Get(planning.pools[which]));
+  calls_.Unary(stub->async(), &v1::Pool::Stub::async::Plan, planning.request, planning.deadline,
+               [this, planning, which, before](absl::StatusOr<v1::PlanReply> reply) {
+                 loop_.Post([this, planning, which, before, answer = AnswerOf(reply)](absl::Time now) {
+                   SeePool(planning.pools[which], answer.status());
+                   const bool finds = answer.ok() && !answer->prefix.empty();
+                   if (!finds && which + 1 < planning.pools.size()) return AskPlan(planning, which + 1, answer);
+                   if (finds || !before.ok()) return Planned(now, planning, which, answer);
+                   Planned(now, planning, which - 1, before);
                  });
                });
+}
+
+void RpcWorld::Planned(absl::Time now, const Planning& planning, size_t which, absl::StatusOr<PlanAnswer> answer) {
+  if (answer.ok()) answer->lease = shards_.Name(planning.pools[which], planning.request.tenant(), answer->lease);
+  router_->Planned(now, planning.attempt, std::move(answer));
 }
 
 void RpcWorld::NoteWorkerCame(absl::string_view address) {
@@ -148,6 +163,7 @@ void RpcWorld::ReleaseLease(uint64_t name) {
   const auto stub = v1::Pool::NewStub(channels_.Get(lease->pool));
   v1::ReleaseLeaseRequest request;
   request.set_lease(lease->lease);
+  request.set_tenant(lease->tenant);
   calls_.Unary(stub->async(), &v1::Pool::Stub::async::Release, request, absl::Now() + kCourtesy,
                [](absl::StatusOr<v1::ReleaseLeaseReply>) {});
 }

@@ -66,6 +66,16 @@ class RpcWorld final : public RouterWorld {
     std::function<void()> ended;
   };
 
+  // The shards of `pools` are asked one after another until one has something of the prompt.
+  struct Planning {
+    AttemptId attempt;
+    v1::PlanRequest request;
+    std::vector<std::string> pools;
+    absl::Time deadline;
+  };
+  // `before`: what the shard before `which` answered.
+  void AskPlan(const Planning& planning, size_t which, const absl::StatusOr<PlanAnswer>& before);
+  void Planned(absl::Time now, const Planning& planning, size_t which, absl::StatusOr<PlanAnswer> answer);
   static void Cancel(OpenCalls& open, AttemptId attempt);
   // Says so when a shard of the pool has gone or come back.
   void SeePool(const std::string& pool, const absl::Status& answered);

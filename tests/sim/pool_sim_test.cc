@@ -241,7 +241,7 @@ class PoolSim {
     }
     if (holds) reader.deadline = now_ + limits_.lease;
     if (!over) return;
-    if (Chance(70)) pool_.Release(now_, reader.plan.lease);
+    if (Chance(70)) pool_.Release(now_, reader.plan.lease, "");
     readers_.erase(readers_.begin() + static_cast<std::ptrdiff_t>(which));
   }
 

@@ -1,5 +1,7 @@
 #include "common/index/leases.h"
 
+#include <algorithm>
+
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 
@@ -17,8 +19,8 @@ TEST(LeaseTableTest, GivesEntriesBackOnce) {
   const uint64_t id = leases.Grant("", {1, 2}, kStart + absl::Seconds(5)).value();
   EXPECT_NE(id, 0u);
   EXPECT_THAT(leases.Find(id, "", kStart).value()->entries, ElementsAre(1, 2));
-  EXPECT_THAT(leases.Release(id), ElementsAre(1, 2));
-  EXPECT_THAT(leases.Release(id), IsEmpty());
+  EXPECT_THAT(leases.Release(id, ""), ElementsAre(1, 2));
+  EXPECT_THAT(leases.Release(id, ""), IsEmpty());
   EXPECT_THAT(leases.Expire(absl::InfiniteFuture()), IsEmpty());
   EXPECT_EQ(leases.held(), 0u);
 }
@@ -66,6 +68,19 @@ TEST(LeaseTableTest, HidesOneTenantsLeaseFromAnother) {
   EXPECT_EQ(leases.Find(id, "red", kStart).status().code(), absl::StatusCode::kNotFound);
   EXPECT_EQ(leases.Find(id, "red", kStart).status().message(),
             leases.Find(id, "blue", kStart + absl::Hours(1)).status().message());
+  EXPECT_THAT(leases.Release(id, "red"), IsEmpty());
+  EXPECT_TRUE(leases.Find(id, "blue", kStart).ok());
+  EXPECT_THAT(leases.Release(id, "blue"), ElementsAre(1));
+}
+
+TEST(LeaseTableTest, NumbersFollowFromASecret) {
+  LeaseTable one(4, "one");
+  LeaseTable other(4, "other");
+  const uint64_t first = one.Grant("", {1}, kStart).value();
+  const uint64_t second = one.Grant("", {1}, kStart).value();
+  EXPECT_NE(first, other.Grant("", {1}, kStart).value());
+  EXPECT_GT(std::max(first, second) - std::min(first, second), 1000u) << "they do not count up";
+  EXPECT_EQ(LeaseTable(4, "one").Grant("", {1}, kStart).value(), first);
 }
 
 TEST(LeaseTableTest, RefusesBeyondItsLimit) {

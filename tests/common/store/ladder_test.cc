@@ -131,6 +131,23 @@ TEST_F(LadderTest, ReencodesDownToTheFloorAndNoFurther) {
   }
 }
 
+// Nobody has asked for what is loaded beforehand, so it is no evidence that anything would do.
+TEST_F(LadderTest, APrefetchTeachesNoFloor) {
+  for (uint64_t entry = 1; entry <= 50; ++entry) {
+    Store(entry, entry, kTakesFull);
+    ladder_.Hold(entry);
+  }
+  EvictionFacts prefetched = Facts(51, 0, 0);
+  prefetched.key = 51;
+  prefetched.use.counts = false;
+  ladder_.Track(51, prefetched);
+  ladder_.Describe(51, scale_, 0, 1000);
+  Store(52, 52, kTakesAll);
+  const std::vector<LadderStep> steps = ladder_.Plan(1, 1, Any);
+  ASSERT_EQ(steps.size(), 1u);
+  EXPECT_EQ(Word(ladder_, steps[0]), "52:k8v4") << "though 51 is colder";
+}
+
 TEST_F(LadderTest, TheColdestGoesFirstOfWhatIsAlike) {
   for (uint64_t entry = 1; entry <= 3; ++entry) Store(entry, entry * 100, kTakesK8V4);
   ladder_.Touch(1, Use(1000, kTakesK8V4));  // another family now, and hot

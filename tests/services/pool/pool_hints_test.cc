@@ -166,7 +166,7 @@ TEST_F(PoolHintsTest, ReleaseMayDropButNotUnderAReader) {
   EXPECT_EQ(leased.chunks, 0);
   EXPECT_THAT(leased.reason, HasSubstr("being read"));
   EXPECT_EQ(Stored(pool, prompt), 2u);
-  pool.Release(kStart, offer.lease);
+  pool.Release(kStart, offer.lease, "");
   const HintReceipt dropped = Take(pool, hint);
   EXPECT_EQ(dropped.chunks, 2);
   EXPECT_EQ(dropped.bytes, 2 * OneChunk());

@@ -145,7 +145,7 @@ TEST_F(PoolLadderTest, WhatIsLeasedIsNeverMoved) {
   EXPECT_EQ(pool_.tier().bytes(), before);
   EXPECT_EQ(pool_.stats().reencoded, 0);
   EXPECT_THAT(pool_.PlanLadder(kStart, kMany), IsEmpty());
-  pool_.Release(kStart, offer->lease);
+  pool_.Release(kStart, offer->lease, "");
   EXPECT_FALSE(pool_.PlanLadder(kStart, kMany).empty()) << "afterwards they are candidates again";
 }
 

@@ -255,12 +255,12 @@ TEST(PoolTest, ReleaseLetsGo) {
   const PlanOffer a = *pool.Plan(kStart, DemandOf(prompt));
   const PlanOffer b = *pool.Plan(kStart, DemandOf(prompt));
   EXPECT_GT(pool.tier().held_bytes(), 0);
-  pool.Release(kStart, a.lease);
-  pool.Release(kStart, a.lease);
+  pool.Release(kStart, a.lease, "");
+  pool.Release(kStart, a.lease, "");
   EXPECT_GT(pool.tier().held_bytes(), 0);
-  pool.Release(kStart, b.lease);
+  pool.Release(kStart, b.lease, "");
   EXPECT_EQ(pool.tier().held_bytes(), 0);
-  pool.Release(kStart, 12345);
+  pool.Release(kStart, 12345, "");
 }
 
 TEST(PoolTest, FetchNeedsALeaseThatCoversTheChunk) {

@@ -88,7 +88,7 @@ TEST_F(PoolTiersTest, WhatWasLoadedForALeaseStaysUntilItEnds) {
   auto cursor = Begin(*offer, pool_);
   ASSERT_TRUE(cursor.ok()) << cursor.status();
   EXPECT_EQ(Rest(pool_, *cursor), ExpectedFrames(offer->prefix));
-  pool_.Release(kStart, offer->lease);
+  pool_.Release(kStart, offer->lease, "");
   EXPECT_EQ(pool_.tier().held_bytes(), 0);
 }
 
@@ -106,7 +106,7 @@ TEST_F(PoolTiersTest, AChunkThatIsLostEndsTheFetchAndSaysWhy) {
   EXPECT_EQ(Rest(pool_, *cursor), ExpectedFrames(absl::MakeConstSpan(offer->prefix).first(2)));
   EXPECT_THAT(cursor->lost, HasSubstr("disk"));
   EXPECT_THAT(cursor->lost, HasSubstr("damaged"));
-  pool_.Release(kStart, offer->lease);
+  pool_.Release(kStart, offer->lease, "");
   const auto again = pool_.Plan(kStart, DemandOf(first_));
   EXPECT_THAT(again->prefix, SizeIs(2)) << "nobody is told of it again";
   EXPECT_THAT(again->miss_reason, HasSubstr("not stored"));
@@ -140,7 +140,7 @@ TEST_F(PoolTiersTest, TwoPlansForOneChunkAreBothServed) {
     auto cursor = Begin(offer, pool_);
     ASSERT_TRUE(cursor.ok()) << cursor.status();
     EXPECT_EQ(Rest(pool_, *cursor), ExpectedFrames(offer.prefix));
-    pool_.Release(kStart, offer.lease);
+    pool_.Release(kStart, offer.lease, "");
   }
   EXPECT_EQ(pool_.tier().held_bytes(), 0);
 }
@@ -148,7 +148,7 @@ TEST_F(PoolTiersTest, TwoPlansForOneChunkAreBothServed) {
 TEST_F(PoolTiersTest, ALeaseThatEndsBeforeItsLoadsHoldsNothing) {
   FillTwice();
   const auto offer = pool_.Plan(kStart, DemandOf(first_));
-  pool_.Release(kStart, offer->lease);
+  pool_.Release(kStart, offer->lease, "");
   tiers_.LoadAll(pool_, kStart);
   EXPECT_EQ(pool_.tier().held_bytes(), 0);
   EXPECT_EQ(Begin(*offer, pool_).status().code(), absl::StatusCode::kNotFound);
@@ -175,7 +175,7 @@ TEST_F(PoolTiersTest, EveryChunkAskedForCountsOnce) {
     const auto offer = pool_.Plan(kStart, DemandOf(prompt));
     ASSERT_TRUE(offer.ok()) << offer.status();
     tiers_.LoadAll(pool_, kStart);
-    pool_.Release(kStart, offer->lease);
+    pool_.Release(kStart, offer->lease, "");
   };
   plan(second_);         // in host memory
   plan(first_);          // below
@@ -260,7 +260,7 @@ TEST_F(PoolTiersTest, EventsFollowAChunkDownUpAndAway) {
   FillTwice();
   const auto offer = pool_.Plan(kStart, DemandOf(first_));
   tiers_.LoadAll(pool_, kStart);
-  pool_.Release(kStart, offer->lease);
+  pool_.Release(kStart, offer->lease, "");
   ASSERT_TRUE(PublishAll(pool_, kStart, second_, "full").ok());
   tiers_.records.clear();
   pool_.ForgetBelow({NameOf(IdOf(offer->prefix[0]))});

@@ -61,7 +61,7 @@ int Hits(PoolEviction eviction, int rounds) {
     const auto offer = pool.Plan(kStart, DemandOf(prompt));
     EXPECT_TRUE(offer.ok()) << offer.status();
     if (step >= 2 * kAgents) hits += offer->prefix.empty() ? 0 : 1;
-    pool.Release(kStart, offer->lease);
+    pool.Release(kStart, offer->lease, "");
     if (!offer->prefix.empty()) continue;
     EXPECT_TRUE(PublishAll(pool, kStart, prompt, "full").ok());
   }

@@ -101,7 +101,7 @@ class SharedPoolTest : public testing::Test {
     }
     if (lost != nullptr) *lost = cursor->lost;
     pool_->With([&](Pool& pool, absl::Time now) {
-      pool.Release(now, offer.lease);
+      pool.Release(now, offer.lease, "");
       return 0;
     });
     return frames;

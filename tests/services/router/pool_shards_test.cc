@@ -35,6 +35,25 @@ TEST(PoolShardsTest, PromptsThatShareABeginningShareAShard) {
   }
 }
 
+TEST(PoolShardsTest, AConversationThatGrowsIsFoundWhereItWas) {
+  const PoolShards shards = Of({"a:1", "b:1", "c:1"});
+  int moved = 0;
+  for (int prompt = 0; prompt < 50; ++prompt) {
+    const std::string first = shards.Of(Keys(prompt, 1));
+    for (size_t chunks = 1; chunks <= 64; ++chunks) {
+      const std::vector<Digest> keys = Keys(prompt, chunks);
+      const std::string now = shards.Of(keys);
+      const std::string before = shards.OfShorter(keys);
+      EXPECT_TRUE(now == first || before == first) << chunks << " chunks";
+      EXPECT_NE(before, now);
+      moved += before.empty() ? 0 : 1;
+    }
+  }
+  EXPECT_GT(moved, 0);
+  EXPECT_EQ(Of({"a:1"}).OfShorter(Keys(1, 20)), "");
+  EXPECT_EQ(PoolShards().OfShorter(Keys(1, 20)), "");
+}
+
 TEST(PoolShardsTest, AShardMoreTakesItsShareAndALostOneLosesItsOwn) {
   const PoolShards three = Of({"a:1", "b:1", "c:1"});
   const PoolShards four = Of({"a:1", "b:1", "c:1", "d:1"});
@@ -56,11 +75,12 @@ TEST(PoolShardsTest, WithoutShardsOrChunks) {
 
 TEST(PoolShardsTest, EqualLeasesOfTwoShardsAreTwo) {
   PoolShards shards = Of({"a:1", "b:1"});
-  EXPECT_EQ(shards.Name("a:1", 0), 0u);
-  const uint64_t a = shards.Name("a:1", 7);
-  const uint64_t b = shards.Name("b:1", 7);
+  EXPECT_EQ(shards.Name("a:1", "", 0), 0u);
+  const uint64_t a = shards.Name("a:1", "x", 7);
+  const uint64_t b = shards.Name("b:1", "y", 7);
   EXPECT_NE(a, b);
   EXPECT_EQ(shards.Find(a)->pool, "a:1");
+  EXPECT_EQ(shards.Find(a)->tenant, "x");
   EXPECT_EQ(shards.Take(b)->pool, "b:1");
   EXPECT_EQ(shards.Find(a)->lease, 7u);
   EXPECT_FALSE(shards.Take(b).has_value());
