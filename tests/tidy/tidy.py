@@ -15,6 +15,7 @@ ROOMS = ("common", "gpu", "services", "proto", "tests", "load_tests")
 SOURCE = (".h", ".cc", ".cu", ".cuh")
 MAX_LINES = 600          # of a source file outside tests
 MAX_BYTES = 1 << 20      # of any tracked file but the bundled model
+KERNELS = "gpu/kernels/"
 BUNDLED = "deploy/models/decant-tiny/model.safetensors"
 
 # common/: what each room may include of the others.
@@ -116,12 +117,26 @@ def check_targets(root, files, faults):
             faults.append(f"{path}: no target lists it")
 
 
+def check_kernels(root, files, faults):
+    """gpu/kernels/README.md is the one table of what runs where: it names every operation, and every other file that is no schedule of one."""
+    table = os.path.join(root, KERNELS, "README.md")
+    said = set(re.findall(r"`([A-Za-z_0-9]+)`", open(table, encoding="utf-8").read())) if os.path.isfile(table) else set()
+    for path in files:
+        if not path.startswith(KERNELS) or not path.endswith(".cc") or path.endswith("_host.cc"):
+            continue
+        operations = re.findall(r"DECANT_DISPATCH\((\w+)", open(os.path.join(root, path), encoding="utf-8").read())
+        for name in operations or [os.path.basename(path)[:-3]]:
+            if name not in said:
+                faults.append(f"{path}: {KERNELS}README.md does not say where {name} runs")
+
+
 def check(root):
     faults = []
     files = tracked(root)
     for path in files:
         check_file(root, path, faults)
     check_targets(root, files, faults)
+    check_kernels(root, files, faults)
     return faults
 
 
@@ -139,6 +154,8 @@ def self_test():
         "gpu/engine/guard.h": ("#pragma once\n", "header guard"),
         "gpu/engine/mark.cc": ("// TODO later\n", "unfinished mark"),
         "gpu/engine/dead.cc": ("int x;\n", "no target lists it"),
+        "gpu/kernels/pages/unsaid.cc": ("void F(Stream& s) { DECANT_DISPATCH(UnsaidOp, s); }\n", "does not say where UnsaidOp runs"),
+        "gpu/kernels/codec/apart.cc": ("int x;\n", "does not say where apart runs"),
         "tests/gpu/empty_test.cc": ("int main() {}\n", "asserts nothing"),
         "deploy/big.bin": ("x" * (MAX_BYTES + 1), "tracked files stay below"),
     }
