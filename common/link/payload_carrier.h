@@ -80,7 +80,7 @@ class PayloadCarriers {
   // Of a batch that has come: its CRC-32C where that came with the copy, which only happens when it was wanted.
   using Arrival = absl::StatusOr<std::optional<uint32_t>>;
   enum class Checksum { kNo, kWanted };
-  // Fetches what `slip` names into `to`. After OK, `done` runs once, on any thread but not inside this call, at the
+  // Fetches what `slip` names, which must be as many bytes, into `to`. After OK, `done` runs once, on any thread but not inside this call, at the
   // latest soon after `deadline`, also with why the batch was lost. Nothing writes to `to` after that.
   virtual absl::Status Receive(const std::string& slip, MemoryRef to, Checksum checksum, absl::Time deadline,
                                std::function<void(const Arrival&)> done) = 0;

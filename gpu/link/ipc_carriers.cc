@@ -335,12 +335,12 @@ absl::Status IpcCarriers::Receive(const std::string& slip, MemoryRef to, Checksu
                                   std::function<void(const Arrival&)> done) {
   ByteReader reader(slip);
   DECANT_ASSIGN_OR_RETURN(const Place place, PlaceOf(reader));
-  if (!reader.rest().empty() || place.bytes > to.bytes) {
+  if (!reader.rest().empty() || place.bytes != to.bytes) {
     return absl::InvalidArgumentError(absl::StrCat("a slip of ", place.bytes, " bytes for a batch of ", to.bytes));
   }
   return Post([this, place, to, checksum, deadline, done = std::move(done)] {
     if (absl::Now() >= deadline) return done(absl::DeadlineExceededError("earlier batches took too long"));
-    done(Fetch(place.handle, place.offset, checksum, MemoryRef{to.space, to.address, place.bytes}));
+    done(Fetch(place.handle, place.offset, checksum, to));
   });
 }
 

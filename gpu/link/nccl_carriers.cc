@@ -207,14 +207,14 @@ absl::Status NcclCarriers::Receive(const std::string& slip, MemoryRef to, Checks
     return absl::NotFoundError("the communicator was evicted; send the batch another way");
   }
   Connected& connected = found->second;
-  if (bytes < 1 || bytes > options_.batch_bytes || bytes > to.bytes || number != connected.next) {
+  if (bytes < 1 || bytes > options_.batch_bytes || bytes != to.bytes || number != connected.next) {
     absl::Status wrong = absl::DataLossError(absl::StrCat("batch ", number, " of ", bytes, " bytes came where batch ",
                                                           connected.next, " of ", to.bytes, " was expected"));
     connected.connection->Break(wrong);
     return wrong;
   }
   NcclConnection::Batch batch;
-  batch.to = MemoryRef{to.space, to.address, bytes};
+  batch.to = to;
   batch.bytes = bytes;
   batch.deadline = deadline;
   batch.done = [done = std::move(done)](const absl::Status& status) {

@@ -12,6 +12,8 @@
 #include <vector>
 
 #include "absl/strings/str_cat.h"
+#include "absl/synchronization/notification.h"
+#include "absl/time/clock.h"
 #include "common/base/bytes.h"
 #include "gpu/link/ipc_carriers.h"
 
@@ -112,6 +114,34 @@ TEST_F(SharedMemoryTest, AHelloThatPointsBehindTheMemoryIsRefused) {
   EXPECT_TRUE(hello(4088, 8).ok());
   EXPECT_EQ(hello(4089, 8).code(), absl::StatusCode::kInvalidArgument);
   EXPECT_EQ(hello(int64_t{1} << 62, 8).code(), absl::StatusCode::kInvalidArgument);
+}
+
+// What a shorter batch would leave unwritten is what the memory held before.
+TEST_F(SharedMemoryTest, ASlipOfAnotherSizeThanItsBatchIsRefused) {
+  const auto device = CreateHostDevice(1);
+  IpcCarriers carriers(LinkKind::kSharedMemory, ipc_, *device);
+  auto buffer = ipc_.allocate(4096);
+  ASSERT_TRUE(buffer.ok());
+  std::memset(buffer->As<char>(), 'x', 4096);
+  char memory[10] = {};
+  const auto receive = [&](int64_t bytes) {
+    std::string slip;
+    ByteWriter writer(slip);
+    writer.PutString(ipc_.export_region(buffer->As<char>())->handle);
+    writer.Put(int64_t{0});
+    writer.Put(bytes);
+    const auto done = std::make_shared<absl::Notification>();
+    const absl::Status begun =
+        carriers.Receive(slip, {MemorySpace::kHost, memory, sizeof(memory)}, PayloadCarriers::Checksum::kNo,
+                         absl::Now() + absl::Seconds(60), [done](const auto&) { done->Notify(); });
+    if (begun.ok()) done->WaitForNotification();
+    return begun;
+  };
+  EXPECT_EQ(receive(9).code(), absl::StatusCode::kInvalidArgument);
+  EXPECT_EQ(receive(11).code(), absl::StatusCode::kInvalidArgument);
+  EXPECT_EQ(memory[0], 0);
+  EXPECT_TRUE(receive(10).ok());
+  EXPECT_EQ(std::string(memory, sizeof(memory)), "xxxxxxxxxx");
 }
 
 }  // namespace
