@@ -6,7 +6,9 @@
 #include <cstdlib>
 #include <cstring>
 #include <deque>
+#include <memory>
 #include <mutex>
+#include <new>
 #include <numeric>
 #include <random>
 #include <string>
@@ -59,10 +61,7 @@ class BlockRunner {
 
   void Run(const LaunchRequest& request, const std::function<void()>& thread);
 
-  void* dynamic_shared() {
-    const auto address = reinterpret_cast<uintptr_t>(shared_.data());
-    return reinterpret_cast<void*>((address + kSharedAlignment - 1) / kSharedAlignment * kSharedAlignment);
-  }
+  void* dynamic_shared() { return shared_.get(); }
   Barrier& block_barrier() { return block_barrier_; }
   Warp& warp() { return warps_[static_cast<size_t>(Current().warp)]; }
   Barrier& WarpBarrier(uint32_t mask);
@@ -87,7 +86,9 @@ class BlockRunner {
   const LaunchRequest* request_ = nullptr;
   const std::function<void()>* body_ = nullptr;
   std::mt19937_64 random_;
-  std::vector<char> shared_;
+  // Of exactly the bytes that the launch asked for: the address sanitiser sees what reaches past them.
+  std::unique_ptr<char[], void (*)(char*)> shared_{
+      nullptr, [](char* bytes) { ::operator delete[](bytes, std::align_val_t{kSharedAlignment}); }};
   std::vector<Thread> threads_;
   std::vector<Warp> warps_;
   Barrier block_barrier_;
@@ -232,7 +233,7 @@ void BlockRunner::RunBlock() {
     thread.warp = i / kLanes;
     warps_[static_cast<size_t>(thread.warp)].live |= 1u << thread.lane;
   }
-  std::fill(shared_.begin(), shared_.end(), static_cast<char>(0xff));
+  std::memset(shared_.get(), 0xff, request_->shared_bytes);
   fibers_.Start(count);
 
   std::vector<int32_t> order(warps_.size());
@@ -259,7 +260,7 @@ void BlockRunner::Run(const LaunchRequest& request, const std::function<void()>&
   request_ = &request;
   body_ = &thread;
   random_.seed(request.seed);
-  shared_.resize(request.shared_bytes + kSharedAlignment);
+  shared_.reset(static_cast<char*>(::operator new[](request.shared_bytes, std::align_val_t{kSharedAlignment})));
   place.block_size = block;
   place.grid_size = grid;
   if (request.recorder != nullptr) {

@@ -167,6 +167,23 @@ TEST_P(LauncherDeathTest, WrongKernelsEndTheProcess) {
   EXPECT_DEATH(probe::TooManyThreads(*stream_), "no device runs");
 }
 
+// Kernels are instrumented in every build but that of the thread sanitiser.
+#if !defined(__SANITIZE_THREAD__)
+TEST_P(LauncherDeathTest, SanitisersSeeWhatKernelsDo) {
+  const DeviceArray<int32_t> out(*stream_, size_t{1});
+  const DeviceArray<int32_t> last(*stream_, std::vector<int32_t>{3});
+  const DeviceArray<int32_t> past(*stream_, std::vector<int32_t>{4});
+  const DeviceArray<int32_t> far(*stream_, std::vector<int32_t>{40});
+  probe::PastShared(*stream_, last.data(), out.data());
+  probe::PastDynamicShared(*stream_, last.data(), out.data());
+  probe::ShiftTooFar(*stream_, last.data(), out.data());
+  EXPECT_THAT(out.Read(), ElementsAre(8));
+  EXPECT_DEATH(probe::PastShared(*stream_, past.data(), out.data()), "index 4 out of bounds|global-buffer-overflow");
+  EXPECT_DEATH(probe::PastDynamicShared(*stream_, past.data(), out.data()), "heap-buffer-overflow");
+  EXPECT_DEATH(probe::ShiftTooFar(*stream_, far.data(), out.data()), "shift exponent 40 is too large");
+}
+#endif
+
 TEST(LauncherDeviceTest, MemoryFaultsOutsideOperations) {
   const auto device = CreateLauncherDevice();
   const auto stream = device->NewStream();

@@ -96,10 +96,10 @@ __global__ void StridedKernel(const uint8_t* in, int32_t stride, int32_t width, 
 }
 
 __global__ void RaggedKernel(const int32_t* in, int32_t* out) {
-  int32_t sum = 0;
-  for (int32_t i = 0; i < LaneOf(); ++i) sum += Load(in + i * 32 + LaneOf());
+  uint32_t sum = 0;
+  for (int32_t i = 0; i < LaneOf(); ++i) sum += static_cast<uint32_t>(Load(in + i * 32 + LaneOf()));
   __syncwarp();
-  Store(out + LaneOf(), sum);
+  Store(out + LaneOf(), static_cast<int32_t>(sum));
 }
 
 __global__ void DeadlockKernel(int32_t) {
@@ -121,6 +121,15 @@ __global__ void OutOfMemoryKernel(int32_t* out, const int32_t* elsewhere) { Stor
 __global__ void MisalignedKernel(const uint8_t* in, int32_t* out) {
   Store(out, Load(reinterpret_cast<const int32_t*>(in + 2)));
 }
+__global__ void PastSharedKernel(const int32_t* at, int32_t* out) {
+  __shared__ int32_t words[4];
+  Store(out, words[Load(at)]);
+}
+__global__ void PastDynamicSharedKernel(const int32_t* at, int32_t* out) {
+  DECANT_DYN_SHARED(int32_t, words);
+  Store(out, words[Load(at)]);
+}
+__global__ void ShiftTooFarKernel(const int32_t* by, int32_t* out) { Store(out, 1 << Load(by)); }
 
 }  // namespace
 
@@ -158,5 +167,14 @@ void Misaligned(Stream& stream, const uint8_t* in, int32_t* out) {
   DECANT_LAUNCH(MisalignedKernel, dim3(1), dim3(1), 0, stream, in, out);
 }
 void TooManyThreads(Stream& stream) { DECANT_LAUNCH(NotInOwnMaskKernel, dim3(1), dim3(1025), 0, stream, 0); }
+void PastShared(Stream& stream, const int32_t* at, int32_t* out) {
+  DECANT_LAUNCH(PastSharedKernel, dim3(1), dim3(1), 0, stream, at, out);
+}
+void PastDynamicShared(Stream& stream, const int32_t* at, int32_t* out) {
+  DECANT_LAUNCH(PastDynamicSharedKernel, dim3(1), dim3(1), 4 * sizeof(int32_t), stream, at, out);
+}
+void ShiftTooFar(Stream& stream, const int32_t* by, int32_t* out) {
+  DECANT_LAUNCH(ShiftTooFarKernel, dim3(1), dim3(1), 0, stream, by, out);
+}
 
 }  // namespace decant::probe

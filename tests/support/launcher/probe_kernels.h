@@ -36,6 +36,10 @@ void NotInOwnMask(Stream& stream);
 void OutOfMemory(Stream& stream, int32_t* out, const int32_t* elsewhere);
 void Misaligned(Stream& stream, const uint8_t* in, int32_t* out);
 void TooManyThreads(Stream& stream);
+// Reads word `at[0]` of four in shared memory.
+void PastShared(Stream& stream, const int32_t* at, int32_t* out);
+void PastDynamicShared(Stream& stream, const int32_t* at, int32_t* out);
+void ShiftTooFar(Stream& stream, const int32_t* by, int32_t* out);
 
 }  // namespace decant::probe
 

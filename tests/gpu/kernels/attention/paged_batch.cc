@@ -163,7 +163,7 @@ void PagedBatch::FillPage(uint8_t* page, FormatId id) {
       }
       for (int64_t i = 0; i < VectorBytes(element, head_dim); ++i) vector[i] = static_cast<uint8_t>(random_());
     }
-    const float steps = static_cast<float>((1 << ElementBits(element)) - 1);
+    const float steps = IsAffine(element) ? static_cast<float>((1 << ElementBits(element)) - 1) : 1;
     for (int64_t i = 0; i < MetaSegmentBytes(element, head_dim, layout.tokens); i += 4) {
       const Fp16 pair[2] = {ToFp16((1.0f + std::abs(normal(random_))) / steps), ToFp16(normal(random_) - 1.0f)};
       std::memcpy(meta + i, pair, 4);
