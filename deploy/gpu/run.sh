@@ -14,7 +14,9 @@ shift
 tree=${DECANT_BUNDLE_DIR:-$here/unpacked}
 if [ ! -f "$tree/complete" ]; then
   mkdir -p "$tree"
-  tar -xzf "$here/decant.tar.gz" -C "$tree"
+  unpack=$here/unpack
+  "$unpack/ld-linux-x86-64.so.2" --library-path "$unpack" "$unpack/zstd" -dcq --long=28 "$here/decant.tar.zst" |
+    tar -xf - -C "$tree"
   touch "$tree/complete"
 fi
 
