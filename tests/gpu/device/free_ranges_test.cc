@@ -9,7 +9,7 @@
 namespace decant {
 namespace {
 
-TEST(FreeRangesTest, GivesWhatFitsFirstAndJoinsNeighbours) {
+TEST(FreeRangesTest, GivesWhatFitsBestAndJoinsNeighbours) {
   FreeRanges ranges(1024, 256);
   EXPECT_EQ(ranges.Take(1), 0);
   EXPECT_EQ(ranges.Take(257), 256);
@@ -23,6 +23,10 @@ TEST(FreeRangesTest, GivesWhatFitsFirstAndJoinsNeighbours) {
   EXPECT_EQ(ranges.largest(), 1024);
   EXPECT_EQ(ranges.Take(1024), 0);
   EXPECT_EQ(ranges.Take(1), -1);
+  ranges.Give(0, 512);
+  ranges.Give(768, 256);
+  EXPECT_EQ(ranges.Take(256), 768);  // not the beginning of the larger one before it
+  EXPECT_EQ(ranges.Take(256), 0);
 }
 
 TEST(FreeRangesTest, NothingIsLostOrGivenTwice) {
