@@ -169,7 +169,8 @@ absl::StatusOr<RecordHead> DecodeHead(absl::string_view record) {
   return head;
 }
 
-absl::StatusOr<Record> DecodeRecord(absl::string_view record, const RecordId& want, std::optional<uint32_t> tag) {
+absl::StatusOr<Record> DecodeRecord(absl::string_view record, const RecordId& want, std::optional<uint32_t> tag,
+                                    BlobMemory* where) {
   DECANT_ASSIGN_OR_RETURN(RecordHead head, DecodeHead(record));
   DECANT_RETURN_IF_ERROR(Compare(head, want, tag));
   absl::string_view rest = record.substr(static_cast<size_t>(head.head_bytes));
@@ -181,7 +182,7 @@ absl::StatusOr<Record> DecodeRecord(absl::string_view record, const RecordId& wa
   for (const RecordFrame& frame : head.frames) {
     const absl::string_view bytes = rest.substr(0, static_cast<size_t>(frame.bytes));
     rest.remove_prefix(bytes.size());
-    Blob blob = Blob::CopyOf(bytes);
+    Blob blob = Blob::CopyOf(bytes, where);
     if (blob.crc32c() != frame.crc32c) {
       return Damaged(absl::StrCat("has a damaged frame at layer ", frame.first_layer));
     }

@@ -104,7 +104,8 @@ absl::StatusOr<RecordHead> DecodeHead(absl::string_view record);
 // Verifies everything and copies the frames out. DATA_LOSS for damaged or cut bytes, UNIMPLEMENTED for another version,
 // FAILED_PRECONDITION for the record of another key, variant, model or place, ABORTED when `tag` is known and another
 // one stands there (an older record of the same name).
-absl::StatusOr<Record> DecodeRecord(absl::string_view record, const RecordId& want, std::optional<uint32_t> tag = {});
+absl::StatusOr<Record> DecodeRecord(absl::string_view record, const RecordId& want, std::optional<uint32_t> tag = {},
+                                    BlobMemory* where = nullptr);
 
 }  // namespace decant
 

@@ -34,7 +34,9 @@ absl::StatusOr<IpcMapping> Map(int file, const std::string& handle) {
   return IpcMapping{base, about.st_size};
 }
 
-absl::StatusOr<IpcMapping> OpenShared(const std::string& handle) {
+}  // namespace
+
+absl::StatusOr<IpcMapping> OpenSharedMemory(const std::string& handle) {
   if (!absl::StartsWith(handle, "/proc/")) {
     return absl::InvalidArgumentError(absl::StrCat("shared memory: '", handle, "' is no handle"));
   }
@@ -45,7 +47,9 @@ absl::StatusOr<IpcMapping> OpenShared(const std::string& handle) {
   return mapping;
 }
 
-}  // namespace
+void CloseSharedMemory(const IpcMapping& mapping) {
+  munmap(const_cast<void*>(mapping.base), static_cast<size_t>(mapping.bytes));
+}
 
 SharedMemory::~SharedMemory() { DECANT_CHECK_MSG(allocated_bytes() == 0, "shared memory is still in use"); }
 
@@ -103,10 +107,8 @@ IpcFunctions SharedMemoryIpc(std::shared_ptr<SharedMemory> memory) {
   IpcFunctions table;
   table.allocate = [memory](int64_t bytes) { return memory->Allocate(bytes); };
   table.export_region = [memory](const void* address) { return memory->Export(address); };
-  table.open = OpenShared;
-  table.close = [](const IpcMapping& mapping) {
-    munmap(const_cast<void*>(mapping.base), static_cast<size_t>(mapping.bytes));
-  };
+  table.open = OpenSharedMemory;
+  table.close = CloseSharedMemory;
   return table;
 }
 

@@ -50,6 +50,14 @@ class SharedMemory final : public Device {
   std::map<const char*, Region> regions_ ABSL_GUARDED_BY(mutex_);  // by their first address
 };
 
+// A region of this process or another one, until Close. FAILED_PRECONDITION when it can't be opened or is no memory of
+// a fixed size.
+absl::StatusOr<IpcMapping> OpenSharedMemory(const std::string& handle);
+void CloseSharedMemory(const IpcMapping& mapping);
+
+// A region that shows random bytes of so many at its beginning is not taken for another one that has its handle.
+inline constexpr size_t kRegionIdBytes = 16;
+
 // Lives as long as `memory`, which it holds.
 IpcFunctions SharedMemoryIpc(std::shared_ptr<SharedMemory> memory);
 

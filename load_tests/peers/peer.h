@@ -20,6 +20,8 @@ class PeerClient {
   virtual void BeforeGets(const std::vector<Value>& chain) = 0;
   // True when the bytes that came are the value's.
   virtual bool Get(const Value& value) = 0;
+  // The same for all values of a chain, asked for at once: as a prefix is.
+  virtual bool GetChain(const std::vector<Value>& chain) = 0;
 };
 
 struct Peer {

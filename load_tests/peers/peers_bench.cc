@@ -1,6 +1,6 @@
 // decant's pool beside redis-server and memcached: put and get of values from 64 KiB to 4 MiB by 1 and 4 clients on
-// loopback, closed loop, each value compared byte for byte. Every round uses new values, all contestants the same ones,
-// in turn; servers are started anew for each size.
+// loopback, closed loop, one at a time and (get_chain) 16 at once, each value compared byte for byte. Every round uses
+// new values, all contestants the same ones, in turn; servers are started anew for each size.
 #include <algorithm>
 #include <filesystem>
 #include <functional>
@@ -99,7 +99,14 @@ Sample Measure(const Peer& peer, int clients, double bytes, const std::function<
   return sample;
 }
 
-void Round(const Peer& peer, int64_t value_bytes, const Values& values, Samples& puts, Samples& gets) {
+// Of one contestant.
+struct Measured {
+  Samples puts;
+  Samples gets;
+  Samples chains;  // got, 16 values at once
+};
+
+void Round(const Peer& peer, int64_t value_bytes, const Values& values, Measured& measured) {
   const auto clients = static_cast<int>(values.size());
   std::vector<std::unique_ptr<PeerClient>> connections;
   double bytes = 0;
@@ -109,7 +116,7 @@ void Round(const Peer& peer, int64_t value_bytes, const Values& values, Samples&
       for (const Value& value : chain) bytes += static_cast<double>(value.bytes.size());
     }
   }
-  puts.Add(Measure(peer, clients, bytes, [&](size_t client) {
+  measured.puts.Add(Measure(peer, clients, bytes, [&](size_t client) {
     for (const auto& chain : values[client]) {
       for (const Value& value : chain) connections[client]->Put(value);
     }
@@ -117,27 +124,31 @@ void Round(const Peer& peer, int64_t value_bytes, const Values& values, Samples&
   for (size_t client = 0; client < values.size(); ++client) {
     for (const auto& chain : values[client]) connections[client]->BeforeGets(chain);
   }
-  gets.Add(Measure(peer, clients, bytes, [&](size_t client) {
+  measured.gets.Add(Measure(peer, clients, bytes, [&](size_t client) {
     for (const auto& chain : values[client]) {
       for (const Value& value : chain) {
         DECANT_CHECK_MSG(connections[client]->Get(value), "%s gave other bytes than were put", peer.name.c_str());
       }
     }
   }));
+  measured.chains.Add(Measure(peer, clients, bytes, [&](size_t client) {
+    for (const auto& chain : values[client]) {
+      DECANT_CHECK_MSG(connections[client]->GetChain(chain), "%s gave other bytes than were put", peer.name.c_str());
+    }
+  }));
 }
 
 void Compare(Report& report, const std::vector<Peer>& peers, int64_t value_bytes, int clients, int rounds,
              int64_t total) {
-  std::vector<Samples> puts(peers.size());
-  std::vector<Samples> gets(peers.size());
+  std::vector<Measured> measured(peers.size());
   {
     const Values warm = ValuesOf(0, clients, value_bytes, total / 4);
-    Samples none;
-    for (const Peer& peer : peers) Round(peer, value_bytes, warm, none, none);
+    Measured none;
+    for (const Peer& peer : peers) Round(peer, value_bytes, warm, none);
   }
   for (int round = 1; round <= rounds; ++round) {
     const Values values = ValuesOf(static_cast<uint64_t>(round), clients, value_bytes, total);
-    for (size_t i = 0; i < peers.size(); ++i) Round(peers[i], value_bytes, values, puts[i], gets[i]);
+    for (size_t i = 0; i < peers.size(); ++i) Round(peers[i], value_bytes, values, measured[i]);
   }
   const auto add = [&](const std::string& name, const char* unit, const std::vector<double>& all,
                        const std::vector<double>& redis) {
@@ -145,10 +156,12 @@ void Compare(Report& report, const std::vector<Peer>& peers, int64_t value_bytes
   };
   for (size_t i = 0; i < peers.size(); ++i) {
     const std::string name = absl::StrCat("peers.", peers[i].name, ".", value_bytes >> 10, "KiB.", clients, "c.");
-    add(name + "put_bytes_per_s", "bytes/s", puts[i].rate, puts[1].rate);
-    add(name + "get_bytes_per_s", "bytes/s", gets[i].rate, gets[1].rate);
-    add(name + "put_cpu_s_per_gb", "s/GB", puts[i].cpu, puts[1].cpu);
-    add(name + "get_cpu_s_per_gb", "s/GB", gets[i].cpu, gets[1].cpu);
+    for (const auto& [what, samples] : {std::pair("put", &Measured::puts), std::pair("get", &Measured::gets),
+                                        std::pair("get_chain", &Measured::chains)}) {
+      add(absl::StrCat(name, what, "_bytes_per_s"), "bytes/s", (measured[i].*samples).rate,
+          (measured[1].*samples).rate);
+      add(absl::StrCat(name, what, "_cpu_s_per_gb"), "s/GB", (measured[i].*samples).cpu, (measured[1].*samples).cpu);
+    }
   }
 }
 

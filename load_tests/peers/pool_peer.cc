@@ -1,77 +1,65 @@
-// decant's pool as a worker uses it: a put is a Publish of one chunk, a get is a Fetch of one chunk under a lease that
-// Plan gave for its whole chain. Both ends verify every checksum; the client ends with the frames in its own memory.
-#include <cstring>
+// decant's pool as a prefill worker uses it, with the worker's own client: a put is a Publish of one chunk, a get is a
+// Fetch of one chunk under a lease that Plan gave for its whole chain. Both ends verify every checksum; the client ends
+// with the frames in its own memory. Pool and client are on one host, so gets read the pool's memory.
+#include <algorithm>
 
 #include "absl/container/flat_hash_map.h"
 #include "absl/time/clock.h"
 #include "common/base/check.h"
 #include "decant/v1/pool.grpc.pb.h"
 #include "load_tests/peers/peer.h"
+#include "services/prefill/pool_rpc.h"
 #include "services/rpc/channel.h"
-#include "services/rpc/frame_stream.h"
 #include "services/rpc/status_edge.h"
 
 namespace decant {
 namespace {
 
-constexpr int64_t kMessageBytes = int64_t{1} << 20;  // as prefill workers publish
-
 absl::Time Soon() { return absl::Now() + absl::Seconds(60); }
 
-std::string BytesOf(const Digest& digest) {
-  return std::string(reinterpret_cast<const char*>(digest.bytes.data()), digest.bytes.size());
-}
-
 void Check(const absl::Status& status) { DECANT_CHECK_MSG(status.ok(), "%s", status.ToString().c_str()); }
+
+ServedModel ModelOf(int64_t value_bytes) {
+  ServedModel model;
+  model.geometry = GeometryOfValue(value_bytes);
+  model.fingerprint = ModelOfValue(model.geometry);
+  model.run_type = RunType::kBf16;
+  model.name = "peers";
+  return model;
+}
 
 class PoolPeer final : public PeerClient {
  public:
   PoolPeer(const std::string& address, int64_t value_bytes)
-      : channel_(channels_.Get(address)), stub_(v1::Pool::NewStub(channel_)) {
-    const Geometry geometry = GeometryOfValue(value_bytes);
-    model_.set_fingerprint(BytesOf(ModelOfValue(geometry)));
-    model_.mutable_geometry()->set_layers(geometry.layers);
-    model_.mutable_geometry()->set_q_heads(geometry.q_heads);
-    model_.mutable_geometry()->set_kv_heads(geometry.kv_heads);
-    model_.mutable_geometry()->set_head_dim(geometry.head_dim);
-    model_.set_run_type(v1::RUN_TYPE_BF16);
-    model_.set_name("peers");
-    landing_.resize(static_cast<size_t>(2 * value_bytes));
-  }
+      : address_(address),
+        model_(ModelOf(value_bytes)),
+        client_(channels_, model_),
+        stub_(v1::Pool::NewStub(channels_.Get(address))) {}
 
   void Put(const Value& value) override {
-    const auto upload = FrameUpload::Start(channel_, kPublishMethod, Soon());
-    Check(upload->Write(SmallFrame(FrameKind::kOpen, OpenOf(value))));
+    Publication publication;
+    publication.pool_address = address_;
+    publication.profile = "full";
+    publication.chunks.push_back({value.key, value.parent, value.first_token, kValueTokens});
     const char* at = value.bytes.data();
-    uint64_t sequence = 0;
-    FrameOut message;
-    int64_t bytes = 0;
-    const auto send = [&](uint32_t layer) {
-      message.head = HeadOf(FrameKind::kPayload, sequence++, layer, message.parts);
-      message.keep = std::shared_ptr<const void>(std::shared_ptr<void>(), at);  // lives until Finish
-      Check(upload->Write(std::exchange(message, FrameOut())));
-      bytes = 0;
-    };
     for (size_t layer = 0; layer < value.frame_sizes.size(); ++layer) {
       const auto size = static_cast<int64_t>(value.frame_sizes[layer]);
-      message.parts.push_back(ConstMemoryRef{MemorySpace::kHost, at, size});
+      Publication::Layer& frames = publication.layers.emplace_back();
+      frames.layer = static_cast<uint32_t>(layer);
+      frames.frames.push_back(ConstMemoryRef{MemorySpace::kHost, at, size});
+      frames.keep = std::shared_ptr<const void>(std::shared_ptr<void>(), at);  // lives until Publish returns
       at += size;
-      bytes += size;
-      if (bytes >= kMessageBytes) send(static_cast<uint32_t>(layer));
     }
-    if (!message.parts.empty()) send(static_cast<uint32_t>(value.frame_sizes.size()) - 1);
-    const absl::StatusOr<std::string> answer = upload->Finish();
-    Check(answer.status());
-    v1::PublishReply reply;
-    DECANT_CHECK(reply.ParseFromString(*answer));
-    DECANT_CHECK_MSG(reply.stored() == 1, "stored %d, known %d, refused %d", reply.stored(), reply.known(),
-                     reply.refused());
+    const absl::StatusOr<PublishCounts> counts = client_.Publish(publication, Soon());
+    Check(counts.status());
+    DECANT_CHECK_MSG(counts->stored == 1, "stored %d, known %d, refused %d", counts->stored, counts->known,
+                     counts->refused);
   }
 
   void BeforeGets(const std::vector<Value>& chain) override {
     v1::PlanRequest request;
-    *request.mutable_model() = model_;
-    for (const Value& value : chain) request.add_chunk_keys(BytesOf(value.key));
+    *request.mutable_model() = ToProto(model_);
+    for (const Value& value : chain) request.add_chunk_keys(DigestBytes(value.key));
     request.set_chunk_tokens(kValueTokens);
     request.set_prompt_tokens(static_cast<int32_t>(chain.size()) * kValueTokens + 1);
     request.set_max_tokens(1);
@@ -83,48 +71,55 @@ class PoolPeer final : public PeerClient {
     Check(FromGrpc(stub_->Plan(&context, request, &reply)));
     DECANT_CHECK_MSG(reply.lease() != 0 && reply.prefix_size() == static_cast<int>(chain.size()),
                      "a lease on %d of %zu chunks: %s", reply.prefix_size(), chain.size(), reply.miss_reason().c_str());
+    FetchOrder& all = chains_[chain.front().key];
+    all.pool_address = address_;
+    all.lease = reply.lease();
     for (int i = 0; i < reply.prefix_size(); ++i) {
-      v1::FetchRequest fetch;
-      fetch.set_lease(reply.lease());
-      *fetch.mutable_model() = model_;
-      *fetch.add_chunks() = reply.prefix(i);
-      requests_[chain[static_cast<size_t>(i)].key] = fetch.SerializeAsString();
+      const v1::PlannedChunk& planned = reply.prefix(i);
+      FetchOrder& order = orders_[chain[static_cast<size_t>(i)].key];
+      order.pool_address = address_;
+      order.lease = reply.lease();
+      order.chunks = {{*DigestFromBytes(planned.key(), "key"), planned.first_token(), planned.tokens(),
+                       planned.profile(), *DigestFromBytes(planned.variant(), "variant"), planned.bytes()}};
+      all.chunks.push_back(order.chunks.front());
     }
   }
 
-  bool Get(const Value& value) override {
-    const auto download = FrameDownload::Start(channel_, kFetchMethod, requests_[value.key], Soon());
-    size_t bytes = 0;
-    while (true) {
-      const auto message = download->Next();
-      Check(message.status());
-      if (!message->has_value()) break;
-      const auto more = static_cast<size_t>((*message)->payload_bytes());
-      if (bytes + more > landing_.size() || !(*message)->Land(landing_.data() + bytes).ok()) return false;
-      bytes += more;
-    }
-    return bytes == value.bytes.size() && std::memcmp(landing_.data(), value.bytes.data(), bytes) == 0;
-  }
+  bool Get(const Value& value) override { return Brings(orders_[value.key], {&value, 1}); }
+  bool GetChain(const std::vector<Value>& chain) override { return Brings(chains_[chain.front().key], chain); }
 
  private:
-  std::string OpenOf(const Value& value) const {
-    v1::PublishOpen open;
-    *open.mutable_model() = model_;
-    open.set_profile("full");
-    v1::PublishOpen::Chunk& chunk = *open.add_chunks();
-    chunk.set_key(BytesOf(value.key));
-    chunk.set_parent(BytesOf(value.parent));
-    chunk.set_first_token(value.first_token);
-    chunk.set_tokens(kValueTokens);
-    return open.SerializeAsString();
+  // Frames come layer by layer, of each layer those of all values.
+  bool Brings(const FetchOrder& order, absl::Span<const Value> values) {
+    const auto stream = client_.Fetch(order, Soon());
+    Check(stream.status());
+    std::vector<size_t> taken(values.size());
+    size_t next = 0;  // frame, in the order in which they come
+    const size_t frames = values.size() * values.front().frame_sizes.size();
+    while (true) {
+      const auto piece = (*stream)->Next();
+      Check(piece.status());
+      if (!piece->has_value()) return next == frames;
+      absl::string_view rest = (*piece)->view();
+      for (; !rest.empty(); ++next) {
+        if (next == frames) return false;
+        const Value& value = values[next % values.size()];
+        size_t& at = taken[next % values.size()];
+        const size_t size = value.frame_sizes[next / values.size()];
+        if (absl::string_view(value.bytes).substr(at, size) != rest.substr(0, size)) return false;
+        at += size;
+        rest.remove_prefix(std::min(size, rest.size()));
+      }
+    }
   }
 
+  const std::string address_;
+  const ServedModel model_;
   Channels channels_;  // of this client alone: a connection of its own
-  const std::shared_ptr<grpc::Channel> channel_;
+  PoolClient client_;
   const std::unique_ptr<v1::Pool::Stub> stub_;
-  v1::ModelIdentity model_;
-  absl::flat_hash_map<Digest, std::string> requests_;
-  std::vector<char> landing_;
+  absl::flat_hash_map<Digest, FetchOrder> orders_;
+  absl::flat_hash_map<Digest, FetchOrder> chains_;  // by their first key
 };
 
 }  // namespace

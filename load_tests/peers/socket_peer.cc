@@ -4,6 +4,7 @@
 #include <sys/uio.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cstdio>
 #include <cstring>
 
@@ -83,8 +84,18 @@ class SocketPeer : public PeerClient {
  public:
   explicit SocketPeer(const std::string& address) : connection_(address) {}
   void BeforeGets(const std::vector<Value>&) override {}
+  bool Get(const Value& value) override {
+    Ask(value);
+    return Take(value);
+  }
+  bool GetChain(const std::vector<Value>& chain) override {
+    for (const Value& value : chain) Ask(value);
+    return std::all_of(chain.begin(), chain.end(), [this](const Value& value) { return Take(value); });
+  }
 
  protected:
+  virtual void Ask(const Value& value) = 0;
+  virtual bool Take(const Value& value) = 0;
   // The body and its line end, after a head that said `bytes`.
   bool ReadAndCompare(const Value& value, size_t bytes) {
     landing_.resize(bytes + 2);
@@ -107,8 +118,12 @@ class RedisClient final : public SocketPeer {
                       "\r\n");
     DECANT_CHECK(connection_.ReadLine() == "+OK");
   }
-  bool Get(const Value& value) override {
+
+ protected:
+  void Ask(const Value& value) override {
     connection_.Write(absl::StrCat("*2\r\n$3\r\nGET\r\n$64\r\n", value.key.Hex(), "\r\n"), {}, {});
+  }
+  bool Take(const Value& value) override {
     const std::string head = connection_.ReadLine();
     size_t bytes = 0;
     return head[0] == '$' && absl::SimpleAtoi(head.substr(1), &bytes) && ReadAndCompare(value, bytes);
@@ -123,8 +138,10 @@ class MemcachedClient final : public SocketPeer {
     const std::string answer = connection_.ReadLine();
     DECANT_CHECK_MSG(answer == "STORED", "memcached answers %s", answer.c_str());
   }
-  bool Get(const Value& value) override {
-    connection_.Write(absl::StrCat("get ", value.key.Hex(), "\r\n"), {}, {});
+
+ protected:
+  void Ask(const Value& value) override { connection_.Write(absl::StrCat("get ", value.key.Hex(), "\r\n"), {}, {}); }
+  bool Take(const Value& value) override {
     const std::string head = connection_.ReadLine();
     size_t bytes = 0;
     if (head.substr(0, 5) != "VALUE" || !absl::SimpleAtoi(head.substr(head.rfind(' ') + 1), &bytes)) return false;

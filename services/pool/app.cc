@@ -69,13 +69,13 @@ class Expirer {
 class ServingPool final : public ServiceApp {
  public:
   ServingPool(PoolOptions options, std::unique_ptr<Device> device, const PoolLimits& limits, Catalogue catalogue,
-              ProfileTables tables, OpenedTiers tiers)
+              ProfileTables tables, OpenedTiers tiers, std::shared_ptr<FrameMemory> frame_memory)
       : options_(std::move(options)),
         reencodes_(limits.eviction == PoolEviction::kLadder && !limits.ladder.empty()),
         tiers_asked_(tiers.asked),
         device_(std::move(device)),
         pool_(std::make_shared<SharedPool>(limits, std::move(catalogue), std::move(tables), metrics_,
-                                           std::move(tiers.store), tiers.found)),
+                                           std::move(tiers.store), tiers.found, std::move(frame_memory))),
         service_(pool_) {}
 
   absl::Status Start() override {
@@ -129,6 +129,15 @@ absl::StatusOr<TenantTable> LoadTenants(const PoolOptions& options) {
   return absl::InvalidArgumentError(absl::StrCat(options.tenants, ": ", tenants.status().message()));
 }
 
+// Somewhat more than the frames take, so that there is a place for a large one although the free ones are scattered.
+std::shared_ptr<FrameMemory> NewFrameMemory(int64_t pool_bytes) {
+  if (pool_bytes == 0) return nullptr;
+  auto memory = FrameMemory::Create(pool_bytes + pool_bytes / 8);
+  if (memory.ok()) return *std::move(memory);
+  Log(LogLevel::kWarning, absl::StrCat("frames are sent to readers on this host too: ", memory.status().message()));
+  return nullptr;
+}
+
 }  // namespace
 
 std::vector<std::string> PoolEvictionNames() { return {"lru", "s3fifo", "ste", "ladder"}; }
@@ -172,13 +181,15 @@ absl::StatusOr<std::unique_ptr<ServiceApp>> CreatePoolApp(PoolOptions options) {
     DECANT_RETURN_IF_ERROR(measurements.catalogue.Find(form).status());
   }
   DECANT_ASSIGN_OR_RETURN(auto device, CreateDevice(options.device, {options.threads, options.device_bytes}));
+  std::shared_ptr<FrameMemory> frame_memory = NewFrameMemory(options.pool_bytes);
+  options.tiers.frame_memory = frame_memory;
   DECANT_ASSIGN_OR_RETURN(OpenedTiers tiers, OpenTiers(options.tiers));
   for (const std::string& warning : tiers.warnings) Log(LogLevel::kWarning, warning);
   if (!options.tiers.disk.empty() && tiers.warnings.empty()) {
     Log(LogLevel::kInfo, absl::StrCat("the disk tier holds ", tiers.found.size(), " chunks from before"));
   }
   return std::make_unique<ServingPool>(std::move(options), std::move(device), limits, std::move(measurements.catalogue),
-                                       std::move(measurements.tables), std::move(tiers));
+                                       std::move(measurements.tables), std::move(tiers), std::move(frame_memory));
 }
 
 }  // namespace decant

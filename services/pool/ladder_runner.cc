@@ -71,7 +71,9 @@ std::vector<absl::StatusOr<std::vector<LayerBlob>>> LadderRunner::Reencode(absl:
     for (const LayerBlob& stored : job.frames) {
       const absl::StatusOr<ReencodedFrame>& one = encoded[next++];
       if (!one.ok()) frames = one.status();
-      if (frames.ok()) frames->push_back(LayerBlob{stored.first_layer, stored.layers, Blob::CopyOf(one->frame)});
+      if (frames.ok())
+        frames->push_back(
+            LayerBlob{stored.first_layer, stored.layers, Blob::CopyOf(one->frame, pool_->frame_memory())});
     }
     results.push_back(std::move(frames));
   }

@@ -1,5 +1,6 @@
 #include "services/pool/pool_rpc.h"
 
+#include <limits>
 #include <optional>
 #include <string>
 #include <utility>
@@ -19,6 +20,8 @@ namespace {
 // One message of a fetch, as large as those of a publish.
 constexpr int64_t kEnoughBytes = int64_t{1} << 20;
 constexpr int64_t kMostBytes = int64_t{1} << 20;
+// Of one answer to Locate: some 3 MB.
+constexpr size_t kMostPlaces = size_t{1} << 18;
 
 grpc::ServerUnaryReactor* Answer(grpc::CallbackServerContext* context, const absl::Status& status) {
   grpc::ServerUnaryReactor* reactor = context->DefaultReactor();
@@ -49,7 +52,8 @@ class PublishStream final : public FrameStreamReceiver {
     if (static_cast<uint64_t>(message.payload_bytes()) == message.head().bytes) {
       checked = rules_->Check(
           message.payload_bytes(), message.head().crc32c,
-          [&message](int64_t from, int64_t bytes, char* to) { return message.CopyWithCrc(from, bytes, to); });
+          [&message](int64_t from, int64_t bytes, char* to) { return message.CopyWithCrc(from, bytes, to); },
+          pool_->frame_memory());
     }
     return pool_->With([&](Pool& pool, absl::Time now) { return pool.AddFrames(now, publish_, std::move(checked)); });
   }
@@ -84,6 +88,14 @@ class PublishStream final : public FrameStreamReceiver {
   std::shared_ptr<const PublishRules> rules_;
   uint64_t publish_ = 0;
 };
+
+absl::StatusOr<FetchCursor> BeginFetch(SharedPool& shared, const v1::FetchRequest& request) {
+  DECANT_ASSIGN_OR_RETURN(const PoolModel model, PoolModelFrom(request.model()));
+  DECANT_ASSIGN_OR_RETURN(const std::vector<WantedChunk> chunks, FromProto(request.chunks()));
+  return shared.With([&](Pool& pool, absl::Time now) {
+    return pool.BeginFetch(now, request.lease(), request.tenant(), model.fingerprint, chunks);
+  });
+}
 
 // One Fetch call; blobs are borrowed by the messages on their way.
 class FetchStream final : public FrameStreamSource {
@@ -131,12 +143,7 @@ class FetchStream final : public FrameStreamSource {
   absl::Status Open() {
     v1::FetchRequest request;
     if (!request.ParseFromString(request_)) return absl::InvalidArgumentError("the FetchRequest cannot be read");
-    DECANT_ASSIGN_OR_RETURN(const PoolModel model, PoolModelFrom(request.model()));
-    DECANT_ASSIGN_OR_RETURN(const std::vector<WantedChunk> chunks, FromProto(request.chunks()));
-    DECANT_ASSIGN_OR_RETURN(FetchCursor cursor, pool_->With([&](Pool& pool, absl::Time now) {
-      return pool.BeginFetch(now, request.lease(), request.tenant(), model.fingerprint, chunks);
-    }));
-    cursor_ = std::move(cursor);
+    DECANT_ASSIGN_OR_RETURN(cursor_, BeginFetch(*pool_, request));
     return absl::OkStatus();
   }
 
@@ -146,6 +153,61 @@ class FetchStream final : public FrameStreamSource {
   std::optional<FetchCursor> cursor_;
   std::optional<FetchedBatch> ahead_;
   uint64_t sequence_ = 0;
+};
+
+// One Locate call, until what it asks for has come from lower tiers. Owns itself.
+class LocateCall {
+ public:
+  static void Run(std::shared_ptr<SharedPool> pool, const v1::FetchRequest& request, v1::FramePlaces* reply,
+                  grpc::ServerUnaryReactor* reactor) {
+    if (pool->frame_memory() == nullptr) {
+      return reactor->Finish(
+          ToGrpc(absl::FailedPreconditionError("this pool has no memory that others can map; fetch the frames")));
+    }
+    absl::StatusOr<FetchCursor> cursor = BeginFetch(*pool, request);
+    if (!cursor.ok()) return reactor->Finish(ToGrpc(cursor.status()));
+    auto* const call = new LocateCall(std::move(pool), *std::move(cursor), reply, reactor);
+    if (!call->pool_->AwaitLoads(call->cursor_, [call] { call->Answer(); })) call->Answer();
+  }
+
+ private:
+  LocateCall(std::shared_ptr<SharedPool> pool, FetchCursor cursor, v1::FramePlaces* reply,
+             grpc::ServerUnaryReactor* reactor)
+      : pool_(std::move(pool)), cursor_(std::move(cursor)), reply_(reply), reactor_(reactor) {}
+
+  void Answer() {
+    reactor_->Finish(ToGrpc(Fill()));
+    delete this;
+  }
+  absl::Status Fill() {
+    constexpr int64_t kAll = std::numeric_limits<int64_t>::max();
+    DECANT_ASSIGN_OR_RETURN(const FetchedBatch batch, pool_->With([this](Pool& pool, absl::Time now) {
+      return pool.NextFrames(now, cursor_, kAll, kAll);
+    }));
+    if (batch.frames.size() > kMostPlaces) {
+      return absl::FailedPreconditionError(
+          absl::StrCat(batch.frames.size(), " frames; ", kMostPlaces, " can be located at once: fetch them"));
+    }
+    const FrameMemory& memory = *pool_->frame_memory();
+    for (const Blob& frame : batch.frames) {
+      const std::optional<uint64_t> offset = memory.OffsetOf(frame);
+      if (!offset.has_value()) {
+        return absl::FailedPreconditionError("some of these frames lie where others cannot map them; fetch them");
+      }
+      reply_->add_offset(*offset);
+      reply_->add_bytes(static_cast<uint64_t>(frame.bytes()));
+      reply_->add_crc32c(frame.crc32c());
+    }
+    reply_->set_memory(memory.handle());
+    reply_->set_memory_id(memory.id());
+    reply_->set_lost(cursor_.lost);
+    return absl::OkStatus();
+  }
+
+  const std::shared_ptr<SharedPool> pool_;
+  FetchCursor cursor_;
+  v1::FramePlaces* const reply_;
+  grpc::ServerUnaryReactor* const reactor_;
 };
 
 }  // namespace
@@ -158,6 +220,13 @@ grpc::ServerUnaryReactor* PoolService::Plan(grpc::CallbackServerContext* context
       pool_->With([&](Pool& pool, absl::Time now) { return pool.Plan(now, *demand); });
   if (offer.ok()) *reply = ToProto(*offer);
   return Answer(context, offer.status());
+}
+
+grpc::ServerUnaryReactor* PoolService::Locate(grpc::CallbackServerContext* context, const v1::FetchRequest* request,
+                                              v1::FramePlaces* reply) {
+  grpc::ServerUnaryReactor* const reactor = context->DefaultReactor();
+  LocateCall::Run(pool_, *request, reply, reactor);
+  return reactor;
 }
 
 grpc::ServerUnaryReactor* PoolService::Report(grpc::CallbackServerContext* context, const v1::ReportRequest* request,

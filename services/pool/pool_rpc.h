@@ -12,8 +12,8 @@ namespace decant {
 
 using PoolServiceBase = v1::Pool::WithCallbackMethod_Plan<v1::Pool::WithCallbackMethod_Report<
     v1::Pool::WithCallbackMethod_Release<v1::Pool::WithCallbackMethod_UpdateWorkflow<
-        v1::Pool::WithCallbackMethod_Hint<v1::Pool::WithCallbackMethod_Events<
-            v1::Pool::WithRawCallbackMethod_Publish<v1::Pool::WithRawCallbackMethod_Fetch<v1::Pool::Service>>>>>>>>;
+        v1::Pool::WithCallbackMethod_Hint<v1::Pool::WithCallbackMethod_Locate<v1::Pool::WithCallbackMethod_Events<
+            v1::Pool::WithRawCallbackMethod_Publish<v1::Pool::WithRawCallbackMethod_Fetch<v1::Pool::Service>>>>>>>>>;
 
 class PoolService final : public PoolServiceBase {
  public:
@@ -24,6 +24,8 @@ class PoolService final : public PoolServiceBase {
 
   grpc::ServerUnaryReactor* Plan(grpc::CallbackServerContext* context, const v1::PlanRequest* request,
                                  v1::PlanReply* reply) override;
+  grpc::ServerUnaryReactor* Locate(grpc::CallbackServerContext* context, const v1::FetchRequest* request,
+                                   v1::FramePlaces* reply) override;
   grpc::ServerUnaryReactor* Report(grpc::CallbackServerContext* context, const v1::ReportRequest* request,
                                    v1::ReportReply* reply) override;
   grpc::ServerUnaryReactor* Release(grpc::CallbackServerContext* context, const v1::ReleaseLeaseRequest* request,

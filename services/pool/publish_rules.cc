@@ -130,12 +130,12 @@ CheckedMessage PublishRules::Check(absl::string_view message) const {
       [message](int64_t from, int64_t bytes, char* to) {
         return CopyWithCrc32c(to, message.data() + from, static_cast<size_t>(bytes));
       },
-      crc32c);
+      crc32c, nullptr);
 }
 
-CheckedMessage PublishRules::Check(int64_t bytes, uint32_t crc32c, CopyOut copy) const {
+CheckedMessage PublishRules::Check(int64_t bytes, uint32_t crc32c, CopyOut copy, BlobMemory* where) const {
   uint32_t found = 0;
-  CheckedMessage checked = CheckFrames(bytes, copy, found);
+  CheckedMessage checked = CheckFrames(bytes, copy, found, where);
   if (found == crc32c) return checked;
   CheckedMessage damaged;
   damaged.fault = absl::DataLossError(absl::StrCat("a message of ", bytes, " bytes has another checksum than it says"));
@@ -143,7 +143,7 @@ CheckedMessage PublishRules::Check(int64_t bytes, uint32_t crc32c, CopyOut copy)
 }
 
 // `crc32c`: of the whole message, read to its end whatever is wrong with its frames.
-CheckedMessage PublishRules::CheckFrames(int64_t bytes, CopyOut copy, uint32_t& crc32c) const {
+CheckedMessage PublishRules::CheckFrames(int64_t bytes, CopyOut copy, uint32_t& crc32c, BlobMemory* where) const {
   CheckedMessage checked;
   const auto blame = [&checked](const absl::Status& fault) {
     if (checked.fault.ok()) checked.fault = fault;
@@ -155,7 +155,8 @@ CheckedMessage PublishRules::CheckFrames(int64_t bytes, CopyOut copy, uint32_t& 
     const int64_t stated = StatedBytes(envelope);
     const bool sane = stated >= kEnvelopeBytes && stated <= bytes - offset;
     const int64_t size = sane ? stated : bytes - offset;
-    Blob blob = Blob::Make(size, [&](char* to) { return copy(offset, size, to); });
+    Blob blob = Blob::Make(
+        size, [&](char* to) { return copy(offset, size, to); }, where);
     crc32c = JoinCrc32c(crc32c, blob.crc32c(), static_cast<size_t>(size));
     offset += size;
     const absl::StatusOr<FrameView> frame = ParseFrame(blob.view());

@@ -45,10 +45,10 @@ class PublishRules {
   // provenance and, where a frame states it, the chunk's key.
   CheckedMessage Check(absl::string_view message) const;
   // The same for a message of `bytes` bytes that lies elsewhere: `copy(from, bytes, to)` copies a part of it and
-  // returns that part's CRC-32C. Every byte is copied once, to where it stays. Unless the whole has `crc32c` nothing of
-  // it is good, and no chunk is blamed.
+  // returns that part's CRC-32C. Every byte is copied once, to where it stays (Blob::Make). Unless the whole has
+  // `crc32c` nothing of it is good, and no chunk is blamed.
   using CopyOut = absl::FunctionRef<uint32_t(int64_t from, int64_t bytes, char* to)>;
-  CheckedMessage Check(int64_t bytes, uint32_t crc32c, CopyOut copy) const;
+  CheckedMessage Check(int64_t bytes, uint32_t crc32c, CopyOut copy, BlobMemory* where = nullptr) const;
 
   const PublishStart& start() const { return start_; }
   const Recipe& recipe() const { return recipe_; }
@@ -57,7 +57,7 @@ class PublishRules {
   PublishRules(PublishStart start, Recipe recipe) : start_(std::move(start)), recipe_(std::move(recipe)) {}
   std::optional<size_t> ChunkAt(int32_t first_position) const;
   absl::Status CheckHeader(const FrameHeader& header, const OfferedChunk& chunk) const;
-  CheckedMessage CheckFrames(int64_t bytes, CopyOut copy, uint32_t& crc32c) const;
+  CheckedMessage CheckFrames(int64_t bytes, CopyOut copy, uint32_t& crc32c, BlobMemory* where) const;
 
   PublishStart start_;
   Recipe recipe_;

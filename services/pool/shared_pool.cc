@@ -1,6 +1,7 @@
 #include "services/pool/shared_pool.h"
 
 #include <algorithm>
+#include <utility>
 
 namespace decant {
 namespace {
@@ -13,11 +14,13 @@ constexpr size_t kForgetAtOnce = 512;    // names, under the mutex
 }  // namespace
 
 SharedPool::SharedPool(const PoolLimits& limits, Catalogue catalogue, ProfileTables tables, Metrics& metrics,
-                       std::unique_ptr<TieredStore> tiers, absl::Span<const RecordHead> found)
+                       std::unique_ptr<TieredStore> tiers, absl::Span<const RecordHead> found,
+                       std::shared_ptr<FrameMemory> frame_memory)
     : load_limit_(limits.load_limit),
       tiers_(std::move(tiers)),
       pool_(limits, std::move(catalogue), std::move(tables), tiers_.get()),
-      metrics_(metrics) {
+      metrics_(metrics),
+      frame_memory_(std::move(frame_memory)) {
   absl::MutexLock lock(&mutex_);
   pool_.Learn(found);
   metrics_.Show(pool_.stats());

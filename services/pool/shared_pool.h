@@ -12,6 +12,7 @@
 #include "absl/synchronization/mutex.h"
 #include "absl/time/clock.h"
 #include "absl/time/time.h"
+#include "services/pool/frame_memory.h"
 #include "services/pool/metrics.h"
 #include "services/pool/pool.h"
 #include "services/pool/recipe_cache.h"
@@ -23,8 +24,10 @@ namespace decant {
 class SharedPool {
  public:
   // `metrics` must outlive it. `tiers` is null where host memory is all there is; `found` is what they hold already.
+  // `frame_memory` may be null: then nobody reads frames where they lie.
   SharedPool(const PoolLimits& limits, Catalogue catalogue, ProfileTables tables, Metrics& metrics,
-             std::unique_ptr<TieredStore> tiers = nullptr, absl::Span<const RecordHead> found = {});
+             std::unique_ptr<TieredStore> tiers = nullptr, absl::Span<const RecordHead> found = {},
+             std::shared_ptr<FrameMemory> frame_memory = nullptr);
 
   ~SharedPool();
 
@@ -66,6 +69,7 @@ class SharedPool {
   // Never change, so they need no lock.
   const Catalogue& catalogue() const ABSL_NO_THREAD_SAFETY_ANALYSIS { return pool_.catalogue(); }
   RecipeCache& recipes() { return recipes_; }
+  FrameMemory* frame_memory() const { return frame_memory_.get(); }
 
  private:
   using Loads = std::vector<LoadJob>;
@@ -88,6 +92,7 @@ class SharedPool {
   PoolMetrics metrics_ ABSL_GUARDED_BY(mutex_);
   std::vector<Waiter> waiters_ ABSL_GUARDED_BY(mutex_);
   RecipeCache recipes_{catalogue()};
+  const std::shared_ptr<FrameMemory> frame_memory_;
 };
 
 }  // namespace decant

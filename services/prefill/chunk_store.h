@@ -13,6 +13,7 @@
 #include "absl/types/span.h"
 #include "common/base/digest.h"
 #include "common/base/memory_ref.h"
+#include "common/store/blob.h"
 
 namespace decant {
 
@@ -38,7 +39,7 @@ class ChunkStream {
  public:
   virtual ~ChunkStream() = default;
   // The next whole frames, back to back; nothing at the end; DEADLINE_EXCEEDED, UNAVAILABLE or what the pool answered.
-  virtual absl::StatusOr<std::optional<std::vector<uint8_t>>> Next() = 0;
+  virtual absl::StatusOr<std::optional<Blob>> Next() = 0;
   virtual void Cancel() = 0;
   // Why chunks at the end of the order are not among the frames, once Next has returned; empty as a rule. On Next's
   // thread.

@@ -16,7 +16,7 @@ class Download final : public ChunkStream {
  public:
   explicit Download(std::unique_ptr<FrameDownload> download) : download_(std::move(download)) {}
 
-  absl::StatusOr<std::optional<std::vector<uint8_t>>> Next() override {
+  absl::StatusOr<std::optional<Blob>> Next() override {
     DECANT_ASSIGN_OR_RETURN(std::optional<FrameIn> message, download_->Next());
     if (message.has_value() && message->head().kind == FrameKind::kOpened) {
       v1::FetchOpened opened;
@@ -29,9 +29,13 @@ class Download final : public ChunkStream {
     if (message->head().kind != FrameKind::kPayload) {
       return absl::FailedPreconditionError("the pool sent something else than frames; run one version of decant");
     }
-    std::vector<uint8_t> bytes(static_cast<size_t>(message->payload_bytes()));
-    DECANT_RETURN_IF_ERROR(message->Land(bytes.data()));
-    return bytes;
+    absl::Status landed;
+    const Blob blob = Blob::Make(message->payload_bytes(), [&](char* to) {
+      landed = message->Land(to);
+      return message->head().crc32c;
+    });
+    DECANT_RETURN_IF_ERROR(landed);
+    return blob;
   }
   void Cancel() override { download_->Cancel(); }
   std::string lost() const override { return lost_; }
@@ -75,8 +79,12 @@ absl::StatusOr<std::unique_ptr<ChunkStream>> PoolClient::Fetch(const FetchOrder&
     out->set_variant(DigestBytes(chunk.variant));
     out->set_bytes(chunk.bytes);
   }
-  return std::make_unique<Download>(
-      FrameDownload::Start(channels_.Get(order.pool_address), kFetchMethod, request.SerializeAsString(), deadline));
+  const std::shared_ptr<grpc::Channel> channel = channels_.Get(order.pool_address);
+  const auto download = [channel, bytes = request.SerializeAsString(), deadline] {
+    return std::make_unique<Download>(FrameDownload::Start(channel, kFetchMethod, bytes, deadline));
+  };
+  if (!reader_->Reads(order.pool_address)) return download();
+  return reader_->Read(order.pool_address, channel, std::move(request), deadline, download);
 }
 
 absl::StatusOr<PublishCounts> PoolClient::Publish(const Publication& publication, absl::Time deadline) {

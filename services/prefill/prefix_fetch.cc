@@ -50,14 +50,13 @@ void PrefixFetch::Loop() {
   CloseLayersBefore(options_.layers);
 }
 
-absl::Status PrefixFetch::Take(std::vector<uint8_t> message) {
+absl::Status PrefixFetch::Take(Blob message) {
   // Kept before anything points into it: a reader may take the frames while later ones are still being checked, and
   // whatever ends this function early must not take their bytes away.
   absl::string_view bytes;
   {
     absl::MutexLock lock(&mutex_);
-    const std::vector<uint8_t>& kept = messages_.emplace_back(std::move(message));
-    bytes = absl::string_view(reinterpret_cast<const char*>(kept.data()), kept.size());
+    bytes = messages_.emplace_back(std::move(message)).view();
   }
   auto parts = SplitBatch(bytes);
   if (!parts.ok()) {

@@ -4,7 +4,6 @@
 #define DECANT_SERVICES_PREFILL_PREFIX_FETCH_H_
 
 #include <cstdint>
-#include <deque>
 #include <functional>
 #include <memory>
 #include <string>
@@ -57,7 +56,7 @@ class PrefixFetch {
 
  private:
   void Loop();
-  absl::Status Take(std::vector<uint8_t> message);
+  absl::Status Take(Blob message);
   void Cut(int32_t usable, const absl::Status& why) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void CloseLayersBefore(int32_t layer) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
 
@@ -65,7 +64,7 @@ class PrefixFetch {
   const PrefixLoader& checker_;
   std::unique_ptr<ChunkStream> stream_;
   mutable absl::Mutex mutex_;
-  std::deque<std::vector<uint8_t>> messages_ ABSL_GUARDED_BY(mutex_);     // own the bytes of frames_
+  std::vector<Blob> messages_ ABSL_GUARDED_BY(mutex_);                    // own the bytes of frames_
   std::vector<std::vector<StoredFrame>> frames_ ABSL_GUARDED_BY(mutex_);  // [layers, chunks]
   int32_t closed_layers_ ABSL_GUARDED_BY(mutex_) = 0;                     // of these no more frames will come
   int32_t usable_ ABSL_GUARDED_BY(mutex_) = 0;

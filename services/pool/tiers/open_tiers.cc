@@ -36,6 +36,7 @@ absl::StatusOr<OpenedTiers> OpenTiers(const TierOptions& options) {
     return absl::InvalidArgumentError(absl::StrCat("write_hits is ", options.write_hits, "; it must be at least 1"));
   }
   store.selective_hits = options.write_hits;
+  store.frame_memory = options.frame_memory;
   OpenedTiers opened;
   std::vector<std::unique_ptr<ByteTier>> tiers;
   if (!options.disk.empty()) {

@@ -20,6 +20,7 @@ struct TierOptions {
   std::string remote_password_file;  // its first line; empty: no password
   std::string write = "through";     // WritePolicyFrom
   int32_t write_hits = 2;            // of "selective"
+  std::shared_ptr<BlobMemory> frame_memory;  // where loaded frames lie; null: anywhere
 };
 
 struct OpenedTiers {

@@ -54,6 +54,7 @@ struct TieredOptions {
   int readers = 2;                                 // threads for each tier, beside one that writes
   absl::Duration write_limit = absl::Seconds(5);   // deadline of one write
   size_t notes = size_t{1} << 22;                  // records it remembers the tags and hits of, some 64 bytes each
+  std::shared_ptr<BlobMemory> frame_memory;        // where loaded frames lie; null: anywhere
   std::function<absl::Time()> now = [] { return absl::Now(); };
 };
 

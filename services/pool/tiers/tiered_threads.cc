@@ -71,7 +71,7 @@ Loaded TieredStore::Read(size_t index, const RecordId& id, std::optional<uint32_
   Loaded loaded;
   loaded.tier = lane.tier->tier();
   const absl::StatusOr<std::string> bytes = lane.tier->Get(id, deadline);
-  loaded.record = bytes.ok() ? DecodeRecord(*bytes, id, tag) : bytes.status();
+  loaded.record = bytes.ok() ? DecodeRecord(*bytes, id, tag, options_.frame_memory.get()) : bytes.status();
   if (loaded.record.ok()) return loaded;
   loaded.miss = MissOf(loaded.record.status());
   // Only DecodeRecord can say whose bytes they are.

@@ -7,10 +7,12 @@
 #include <string>
 #include <vector>
 
+#include "common/base/crc32c.h"
 #include "common/kv/batch.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "services/pool/app.h"
+#include "services/pool/frame_memory.h"
 #include "services/rpc/channel.h"
 #include "services/rpc/frame_stream.h"
 #include "services/rpc/status_edge.h"
@@ -161,6 +163,38 @@ TEST_F(PoolRpcTest, PublishesPlansAndFetches) {
   }
   EXPECT_EQ(*frames, expected);
   EXPECT_EQ(Publish(prompt, "full")->known(), 20);
+}
+
+TEST_F(PoolRpcTest, LocatesWhatItWouldSend) {
+  const Prompt prompt = PromptOf(1, 5);
+  ASSERT_TRUE(Publish(prompt, "full").ok());
+  const auto plan = Plan(Request(prompt));
+  ASSERT_TRUE(plan.ok());
+  v1::FetchRequest request;
+  request.set_lease(plan->lease());
+  *request.mutable_model() = ModelProto();
+  *request.mutable_chunks() = plan->prefix();
+  const auto locate = [&](v1::FramePlaces* places) {
+    grpc::ClientContext context;
+    context.set_deadline(ToGrpc(Soon()));
+    return FromGrpc(stub_->Locate(&context, request, places));
+  };
+  v1::FramePlaces places;
+  ASSERT_TRUE(locate(&places).ok());
+  EXPECT_EQ(places.lost(), "");
+  const auto mapping = OpenSharedMemory(places.memory());
+  ASSERT_TRUE(mapping.ok()) << mapping.status();
+  const auto* const base = static_cast<const char*>(mapping->base);
+  EXPECT_EQ(std::string(base, kRegionIdBytes), places.memory_id());
+  std::vector<std::string> frames;
+  for (int i = 0; i < places.offset_size(); ++i) {
+    frames.emplace_back(base + places.offset(i), places.bytes(i));
+    EXPECT_EQ(Crc32c(frames.back().data(), frames.back().size()), places.crc32c(i));
+  }
+  EXPECT_EQ(frames, *Fetch(*plan));
+  CloseSharedMemory(*mapping);
+  request.set_lease(plan->lease() + 1);
+  EXPECT_EQ(locate(&places).code(), absl::StatusCode::kNotFound);
 }
 
 TEST_F(PoolRpcTest, ReleasedLeasesFetchNothing) {

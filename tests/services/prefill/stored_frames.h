@@ -43,12 +43,12 @@ class ScriptedStream final : public ChunkStream {
   explicit ScriptedStream(std::deque<std::vector<uint8_t>> messages, absl::Status end = absl::OkStatus())
       : messages_(std::move(messages)), end_(std::move(end)) {}
 
-  absl::StatusOr<std::optional<std::vector<uint8_t>>> Next() override {
+  absl::StatusOr<std::optional<Blob>> Next() override {
     absl::MutexLock lock(&mutex_);
     if (!messages_.empty()) {
-      std::vector<uint8_t> message = std::move(messages_.front());
+      const std::vector<uint8_t> message = std::move(messages_.front());
       messages_.pop_front();
-      return message;
+      return Blob::CopyOf({reinterpret_cast<const char*>(message.data()), message.size()});
     }
     if (hangs_) mutex_.Await(absl::Condition(&cancelled_));
     if (cancelled_) return absl::CancelledError("cancelled");
