@@ -10,9 +10,10 @@ namespace decant {
 
 absl::StatusOr<uint64_t> LeaseTable::Grant(std::string tenant, std::vector<uint64_t> entries, absl::Time deadline,
                                            absl::Time last) {
-  if (leases_.size() >= limit_) {
-    return absl::ResourceExhaustedError(absl::StrCat(leases_.size(), " leases are held; release some or wait"));
+  if (HeldBy(tenant) >= limit_) {
+    return absl::ResourceExhaustedError(absl::StrCat(limit_, " leases are held; release some or wait"));
   }
+  ++held_by_[tenant];
   uint64_t id = 0;
   while (id == 0 || leases_.contains(id)) {
     id = Sha256(absl::StrCat("decant lease v1\n", ++granted_, "\n", secret_)).Prefix64();
@@ -50,9 +51,16 @@ std::vector<uint64_t> LeaseTable::Release(uint64_t id, const std::string& tenant
 
 std::vector<uint64_t> LeaseTable::End(std::map<uint64_t, Lease>::iterator lease) {
   std::vector<uint64_t> entries = std::move(lease->second.entries);
+  const auto held = held_by_.find(lease->second.tenant);
+  if (--held->second == 0) held_by_.erase(held);
   by_deadline_.erase({lease->second.deadline, lease->first});
   leases_.erase(lease);
   return entries;
+}
+
+size_t LeaseTable::HeldBy(const std::string& tenant) const {
+  const auto held = held_by_.find(tenant);
+  return held == held_by_.end() ? 0 : held->second;
 }
 
 std::vector<uint64_t> LeaseTable::Expire(absl::Time now) {

@@ -30,8 +30,8 @@ class LeaseTable {
   // Numbers are SHA-256 of `secret` and a count: who does not know it learns nothing from its own of those of others.
   explicit LeaseTable(size_t limit, std::string secret = "") : limit_(limit), secret_(std::move(secret)) {}
 
-  // RESOURCE_EXHAUSTED when `limit` leases are held. Heartbeats keep the lease until `last`, so that no reader can hold
-  // entries for ever.
+  // RESOURCE_EXHAUSTED when the tenant holds `limit` leases. Heartbeats keep the lease until `last`, so that no reader
+  // can hold entries for ever.
   absl::StatusOr<uint64_t> Grant(std::string tenant, std::vector<uint64_t> entries, absl::Time deadline,
                                  absl::Time last = absl::InfiniteFuture());
   // The lease, valid until the next call that ends one. NOT_FOUND when it is unknown, ended, past its deadline or
@@ -45,6 +45,7 @@ class LeaseTable {
   std::vector<uint64_t> Expire(absl::Time now);
 
   size_t held() const { return leases_.size(); }
+  size_t HeldBy(const std::string& tenant) const;
 
  private:
   std::vector<uint64_t> End(std::map<uint64_t, Lease>::iterator lease);
@@ -54,6 +55,7 @@ class LeaseTable {
   uint64_t granted_ = 0;
   std::map<uint64_t, Lease> leases_;
   std::set<std::pair<absl::Time, uint64_t>> by_deadline_;
+  std::map<std::string, size_t> held_by_;  // tenant
 };
 
 }  // namespace decant

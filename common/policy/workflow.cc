@@ -1,8 +1,10 @@
 #include "common/policy/workflow.h"
 
 #include <algorithm>
+#include <iterator>
 #include <queue>
 #include <tuple>
+#include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "common/base/check.h"
@@ -60,7 +62,7 @@ std::vector<int32_t> StepsToExecution(absl::Span<const WorkflowAgent> agents, ab
 
 // ---- The table.
 
-absl::Status WorkflowTable::Check(const std::vector<WorkflowAgent>& agents) const {
+absl::Status WorkflowTable::Check(const std::vector<WorkflowAgent>& agents, const AgentPrefixes& prefixes) const {
   if (agents.size() > limits_.agents) {
     return absl::ResourceExhaustedError(absl::StrCat(agents.size(), " agents; a workflow may have ", limits_.agents));
   }
@@ -74,33 +76,46 @@ absl::Status WorkflowTable::Check(const std::vector<WorkflowAgent>& agents) cons
           absl::StrCat("agent '", agents[i].name, "' runs after '", name, "', which is not in the graph"));
     }
   }
-  return absl::OkStatus();
+  size_t chunks = 0;
+  std::set<std::string> named;
+  for (const auto& [name, keys] : prefixes) {
+    if (IndexOf(agents, name) == agents.size()) {
+      return absl::InvalidArgumentError(absl::StrCat("a prefix of agent '", name, "', which is not in the graph"));
+    }
+    if (!named.insert(name).second) {
+      return absl::InvalidArgumentError(absl::StrCat("agent '", name, "' has two prefixes"));
+    }
+    chunks += keys.size();
+  }
+  if (chunks <= limits_.chunks) return absl::OkStatus();
+  return absl::ResourceExhaustedError(
+      absl::StrCat(chunks, " chunks in the prompts of a workflow; there may be ", limits_.chunks));
 }
 
-void WorkflowTable::Use(const Agent& agent) {
+void WorkflowTable::Use(uint32_t tenant, const Agent& agent) {
   for (const Digest& key : agent.prefix) {
-    ++needs_[key][agent.steps];
-    changed_.insert(key);
+    ++needs_[{tenant, key}][agent.steps];
+    changed_.insert({tenant, key});
   }
 }
 
-void WorkflowTable::Unuse(const Agent& agent) {
+void WorkflowTable::Unuse(uint32_t tenant, const Agent& agent) {
   for (const Digest& key : agent.prefix) {
-    const auto needs = needs_.find(key);
+    const auto needs = needs_.find({tenant, key});
     const auto at = needs->second.find(agent.steps);
     if (--at->second == 0) needs->second.erase(at);
     if (needs->second.empty()) needs_.erase(needs);
-    changed_.insert(key);
+    changed_.insert({tenant, key});
   }
 }
 
-void WorkflowTable::SetSteps(Workflow& workflow, const std::vector<int32_t>& steps) {
+void WorkflowTable::SetSteps(uint32_t tenant, Workflow& workflow, const std::vector<int32_t>& steps) {
   for (size_t i = 0; i < steps.size(); ++i) {
     Agent& agent = workflow.agents[i];
     if (agent.steps == steps[i]) continue;
-    Unuse(agent);
+    Unuse(tenant, agent);
     agent.steps = steps[i];
-    Use(agent);
+    Use(tenant, agent);
   }
 }
 
@@ -128,35 +143,37 @@ void WorkflowTable::FollowArms(Workflow& workflow, std::set<std::string> running
   workflow.running = std::move(running);
 }
 
-WorkflowTable::Workflow* WorkflowTable::Open(absl::Time now, const WorkflowId& id, uint64_t version,
-                                             absl::Duration life, absl::Status* status, bool* is_new) {
+absl::StatusOr<WorkflowTable::Workflow*> WorkflowTable::Find(absl::Time now, const WorkflowId& id, uint64_t version) {
   Expire(now);
   const auto found = workflows_.find(id);
   if (found == workflows_.end()) {
-    *status = absl::NotFoundError(absl::StrCat("workflow '", id.client, "' is unknown or was not renewed"));
-    return nullptr;
+    return absl::NotFoundError(absl::StrCat("workflow '", id.client, "' is unknown or was not renewed"));
   }
-  Workflow& workflow = found->second;
-  if (version < workflow.version) {
-    *status = absl::AbortedError(
-        absl::StrCat("version ", version, " of workflow '", id.client, "' comes after ", workflow.version));
-    return nullptr;
-  }
-  *is_new = version > workflow.version;
+  if (version >= found->second.version) return &found->second;
+  return absl::AbortedError(
+      absl::StrCat("version ", version, " of workflow '", id.client, "' comes after ", found->second.version));
+}
+
+bool WorkflowTable::Renew(absl::Time now, Workflow& workflow, uint64_t version, absl::Duration life) const {
   workflow.until = std::max(workflow.until, now + std::min(life, limits_.longest_life));
-  return &workflow;
+  return std::exchange(workflow.version, version) != version;
+}
+
+size_t WorkflowTable::CountOf(uint32_t tenant) const {
+  const auto first = workflows_.lower_bound(WorkflowId{tenant, ""});
+  const auto end = std::find_if(first, workflows_.end(), [&](const auto& one) { return one.first.tenant != tenant; });
+  return static_cast<size_t>(std::distance(first, end));
 }
 
 absl::Status WorkflowTable::Register(absl::Time now, const WorkflowId& id, uint64_t version,
-                                     std::vector<WorkflowAgent> agents, absl::Duration life) {
-  DECANT_RETURN_IF_ERROR(Check(agents));
-  absl::Status status;
-  bool is_new = false;
-  Workflow* known = Open(now, id, version, life, &status, &is_new);
-  if (known == nullptr && !absl::IsNotFound(status)) return status;
-  if (known != nullptr && !is_new) return absl::OkStatus();
-  if (known == nullptr && workflows_.size() >= limits_.workflows) {
-    return absl::ResourceExhaustedError(absl::StrCat("there are ", workflows_.size(), " workflows already"));
+                                     std::vector<WorkflowAgent> agents, absl::Duration life,
+                                     const AgentPrefixes& prefixes) {
+  DECANT_RETURN_IF_ERROR(Check(agents, prefixes));
+  const absl::StatusOr<Workflow*> known = Find(now, id, version);
+  if (!known.ok() && !absl::IsNotFound(known.status())) return known.status();
+  if (known.ok() && !Renew(now, **known, version, life)) return absl::OkStatus();
+  if (!known.ok() && CountOf(id.tenant) >= limits_.workflows) {
+    return absl::ResourceExhaustedError(absl::StrCat("there are ", CountOf(id.tenant), " workflows already"));
   }
   Forget(id);
   Workflow& workflow = workflows_[id];
@@ -164,52 +181,30 @@ absl::Status WorkflowTable::Register(absl::Time now, const WorkflowId& id, uint6
   workflow.until = now + std::min(life, limits_.longest_life);
   workflow.agents.resize(agents.size());
   workflow.graph = std::move(agents);
-  return absl::OkStatus();
-}
-
-absl::Status WorkflowTable::MarkPrefix(const WorkflowId& id, const std::string& name, absl::Span<const Digest> keys) {
-  const auto found = workflows_.find(id);
-  const size_t index = found == workflows_.end() ? 0 : IndexOf(found->second.graph, name);
-  if (found == workflows_.end() || index == found->second.graph.size()) {
-    return absl::NotFoundError(absl::StrCat("workflow '", id.client, "' has no agent '", name, "'"));
+  for (const auto& [name, keys] : prefixes) {
+    Agent& agent = workflow.agents[IndexOf(workflow.graph, name)];
+    agent.prefix = keys;
+    Use(id.tenant, agent);
   }
-  Workflow& workflow = found->second;
-  Agent& agent = workflow.agents[index];
-  const size_t chunks = workflow.chunks - agent.prefix.size() + keys.size();
-  if (chunks > limits_.chunks) {
-    return absl::ResourceExhaustedError(
-        absl::StrCat(chunks, " chunks in the prompts of workflow '", id.client, "'; there may be ", limits_.chunks));
-  }
-  Unuse(agent);
-  agent.prefix.assign(keys.begin(), keys.end());
-  workflow.chunks = chunks;
-  Use(agent);
   return absl::OkStatus();
 }
 
 absl::Status WorkflowTable::Running(absl::Time now, const WorkflowId& id, uint64_t version,
                                     absl::Span<const std::string> agents, absl::Duration life) {
-  absl::Status status;
-  bool is_new = false;
-  Workflow* workflow = Open(now, id, version, life, &status, &is_new);
-  if (workflow == nullptr) return status;
+  DECANT_ASSIGN_OR_RETURN(Workflow* const workflow, Find(now, id, version));
   for (const std::string& name : agents) {
     if (IndexOf(workflow->graph, name) < workflow->graph.size()) continue;
     return absl::InvalidArgumentError(absl::StrCat("workflow '", id.client, "' has no agent '", name, "'"));
   }
-  if (!is_new) return absl::OkStatus();
-  workflow->version = version;
+  if (!Renew(now, *workflow, version, life)) return absl::OkStatus();
   FollowArms(*workflow, {agents.begin(), agents.end()});
-  SetSteps(*workflow, StepsToExecution(workflow->graph, agents, workflow->finished));
+  SetSteps(id.tenant, *workflow, StepsToExecution(workflow->graph, agents, workflow->finished));
   return absl::OkStatus();
 }
 
 absl::Status WorkflowTable::State(absl::Time now, const WorkflowId& id, uint64_t version,
                                   absl::Span<const std::pair<std::string, int32_t>> stated, absl::Duration life) {
-  absl::Status status;
-  bool is_new = false;
-  Workflow* workflow = Open(now, id, version, life, &status, &is_new);
-  if (workflow == nullptr) return status;
+  DECANT_ASSIGN_OR_RETURN(Workflow* const workflow, Find(now, id, version));
   std::vector<int32_t> steps(workflow->graph.size(), kNeverNeeded);
   for (const auto& [name, count] : stated) {
     const size_t agent = IndexOf(workflow->graph, name);
@@ -219,16 +214,15 @@ absl::Status WorkflowTable::State(absl::Time now, const WorkflowId& id, uint64_t
     }
     steps[agent] = count;
   }
-  if (!is_new) return absl::OkStatus();
-  workflow->version = version;
-  SetSteps(*workflow, steps);
+  if (!Renew(now, *workflow, version, life)) return absl::OkStatus();
+  SetSteps(id.tenant, *workflow, steps);
   return absl::OkStatus();
 }
 
 void WorkflowTable::Forget(const WorkflowId& id) {
   const auto found = workflows_.find(id);
   if (found == workflows_.end()) return;
-  for (const Agent& agent : found->second.agents) Unuse(agent);
+  for (const Agent& agent : found->second.agents) Unuse(id.tenant, agent);
   workflows_.erase(found);
 }
 
@@ -241,36 +235,33 @@ void WorkflowTable::Expire(absl::Time now) {
   }
 }
 
-int32_t WorkflowTable::StepsOf(const Digest& key) const {
-  const auto needs = needs_.find(key);
+int32_t WorkflowTable::StepsOf(uint32_t tenant, const Digest& key) const {
+  const auto needs = needs_.find({tenant, key});
   return needs == needs_.end() ? kNeverNeeded : needs->second.begin()->first;
 }
 
 std::vector<NeededChunk> WorkflowTable::TakeChanged() {
   std::vector<NeededChunk> changed;
-  for (const Digest& key : changed_) changed.push_back(NeededChunk{key, StepsOf(key)});
+  for (const auto& [tenant, key] : changed_) changed.push_back(NeededChunk{tenant, key, StepsOf(tenant, key)});
   changed_.clear();
-  std::sort(changed.begin(), changed.end(), [](const auto& a, const auto& b) { return a.key < b.key; });
+  std::sort(changed.begin(), changed.end(),
+            [](const auto& a, const auto& b) { return std::tie(a.tenant, a.key) < std::tie(b.tenant, b.key); });
   return changed;
 }
 
-std::vector<NeededChunk> WorkflowTable::Prefetch(int32_t within_steps, size_t most) const {
-  std::vector<std::pair<int32_t, const Agent*>> agents;
-  for (const auto& [id, workflow] : workflows_) {
-    for (const Agent& agent : workflow.agents) {
-      if (agent.steps <= within_steps && agent.steps != kNeverNeeded) agents.emplace_back(agent.steps, &agent);
+std::vector<NextAgent> WorkflowTable::Next(uint32_t tenant, int32_t within_steps) const {
+  std::vector<NextAgent> agents;
+  for (auto it = workflows_.lower_bound(WorkflowId{tenant, ""}); it != workflows_.end(); ++it) {
+    const auto& [id, workflow] = *it;
+    if (id.tenant != tenant) break;
+    for (size_t i = 0; i < workflow.agents.size(); ++i) {
+      const Agent& agent = workflow.agents[i];
+      if (agent.steps > within_steps || agent.steps == kNeverNeeded) continue;
+      agents.push_back(NextAgent{id.client, workflow.graph[i].name, agent.steps, agent.prefix});
     }
   }
-  std::stable_sort(agents.begin(), agents.end(), [](const auto& a, const auto& b) { return a.first < b.first; });
-  std::vector<NeededChunk> chunks;
-  absl::flat_hash_set<Digest> listed;
-  for (const auto& [steps, agent] : agents) {
-    for (const Digest& key : agent->prefix) {
-      if (chunks.size() == most) return chunks;
-      if (listed.insert(key).second) chunks.push_back(NeededChunk{key, steps});
-    }
-  }
-  return chunks;
+  std::stable_sort(agents.begin(), agents.end(), [](const auto& a, const auto& b) { return a.steps < b.steps; });
+  return agents;
 }
 
 Readiness ReadinessOf(absl::Span<const Digest> keys, absl::FunctionRef<ChunkPresence(const Digest&)> presence) {

@@ -24,6 +24,7 @@
 #include "absl/container/flat_hash_set.h"
 #include "absl/functional/function_ref.h"
 #include "absl/status/status.h"
+#include "absl/status/statusor.h"
 #include "absl/time/time.h"
 #include "absl/types/span.h"
 #include "common/base/digest.h"
@@ -55,15 +56,27 @@ struct WorkflowId {
   }
 };
 
+// By agent: the chunks of its fixed prompt, from token 0.
+using AgentPrefixes = std::vector<std::pair<std::string, std::vector<Digest>>>;
+
 struct NeededChunk {
+  uint32_t tenant = 0;
   Digest key;
   int32_t steps = kNeverNeeded;
 };
 
+// An agent that runs soon, and what it needs.
+struct NextAgent {
+  std::string client;
+  std::string name;
+  int32_t steps = 0;
+  absl::Span<const Digest> prefix;
+};
+
 struct WorkflowLimits {
-  size_t workflows = 1024;
-  size_t agents = 256;    // of a workflow
-  size_t chunks = 65536;  // of a workflow's fixed prompts together
+  size_t workflows = 1024;  // of a tenant
+  size_t agents = 256;      // of a workflow
+  size_t chunks = 65536;    // of a workflow's fixed prompts together
   absl::Duration longest_life = absl::Minutes(10);
 };
 
@@ -74,13 +87,10 @@ class WorkflowTable {
 
   // Makes or replaces a workflow, which nobody expects to run until Running or State says so. Updates carry a version
   // that grows: the same one again changes nothing but renews (so that a client may repeat what it is not sure of), an
-  // older one is ABORTED. INVALID_ARGUMENT for two agents of one name or an unknown name; RESOURCE_EXHAUSTED above the
-  // limits. A life above the longest is cut. Errors change nothing.
+  // older one is ABORTED. INVALID_ARGUMENT for two agents of one name, an unknown name or two prefixes of one agent;
+  // RESOURCE_EXHAUSTED above the limits. A life above the longest is cut. Errors change nothing.
   absl::Status Register(absl::Time now, const WorkflowId& id, uint64_t version, std::vector<WorkflowAgent> agents,
-                        absl::Duration life);
-  // The chunks of an agent's fixed prompt, from token 0; they replace earlier ones. NOT_FOUND for an unknown workflow
-  // or agent; RESOURCE_EXHAUSTED.
-  absl::Status MarkPrefix(const WorkflowId& id, const std::string& agent, absl::Span<const Digest> keys);
+                        absl::Duration life, const AgentPrefixes& prefixes = {});
   // Which agents run now. NOT_FOUND for an unknown workflow, INVALID_ARGUMENT for an unknown agent, ABORTED as
   // Register.
   absl::Status Running(absl::Time now, const WorkflowId& id, uint64_t version, absl::Span<const std::string> agents,
@@ -91,13 +101,12 @@ class WorkflowTable {
   void Forget(const WorkflowId& id);
   void Expire(absl::Time now);
 
-  // Steps until the first agent needs the chunk.
-  int32_t StepsOf(const Digest& key) const;
+  // Steps until the first of the tenant's agents needs the chunk.
+  int32_t StepsOf(uint32_t tenant, const Digest& key) const;
   // Chunks whose steps may have changed since the last call, each with what they are now: for StepsEviction::SetSteps.
   std::vector<NeededChunk> TakeChanged();
-  // Chunks needed within so many steps, those needed first in front, of one agent in the order of its prompt; at most
-  // `most`, each once.
-  std::vector<NeededChunk> Prefetch(int32_t within_steps, size_t most) const;
+  // The tenant's agents that run within so many steps, the first ones in front. Valid until the next update.
+  std::vector<NextAgent> Next(uint32_t tenant, int32_t within_steps) const;
 
   size_t size() const { return workflows_.size(); }
 
@@ -111,25 +120,27 @@ class WorkflowTable {
     absl::Time until;
     std::vector<WorkflowAgent> graph;
     std::vector<Agent> agents;  // in the order of the graph
-    size_t chunks = 0;          // of all prefixes
     std::set<std::string> running;
     FinishedArms finished;
   };
 
-  absl::Status Check(const std::vector<WorkflowAgent>& agents) const;
-  // Null with a status in `*status`, or the workflow to update; then whether the version is new.
-  Workflow* Open(absl::Time now, const WorkflowId& id, uint64_t version, absl::Duration life, absl::Status* status,
-                 bool* is_new);
+  absl::Status Check(const std::vector<WorkflowAgent>& agents, const AgentPrefixes& prefixes) const;
+  size_t CountOf(uint32_t tenant) const;
+  // The workflow to update, unless the version is older than its own.
+  absl::StatusOr<Workflow*> Find(absl::Time now, const WorkflowId& id, uint64_t version);
+  // Keeps it alive; then whether the version is new.
+  bool Renew(absl::Time now, Workflow& workflow, uint64_t version, absl::Duration life) const;
   static void FollowArms(Workflow& workflow, std::set<std::string> running);
-  void SetSteps(Workflow& workflow, const std::vector<int32_t>& steps);
-  void Use(const Agent& agent);
-  void Unuse(const Agent& agent);
+  void SetSteps(uint32_t tenant, Workflow& workflow, const std::vector<int32_t>& steps);
+  void Use(uint32_t tenant, const Agent& agent);
+  void Unuse(uint32_t tenant, const Agent& agent);
 
   const WorkflowLimits limits_;
   std::map<WorkflowId, Workflow> workflows_;
-  // By chunk: how many agents need it in how many steps.
-  absl::flat_hash_map<Digest, std::map<int32_t, int32_t>> needs_;
-  absl::flat_hash_set<Digest> changed_;
+  using TenantKey = std::pair<uint32_t, Digest>;
+  // By chunk: how many of its tenant's agents need it in how many steps.
+  absl::flat_hash_map<TenantKey, std::map<int32_t, int32_t>> needs_;
+  absl::flat_hash_set<TenantKey> changed_;
 };
 
 // Whether a prompt's stored prefix can be read now: what a scheduler that passes over requests asks.

@@ -385,11 +385,6 @@ void Pool::LetGo(const std::vector<uint64_t>& entries) {
   }
 }
 
-absl::Status Pool::Renew(absl::Time now, uint64_t lease, const std::string& tenant) {
-  Expire(now);
-  return leases_.Renew(lease, tenant, now, now + limits_.lease);
-}
-
 void Pool::Release(absl::Time now, uint64_t lease, const std::string& tenant) {
   LetGo(leases_.Release(lease, tenant));
   Expire(now);

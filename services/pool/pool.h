@@ -50,10 +50,10 @@ enum class PoolEviction : uint8_t {
 struct PoolLimits {
   int64_t capacity_bytes = int64_t{1} << 30;
   absl::Duration lease = absl::Seconds(30);
-  absl::Duration longest_lease = absl::Minutes(10);  // with all its renewals
+  absl::Duration longest_lease = absl::Minutes(10);  // with all its renewals, of which each use is one
   absl::Duration publish_idle = absl::Seconds(10);
-  size_t leases = 4096;
-  std::string secret;  // random in a server: nobody shall guess what lease numbers and places of keys follow from
+  size_t leases = 4096;  // of a tenant
+  std::string secret;    // random in a server: nobody shall guess what lease numbers and places of keys follow from
   size_t publishes = 256;
   double fetch_bits_per_s = 8e9;
   PoolEviction eviction = PoolEviction::kLadder;
@@ -147,8 +147,6 @@ class Pool {
   uint64_t events() const { return journal_.appended(); }  // grows with every event, whosever
 
   void Report(const Observation& observation);
-  // A heartbeat of whoever holds the lease: until now + lease, but not past longest_lease. NOT_FOUND when it has ended.
-  absl::Status Renew(absl::Time now, uint64_t lease, const std::string& tenant);
   void Release(absl::Time now, uint64_t lease, const std::string& tenant);
   // Ends leases and publishes whose time has come; every call above does it too.
   void Expire(absl::Time now);
@@ -203,7 +201,8 @@ class Pool {
   void Tell(ChunkEventKind kind, const Variant& variant, const Digest& becomes = Digest());
 
   // ---- pool_workflow.cc
-  WorkflowReceipt Prefetch(uint32_t tenant);
+  WorkflowReceipt Prefetch(const WorkflowId& id);
+  ChunkPresence PresenceOf(uint32_t tenant, const Digest& key) const;
   void NoteSteps();
 
   // ---- pool_hints.cc
@@ -255,7 +254,8 @@ class Pool {
   absl::flat_hash_map<uint64_t, Digest> key_of_;  // of readable entries, in whatever tier
   absl::flat_hash_map<uint64_t, Awaited> awaited_;
   std::vector<LoadJob> loads_;
-  std::deque<LadderJob> wished_;  // by hints
+  std::map<uint32_t, std::deque<LadderJob>> wished_;  // by hints of each tenant, who take turns
+  uint32_t last_wisher_ = 0;
   absl::flat_hash_map<std::string, PlanLineup> lineups_;
   size_t below_ = 0;  // readable entries that are not in host memory
   std::map<std::pair<uint32_t, Digest>, std::optional<uint32_t>> scales_;    // of a tenant's ladder for a model

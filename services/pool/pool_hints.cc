@@ -13,8 +13,8 @@
 namespace decant {
 namespace {
 
-constexpr int32_t kFirstToGo = 0;  // priority
-constexpr size_t kMostCompressions = 4096;
+constexpr int32_t kFirstToGo = 0;           // priority
+constexpr size_t kMostCompressions = 4096;  // of a tenant, that wait
 constexpr size_t kMostLoads = 1024;
 
 HintReceipt Refused(HintReceipt receipt, std::string why) {
@@ -226,9 +226,10 @@ HintReceipt Pool::Compress(uint32_t tenant, const Hint& hint, absl::Span<const u
       ++cheaper;
       continue;
     }
-    if (wished_.size() >= kMostCompressions) {
+    std::deque<LadderJob>& wished = wished_[tenant];
+    if (wished.size() >= kMostCompressions) {
       receipt.clamped = true;
-      receipt.reason = absl::StrCat(wished_.size(), " chunks wait to be re-encoded already; ask again later");
+      receipt.reason = absl::StrCat(wished.size(), " chunks wait to be re-encoded already; ask again later");
       break;
     }
     const std::optional<LadderStep> step = LadderOf(tenant).PlanOne(entry, rung);
@@ -238,7 +239,7 @@ HintReceipt Pool::Compress(uint32_t tenant, const Hint& hint, absl::Span<const u
     }
     receipt.bytes += tier_.ChargeOf(entry);
     ++receipt.chunks;
-    wished_.push_back(JobOf(tenant, *step));
+    wished.push_back(JobOf(tenant, *step));
   }
   if (receipt.chunks > 0) {
     receipt.outcome = HintOutcome::kAccepted;

@@ -52,7 +52,8 @@ std::optional<uint32_t> Pool::ScaleOf(uint32_t tenant, const PoolModel& model) {
 // Whoever brings a chunk names its model first: ScaleOf.
 void Pool::DescribeToPolicy(const Variant& variant) {
   if (limits_.eviction == PoolEviction::kSteps) {
-    static_cast<StepsEviction&>(tier_.policy(variant.tenant)).SetSteps(variant.entry, workflows_.StepsOf(variant.key));
+    static_cast<StepsEviction&>(tier_.policy(variant.tenant))
+        .SetSteps(variant.entry, workflows_.StepsOf(variant.tenant, variant.key));
   }
   if (limits_.eviction != PoolEviction::kLadder) return;
   const auto scale = scales_.find({variant.tenant, variant.model});
@@ -84,13 +85,21 @@ LadderJob Pool::JobOf(uint32_t tenant, const LadderStep& step) {
 std::vector<LadderJob> Pool::PlanLadder(absl::Time now, size_t most) {
   Expire(now);
   std::vector<LadderJob> jobs;
-  for (; !wished_.empty() && jobs.size() < most; wished_.pop_front()) {
-    // One that was dropped meanwhile is known to nobody any more.
-    if (key_of_.contains(wished_.front().entry) && InHost(wished_.front().entry)) {
-      jobs.push_back(std::move(wished_.front()));
-    } else {
-      ladder_frees_ -= wished_.front().frees;
+  // Tenants take turns, whoever wished for how much.
+  for (auto it = wished_.upper_bound(last_wisher_); !wished_.empty() && jobs.size() < most;) {
+    if (it == wished_.end()) it = wished_.begin();
+    last_wisher_ = it->first;
+    std::deque<LadderJob>& wished = it->second;
+    if (!wished.empty()) {
+      // One that was dropped meanwhile is known to nobody any more.
+      if (key_of_.contains(wished.front().entry) && InHost(wished.front().entry)) {
+        jobs.push_back(std::move(wished.front()));
+      } else {
+        ladder_frees_ -= wished.front().frees;
+      }
+      wished.pop_front();
     }
+    it = wished.empty() ? wished_.erase(it) : std::next(it);
   }
   const auto capacity = static_cast<double>(tier_.capacity_bytes());
   const int64_t bytes = tier_.bytes() - ladder_frees_;

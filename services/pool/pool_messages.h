@@ -133,16 +133,25 @@ struct WorkflowUpdate {
   uint64_t version = 0;
   absl::Duration life;
   What what = What::kForget;
-  std::vector<WorkflowAgent> agents;                                  // of kGraph, as are
-  std::vector<std::pair<std::string, std::vector<Digest>>> prefixes;  // by agent: the chunks of its fixed prompt
+  std::vector<WorkflowAgent> agents;  // of kGraph, as are
+  AgentPrefixes prefixes;
   std::vector<std::string> running;
   std::vector<std::pair<std::string, int32_t>> steps;  // as the client knows them better
 };
 
+// Whether an agent's prompt can be read now: what a scheduler that passes over requests asks.
+struct AgentReadiness {
+  std::string name;
+  int32_t steps = 0;  // until it runs
+  int32_t chunks = 0;
+  Readiness readiness;
+};
+
 // Of the tenant's chunks that agents which run next need.
 struct WorkflowReceipt {
-  int32_t chunks_ready = 0;       // in host memory
-  int32_t chunks_prefetched = 0;  // on their way there
+  int32_t chunks_ready = 0;          // in host memory
+  int32_t chunks_prefetched = 0;     // on their way there
+  std::vector<AgentReadiness> next;  // agents of the client's that run now or next
 };
 
 // ---- The ladder.

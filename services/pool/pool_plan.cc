@@ -157,7 +157,7 @@ absl::StatusOr<PlanOffer> Pool::PriceAndChoose(const PlanDemand& demand) {
       continue;
     }
     const auto [match, is_new] = matches.try_emplace({lineup.forms[i], facts.exact, facts.least_computed});
-    if (is_new && leases_.held() >= limits_.leases) {
+    if (is_new && leases_.HeldBy(demand.tenant) >= limits_.leases) {
       match->second.miss_reason = absl::StrCat("all ", limits_.leases, " leases are taken");
     } else if (is_new) {
       PrefixWant want;

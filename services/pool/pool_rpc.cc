@@ -269,6 +269,14 @@ grpc::ServerUnaryReactor* PoolService::UpdateWorkflow(grpc::CallbackServerContex
   if (receipt.ok()) {
     reply->set_chunks_ready(receipt->chunks_ready);
     reply->set_chunks_prefetched(receipt->chunks_prefetched);
+    for (const AgentReadiness& next : receipt->next) {
+      v1::WorkflowReply::Agent* const agent = reply->add_next();
+      agent->set_name(next.name);
+      agent->set_steps(next.steps);
+      agent->set_chunks(next.chunks);
+      agent->set_ready(static_cast<int32_t>(next.readiness.ready));
+      agent->set_loading(next.readiness.loading);
+    }
   }
   return Answer(context, receipt.status());
 }

@@ -92,5 +92,20 @@ TEST(LeaseTableTest, RefusesBeyondItsLimit) {
   EXPECT_TRUE(leases.Grant("", {3}, kStart).ok());
 }
 
+TEST(LeaseTableTest, ATenantAtItsLimitLeavesOthersAlone) {
+  LeaseTable leases(2);
+  const auto grant = [&](const std::string& tenant) { return leases.Grant(tenant, {1}, kStart); };
+  const uint64_t first = grant("a").value();
+  ASSERT_TRUE(grant("a").ok());
+  EXPECT_EQ(grant("a").status().code(), absl::StatusCode::kResourceExhausted);
+  EXPECT_TRUE(grant("b").ok());
+  EXPECT_EQ(leases.HeldBy("a"), 2u);
+  leases.Release(first, "a");
+  EXPECT_TRUE(grant("a").ok());
+  leases.Expire(kStart);
+  EXPECT_EQ(leases.HeldBy("a") + leases.HeldBy("b"), 0u);
+  EXPECT_TRUE(grant("a").ok());
+}
+
 }  // namespace
 }  // namespace decant

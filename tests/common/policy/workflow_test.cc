@@ -73,76 +73,85 @@ TEST(StepsToExecutionTest, ACycleCountsRound) {
 
 class WorkflowTableTest : public testing::Test {
  protected:
-  void SetUp() override { ASSERT_TRUE(table_.Register(kNow, kId, 1, Graph(), kLife).ok()); }
+  void SetUp() override { Register({}); }
+  void Register(const AgentPrefixes& prefixes) {
+    table_.Forget(kId);
+    ASSERT_TRUE(table_.Register(kNow, kId, 1, Graph(), kLife, prefixes).ok());
+  }
+  int32_t StepsOf(const std::string& key, uint32_t tenant = 0) { return table_.StepsOf(tenant, Sha256(key)); }
+  // The agents that run within so many steps.
+  std::vector<std::string> Next(int32_t within_steps, uint32_t tenant = 0) {
+    std::vector<std::string> names;
+    for (const NextAgent& agent : table_.Next(tenant, within_steps)) names.push_back(agent.name);
+    return names;
+  }
 
   WorkflowTable table_;
 };
 
 TEST_F(WorkflowTableTest, ASharedChunkIsNeededAsSoonAsItsFirstUser) {
-  ASSERT_TRUE(table_.MarkPrefix(kId, "plan", Keys({"system", "p"})).ok());
-  ASSERT_TRUE(table_.MarkPrefix(kId, "merge", Keys({"system", "m"})).ok());
-  EXPECT_EQ(table_.StepsOf(Sha256("system")), kNeverNeeded);
+  Register({{"plan", Keys({"system", "p"})}, {"merge", Keys({"system", "m"})}});
+  EXPECT_EQ(StepsOf("system"), kNeverNeeded);
   ASSERT_TRUE(table_.Running(kNow, kId, 2, {{"plan"}}, kLife).ok());
-  EXPECT_EQ(table_.StepsOf(Sha256("system")), 0);
-  EXPECT_EQ(table_.StepsOf(Sha256("m")), 3);
+  EXPECT_EQ(StepsOf("system"), 0);
+  EXPECT_EQ(StepsOf("m"), 3);
   ASSERT_TRUE(table_.Running(kNow, kId, 3, {{"search"}}, kLife).ok());
-  EXPECT_EQ(table_.StepsOf(Sha256("system")), 2);
-  EXPECT_EQ(table_.StepsOf(Sha256("p")), 4);
-  EXPECT_EQ(table_.StepsOf(Sha256("unknown")), kNeverNeeded);
-  // Another workflow, of another tenant, that needs it at once.
-  const WorkflowId other{1, "client"};
-  ASSERT_TRUE(table_.Register(kNow, other, 1, {{"only", Join::kAny, {}}}, kLife).ok());
-  ASSERT_TRUE(table_.MarkPrefix(other, "only", Keys({"system"})).ok());
+  EXPECT_EQ(StepsOf("system"), 2);
+  EXPECT_EQ(StepsOf("p"), 4);
+  EXPECT_EQ(StepsOf("unknown"), kNeverNeeded);
+  // Another workflow that needs it at once.
+  const WorkflowId other{0, "other"};
+  ASSERT_TRUE(table_.Register(kNow, other, 1, {{"only", Join::kAny, {}}}, kLife, {{"only", Keys({"system"})}}).ok());
   ASSERT_TRUE(table_.Running(kNow, other, 2, {{"only"}}, kLife).ok());
-  EXPECT_EQ(table_.StepsOf(Sha256("system")), 0);
+  EXPECT_EQ(StepsOf("system"), 0);
   table_.Forget(other);
-  EXPECT_EQ(table_.StepsOf(Sha256("system")), 2);
+  EXPECT_EQ(StepsOf("system"), 2);
 }
 
 TEST_F(WorkflowTableTest, ArmsFinishOneAfterTheOther) {
-  ASSERT_TRUE(table_.MarkPrefix(kId, "merge", Keys({"m"})).ok());
+  Register({{"merge", Keys({"m"})}});
   ASSERT_TRUE(table_.Running(kNow, kId, 2, {{"search"}}, kLife).ok());
-  EXPECT_EQ(table_.StepsOf(Sha256("m")), 2);
+  EXPECT_EQ(StepsOf("m"), 2);
   ASSERT_TRUE(table_.Running(kNow, kId, 3, {{"code"}}, kLife).ok());
-  EXPECT_EQ(table_.StepsOf(Sha256("m")), 1) << "search has finished";
+  EXPECT_EQ(StepsOf("m"), 1) << "search has finished";
   ASSERT_TRUE(table_.Running(kNow, kId, 4, {}, kLife).ok());
-  EXPECT_EQ(table_.StepsOf(Sha256("m")), 1) << "both have";
+  EXPECT_EQ(StepsOf("m"), 1) << "both have";
   ASSERT_TRUE(table_.Running(kNow, kId, 5, {{"merge"}}, kLife).ok());
-  EXPECT_EQ(table_.StepsOf(Sha256("m")), 0);
+  EXPECT_EQ(StepsOf("m"), 0);
   ASSERT_TRUE(table_.Running(kNow, kId, 6, {{"plan"}}, kLife).ok());
-  EXPECT_EQ(table_.StepsOf(Sha256("m")), 3) << "the next round waits for both again";
+  EXPECT_EQ(StepsOf("m"), 3) << "the next round waits for both again";
   // What runs behind search can only have started when that had finished.
   ASSERT_TRUE(table_.Running(kNow, kId, 7, {{"code"}}, kLife).ok());
-  EXPECT_EQ(table_.StepsOf(Sha256("m")), 1);
+  EXPECT_EQ(StepsOf("m"), 1);
   // One that runs again is waited for again.
   const std::vector<std::string> both = {"search", "code"};
   ASSERT_TRUE(table_.Running(kNow, kId, 8, both, kLife).ok());
-  EXPECT_EQ(table_.StepsOf(Sha256("m")), 1);
+  EXPECT_EQ(StepsOf("m"), 1);
   ASSERT_TRUE(table_.Running(kNow, kId, 9, {{"search"}}, kLife).ok());
-  EXPECT_EQ(table_.StepsOf(Sha256("m")), 1) << "code has finished, search runs";
+  EXPECT_EQ(StepsOf("m"), 1) << "code has finished, search runs";
 }
 
 TEST_F(WorkflowTableTest, UpdatesMayBeRepeatedButNotGoBack) {
-  ASSERT_TRUE(table_.MarkPrefix(kId, "plan", Keys({"p"})).ok());
+  Register({{"plan", Keys({"p"})}});
   ASSERT_TRUE(table_.Running(kNow, kId, 5, {{"plan"}}, kLife).ok());
   EXPECT_TRUE(table_.Running(kNow, kId, 5, {{"merge"}}, kLife).ok());  // the same version: nothing new
-  EXPECT_EQ(table_.StepsOf(Sha256("p")), 0);
+  EXPECT_EQ(StepsOf("p"), 0);
   EXPECT_EQ(table_.Running(kNow, kId, 4, {{"merge"}}, kLife).code(), absl::StatusCode::kAborted);
   EXPECT_EQ(table_.Register(kNow, kId, 4, Graph(), kLife).code(), absl::StatusCode::kAborted);
   EXPECT_TRUE(table_.Register(kNow, kId, 5, {}, kLife).ok());
-  EXPECT_EQ(table_.StepsOf(Sha256("p")), 0);
+  EXPECT_EQ(StepsOf("p"), 0);
   EXPECT_TRUE(table_.Register(kNow, kId, 6, Graph(), kLife).ok());
-  EXPECT_EQ(table_.StepsOf(Sha256("p")), kNeverNeeded);
+  EXPECT_EQ(StepsOf("p"), kNeverNeeded);
 }
 
 TEST_F(WorkflowTableTest, AClientThatDiedHoldsNothing) {
-  ASSERT_TRUE(table_.MarkPrefix(kId, "plan", Keys({"p"})).ok());
+  Register({{"plan", Keys({"p"})}});
   ASSERT_TRUE(table_.Running(kNow, kId, 2, {{"plan"}}, kLife).ok());
   table_.Expire(kNow + kLife - absl::Seconds(1));
   EXPECT_EQ(table_.size(), 1u);
   ASSERT_TRUE(table_.Running(kNow + kLife - absl::Seconds(1), kId, 2, {}, kLife).ok());  // renews
   table_.Expire(kNow + kLife);
-  EXPECT_EQ(table_.StepsOf(Sha256("p")), 0);
+  EXPECT_EQ(StepsOf("p"), 0);
   (void)table_.TakeChanged();
   table_.Expire(kNow + 2 * kLife);
   EXPECT_EQ(table_.size(), 0u);
@@ -151,20 +160,18 @@ TEST_F(WorkflowTableTest, AClientThatDiedHoldsNothing) {
 }
 
 TEST_F(WorkflowTableTest, TellsWhatChangedAndWhatToFetchFirst) {
-  ASSERT_TRUE(table_.MarkPrefix(kId, "plan", Keys({"system", "p"})).ok());
-  ASSERT_TRUE(table_.MarkPrefix(kId, "code", Keys({"system", "c1", "c2"})).ok());
-  ASSERT_TRUE(table_.MarkPrefix(kId, "answer", Keys({"system", "a"})).ok());
-  const std::vector<std::string> all = {"system", "p", "c1", "c2", "a"};
+  Register(
+      {{"plan", Keys({"system", "p"})}, {"code", Keys({"system", "c1", "c2"})}, {"answer", Keys({"system", "a"})}});
   ASSERT_TRUE(table_.Running(kNow, kId, 2, {{"plan"}}, kLife).ok());
   EXPECT_EQ(table_.TakeChanged().size(), 5u);
   EXPECT_THAT(table_.TakeChanged(), IsEmpty());
-  EXPECT_THAT(Names(table_.Prefetch(2, 99), all), ElementsAre("system", "p", "a", "c1", "c2"));
-  EXPECT_THAT(Names(table_.Prefetch(1, 99), all), ElementsAre("system", "p", "a"));
-  EXPECT_THAT(Names(table_.Prefetch(2, 2), all), ElementsAre("system", "p"));
+  EXPECT_THAT(Next(2), ElementsAre("plan", "search", "answer", "code"));
+  EXPECT_THAT(Next(1), ElementsAre("plan", "search", "answer"));
+  EXPECT_EQ(table_.Next(0, 0)[0].prefix, absl::MakeConstSpan(Keys({"system", "p"})));
   const std::vector<std::pair<std::string, int32_t>> stated = {{"code", 0}, {"plan", 7}};
   ASSERT_TRUE(table_.State(kNow, kId, 3, stated, kLife).ok());
-  EXPECT_THAT(Names(table_.Prefetch(9, 99), all), ElementsAre("system", "c1", "c2", "p"));
-  EXPECT_EQ(table_.StepsOf(Sha256("a")), kNeverNeeded);
+  EXPECT_THAT(Next(9), ElementsAre("code", "plan"));
+  EXPECT_EQ(StepsOf("a"), kNeverNeeded);
 }
 
 // N agents in a ring, room for C prompts: LRU would hit nothing, this hits (C - 1) / (N - 1) of the turns exactly.
@@ -175,8 +182,9 @@ TEST(WorkflowEvictionTest, ARingHitsAllButOneOfItsRooms) {
     for (size_t i = 0; i < agents; ++i) {
       ring.push_back({std::to_string(i), Join::kAny, {std::to_string((i + agents - 1) % agents)}});
     }
-    ASSERT_TRUE(table.Register(kNow, kId, 1, ring, kLife).ok());
-    for (const WorkflowAgent& agent : ring) ASSERT_TRUE(table.MarkPrefix(kId, agent.name, Keys({agent.name})).ok());
+    AgentPrefixes prefixes;
+    for (const WorkflowAgent& agent : ring) prefixes.emplace_back(agent.name, Keys({agent.name}));
+    ASSERT_TRUE(table.Register(kNow, kId, 1, ring, kLife, prefixes).ok());
     StepsEviction policy;
     std::vector<bool> stored(agents);
     size_t size = 0;
@@ -187,7 +195,7 @@ TEST(WorkflowEvictionTest, ARingHitsAllButOneOfItsRooms) {
       const size_t agent = turn % agents;
       ASSERT_TRUE(table.Running(kNow, kId, turn + 2, {{ring[agent].name}}, kLife).ok());
       (void)table.TakeChanged();
-      for (size_t i = 0; i < agents; ++i) policy.SetSteps(i, table.StepsOf(Sha256(ring[i].name)));
+      for (size_t i = 0; i < agents; ++i) policy.SetSteps(i, table.StepsOf(0, Sha256(ring[i].name)));
       if (stored[agent]) {
         hits += turn >= warm ? 1 : 0;
         continue;
@@ -207,24 +215,64 @@ TEST(WorkflowEvictionTest, ARingHitsAllButOneOfItsRooms) {
 
 TEST_F(WorkflowTableTest, RefusesWhatMakesNoSenseOrIsTooMuch) {
   const WorkflowId other{0, "other"};
-  EXPECT_EQ(table_.Register(kNow, other, 1, {{"a", Join::kAny, {}}, {"a", Join::kAny, {}}}, kLife).code(),
-            absl::StatusCode::kInvalidArgument);
-  EXPECT_EQ(table_.Register(kNow, other, 1, {{"a", Join::kAny, {"b"}}}, kLife).code(),
-            absl::StatusCode::kInvalidArgument);
+  const auto code = [&](const std::vector<WorkflowAgent>& agents, const AgentPrefixes& prefixes = {}) {
+    return table_.Register(kNow, other, 1, agents, kLife, prefixes).code();
+  };
+  const WorkflowAgent a{"a", Join::kAny, {}};
+  EXPECT_EQ(code({a, a}), absl::StatusCode::kInvalidArgument);
+  EXPECT_EQ(code({{"a", Join::kAny, {"b"}}}), absl::StatusCode::kInvalidArgument);
+  EXPECT_EQ(code({a}, {{"nobody", {}}}), absl::StatusCode::kInvalidArgument);
+  EXPECT_EQ(code({a}, {{"a", {}}, {"a", {}}}), absl::StatusCode::kInvalidArgument);
   EXPECT_EQ(table_.Running(kNow, kId, 2, {{"nobody"}}, kLife).code(), absl::StatusCode::kInvalidArgument);
-  EXPECT_EQ(table_.MarkPrefix(kId, "nobody", {}).code(), absl::StatusCode::kNotFound);
-  EXPECT_EQ(table_.MarkPrefix(other, "plan", {}).code(), absl::StatusCode::kNotFound);
+  EXPECT_EQ(table_.size(), 1u);
   WorkflowLimits limits;
-  limits.workflows = 1;
   limits.agents = 1;
   limits.chunks = 2;
   WorkflowTable small(limits);
   EXPECT_EQ(small.Register(kNow, kId, 1, Graph(), kLife).code(), absl::StatusCode::kResourceExhausted);
-  ASSERT_TRUE(small.Register(kNow, kId, 1, {{"a", Join::kAny, {}}}, kLife).ok());
-  EXPECT_EQ(small.Register(kNow, other, 1, {}, kLife).code(), absl::StatusCode::kResourceExhausted);
-  EXPECT_EQ(small.MarkPrefix(kId, "a", Keys({"1", "2", "3"})).code(), absl::StatusCode::kResourceExhausted);
-  EXPECT_TRUE(small.MarkPrefix(kId, "a", Keys({"1", "2"})).ok());
-  EXPECT_TRUE(small.MarkPrefix(kId, "a", Keys({"3", "4"})).ok());
+  EXPECT_EQ(small.Register(kNow, kId, 1, {a}, kLife, {{"a", Keys({"1", "2", "3"})}}).code(),
+            absl::StatusCode::kResourceExhausted);
+  EXPECT_EQ(small.size(), 0u);
+  EXPECT_TRUE(small.Register(kNow, kId, 1, {a}, kLife, {{"a", Keys({"1", "2"})}}).ok());
+}
+
+TEST_F(WorkflowTableTest, WhatIsRefusedChangesNothing) {
+  Register({{"plan", Keys({"p"})}});
+  ASSERT_TRUE(table_.Running(kNow, kId, 2, {{"plan"}}, kLife).ok());
+  (void)table_.TakeChanged();
+  const absl::Time later = kNow + kLife - absl::Seconds(1);
+  const AgentPrefixes wrong = {{"search", Keys({"s"})}, {"nobody", {}}};
+  EXPECT_FALSE(table_.Register(later, kId, 3, Graph(), kLife, wrong).ok());
+  EXPECT_FALSE(table_.Running(later, kId, 3, {{"nobody"}}, kLife).ok());
+  const std::vector<std::pair<std::string, int32_t>> stated = {{"search", 0}, {"plan", -1}};
+  EXPECT_FALSE(table_.State(later, kId, 3, stated, kLife).ok());
+  EXPECT_THAT(table_.TakeChanged(), IsEmpty());
+  EXPECT_EQ(StepsOf("p"), 0);
+  EXPECT_EQ(StepsOf("s"), kNeverNeeded);
+  // Nor was it renewed, nor is the version taken.
+  EXPECT_TRUE(table_.Running(kNow, kId, 3, {{"answer"}}, kLife).ok());
+  EXPECT_EQ(StepsOf("p"), 1);
+  table_.Expire(kNow + kLife);
+  EXPECT_EQ(table_.size(), 0u);
+}
+
+TEST_F(WorkflowTableTest, ATenantsWorkflowsAreItsOwn) {
+  Register({{"plan", Keys({"system"})}});
+  ASSERT_TRUE(table_.Running(kNow, kId, 2, {{"search"}}, kLife).ok());
+  const WorkflowId other{1, "client"};
+  ASSERT_TRUE(table_.Register(kNow, other, 1, {{"only", Join::kAny, {}}}, kLife, {{"only", Keys({"system"})}}).ok());
+  ASSERT_TRUE(table_.Running(kNow, other, 2, {{"only"}}, kLife).ok());
+  EXPECT_EQ(StepsOf("system"), 4);
+  EXPECT_EQ(StepsOf("system", 1), 0);
+  EXPECT_THAT(Next(0), ElementsAre("search"));
+  EXPECT_THAT(Next(0, 1), ElementsAre("only"));
+  WorkflowLimits limits;
+  limits.workflows = 1;
+  WorkflowTable small(limits);
+  ASSERT_TRUE(small.Register(kNow, kId, 1, {}, kLife).ok());
+  EXPECT_EQ(small.Register(kNow, WorkflowId{0, "second"}, 1, {}, kLife).code(), absl::StatusCode::kResourceExhausted);
+  EXPECT_TRUE(small.Register(kNow, other, 1, {}, kLife).ok());
+  EXPECT_TRUE(small.Register(kNow, kId, 2, {}, kLife).ok()) << "one that is there may change";
 }
 
 TEST(ReadinessTest, CountsFromTheFrontAndSeesWhatIsOnItsWay) {

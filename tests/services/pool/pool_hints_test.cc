@@ -295,6 +295,28 @@ TEST_F(PoolHintsTest, CompressReencodesNowAndNeverUpwards) {
   EXPECT_THAT(Take(pool, hint).reason, HasSubstr("full, k8v4, k4v2"));
 }
 
+TEST_F(PoolHintsTest, TenantsTakeTurnsInWhatTheyWishCompressed) {
+  Pool pool(Limits({"full", "k8v4"}), TestCatalogue(), TestTables());
+  for (const auto& [tenant, chunks] : {std::pair("a", 5), std::pair("b", 2), std::pair("c", 1)}) {
+    const Prompt prompt = PromptOf(1, chunks, tenant);
+    PublishStart start = StartOf(prompt, "full", 0, prompt.keys.size());
+    start.tenant = tenant;
+    ASSERT_TRUE(PublishAll(pool, kStart, std::move(start), prompt).ok());
+    Hint hint = HintOf(HintKind::kCompress, prompt);
+    hint.profile = "k8v4";
+    EXPECT_EQ(Take(pool, hint, kStart, tenant).chunks, chunks);
+  }
+  const auto turns = [&](size_t most) {
+    std::string names;
+    for (const LadderJob& job : pool.PlanLadder(kStart, most)) names += pool.tenants().name(job.tenant);
+    return names;
+  };
+  EXPECT_EQ(turns(2), "ab");
+  EXPECT_EQ(turns(3), "cab");
+  EXPECT_EQ(turns(99), "aaa");
+  EXPECT_EQ(turns(99), "");
+}
+
 TEST_F(PoolHintsTest, WithoutALadderNothingIsCompressed) {
   Pool pool(Limits(), TestCatalogue(), TestTables());
   const Prompt prompt = PromptOf(1, 1);

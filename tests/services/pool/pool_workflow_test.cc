@@ -125,5 +125,46 @@ TEST(PoolWorkflowTest, OldVersionsAreRefusedAndWhatIsNotRenewedEnds) {
             absl::StatusCode::kNotFound);
 }
 
+TEST(PoolWorkflowTest, AClientHearsWhichOfItsNextAgentsCanBeRead) {
+  FakeTiers tiers;
+  Pool pool(Limits(PoolEviction::kLru), TestCatalogue(), TestTables(), &tiers);
+  for (int agent = 0; agent < kAgents; ++agent) {
+    ASSERT_TRUE(PublishAll(pool, kStart, PromptOfAgent(agent), "full").ok());
+  }
+  WorkflowUpdate graph = Cycle();
+  graph.prefixes.back().second.push_back(Sha256("never stored"));
+  ASSERT_TRUE(pool.UpdateWorkflow(kStart, graph).ok());
+  const auto receipt = pool.UpdateWorkflow(kStart, RunningNow(2, kAgents - 1));
+  ASSERT_TRUE(receipt.ok()) << receipt.status();
+  ASSERT_THAT(receipt->next, SizeIs(2));
+  EXPECT_EQ(receipt->next[0].name, NameOfAgent(kAgents - 1));
+  EXPECT_EQ(receipt->next[0].steps, 0);
+  EXPECT_EQ(receipt->next[0].chunks, 2);
+  EXPECT_EQ(receipt->next[0].readiness.ready, 1u);
+  EXPECT_FALSE(receipt->next[0].readiness.loading);
+  EXPECT_EQ(receipt->next[1].name, NameOfAgent(0));
+  EXPECT_EQ(receipt->next[1].readiness.ready, 0u);
+  EXPECT_TRUE(receipt->next[1].readiness.loading);
+  const std::vector<LoadJob> jobs = pool.TakeLoads();
+  ASSERT_THAT(jobs, SizeIs(1));
+  pool.FinishLoad(kStart, jobs[0], tiers.Load(jobs[0]));
+  const auto again = pool.UpdateWorkflow(kStart, RunningNow(2, kAgents - 1));
+  EXPECT_EQ(again->next[1].readiness.ready, 1u);
+  EXPECT_FALSE(again->next[1].readiness.loading);
+}
+
+TEST(PoolWorkflowTest, AGraphWithAWrongPrefixLeavesTheOldOne) {
+  Pool pool(Limits(PoolEviction::kSteps), TestCatalogue(), TestTables());
+  ASSERT_TRUE(pool.UpdateWorkflow(kStart, Cycle()).ok());
+  WorkflowUpdate wrong = Cycle();
+  wrong.version = 2;
+  wrong.agents.resize(1);
+  wrong.agents[0].after.clear();
+  EXPECT_EQ(pool.UpdateWorkflow(kStart, wrong).status().code(), absl::StatusCode::kInvalidArgument);
+  const auto receipt = pool.UpdateWorkflow(kStart, RunningNow(2, 1));
+  ASSERT_TRUE(receipt.ok()) << receipt.status();
+  EXPECT_THAT(receipt->next, SizeIs(2));
+}
+
 }  // namespace
 }  // namespace decant
