@@ -317,12 +317,13 @@ absl::StatusOr<FetchCursor> Pool::BeginFetch(absl::Time now, uint64_t lease, con
   return cursor;
 }
 
-// What the lease holds in host memory stays there, so none is looked at twice.
+// Whether a load of the fetch's own lease is under way: the loads of others bound nothing that it waits for. What the
+// lease holds in host memory stays there, so none is looked at twice.
 bool Pool::IsLoading(FetchCursor& cursor) const {
   while (cursor.arrived < cursor.entries.size() && InHost(cursor.entries[cursor.arrived])) ++cursor.arrived;
   if (cursor.arrived == cursor.entries.size()) return false;
   const auto found = awaited_.find(cursor.entries[cursor.arrived]);
-  return found != awaited_.end() && found->second.loads > 0;
+  return found != awaited_.end() && found->second.asked_by.contains(cursor.lease);
 }
 
 void Pool::BeginFrames(FetchCursor& cursor) {

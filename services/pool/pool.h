@@ -15,6 +15,7 @@
 #include <vector>
 
 #include "absl/container/flat_hash_map.h"
+#include "absl/container/flat_hash_set.h"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
@@ -185,14 +186,18 @@ class Pool {
   // Of a chunk that only lower tiers have, while anybody waits for it.
   struct Awaited {
     RecordId id;
-    int32_t holds = 0;  // leases
-    int32_t loads = 0;  // under way
-    std::string lost;   // why it did not come
+    int32_t holds = 0;                       // leases
+    int32_t loads = 0;                       // under way
+    absl::flat_hash_set<uint64_t> asked_by;  // leases of which a load is under way
+    std::string lost;                        // why it did not come
   };
   bool InHost(uint64_t entry) const { return tier_.ChargeOf(entry) > 0; }
   void Hold(uint64_t entry);
-  void Await(const Variant& variant, const EntryUse& use, bool prefetch,
-             absl::Duration useful = absl::InfiniteDuration());
+  // Has it loaded for a lease.
+  void Await(const Variant& variant, const EntryUse& use, uint64_t lease);
+  // The same before anybody asked for it; nothing when it is on its way.
+  void ReadAhead(const Variant& variant, const EntryUse& use, absl::Duration useful = absl::InfiniteDuration());
+  void AddLoad(Awaited& awaited, LoadJob job);
   absl::Status TakeIn(const LoadJob& job, const Record& record);
   void MoveDown(uint64_t entry, std::vector<LayerBlob> frames);
   void Lose(uint64_t entry);  // it is nowhere any more

@@ -197,7 +197,7 @@ HintReceipt Pool::PrefetchHinted(uint32_t tenant, const Hint& hint, HintReceipt 
     }
     receipt.bytes += index_.record(*best).bytes;
     ++receipt.chunks;
-    Await(index_.Get(*best), use, true, hint.deadline);
+    ReadAhead(index_.Get(*best), use, hint.deadline);
   }
   if (receipt.chunks > 0) {
     receipt.outcome = HintOutcome::kAccepted;

@@ -118,8 +118,10 @@ struct LoadJob {
   uint64_t entry = 0;
   RecordId id;
   EntryUse use;                                      // by whoever wants it
-  bool prefetch = false;                             // nobody has asked for it yet
+  uint64_t lease = 0;                                // that asks for it; 0: a prefetch, nobody has asked for it yet
   absl::Duration useful = absl::InfiniteDuration();  // after that a prefetch is of no use any more
+
+  bool is_prefetch() const { return lease == 0; }
 };
 
 // ---- Workflows.

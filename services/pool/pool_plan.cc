@@ -228,19 +228,19 @@ void Pool::LeasePrefix(absl::Time now, const PlanDemand& demand, PlanOffer& offe
   // What is loaded for it is the first that a pool which was started again sees of tenant and model.
   const absl::StatusOr<uint32_t> tenant = tier_.tenants().NumberOf(demand.tenant);
   if (tenant.ok() && limits_.eviction == PoolEviction::kLadder) ScaleOf(*tenant, demand.model);
+  for (const Variant& variant : offer.prefix) entries.push_back(variant.entry);
+  const absl::StatusOr<uint64_t> lease =
+      leases_.Grant(demand.tenant, entries, now + limits_.lease, now + limits_.longest_lease);
+  DECANT_CHECK(lease.ok());  // without room for a lease nothing was matched
   for (const Variant& variant : offer.prefix) {
-    entries.push_back(variant.entry);
-    use.ends = entries.size() == demand.chunk_keys.size();
+    use.ends = &variant == &offer.prefix.back() && offer.prefix.size() == demand.chunk_keys.size();
     if (variant.tier == Tier::kHost) {
       tier_.Use(variant.entry, use);
       TellLower(HostEvent::kHit, variant);
     } else {
-      Await(variant, use, false);
+      Await(variant, use, *lease);
     }
   }
-  const absl::StatusOr<uint64_t> lease =
-      leases_.Grant(demand.tenant, entries, now + limits_.lease, now + limits_.longest_lease);
-  DECANT_CHECK(lease.ok());  // without room for a lease nothing was matched
   for (const uint64_t entry : entries) Hold(entry);
   offer.lease = *lease;
   offer.lease_time = limits_.lease;

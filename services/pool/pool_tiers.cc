@@ -151,13 +151,24 @@ void Pool::Hold(uint64_t entry) {
   ++found->second.holds;
 }
 
-void Pool::Await(const Variant& variant, const EntryUse& use, bool prefetch, absl::Duration useful) {
+// Every lease has a load of its own, with the whole of the time that a load may take and no more: it waits for no
+// other's, neither for a prefetch, which has patience, nor for those of requests that came later.
+void Pool::Await(const Variant& variant, const EntryUse& use, uint64_t lease) {
   Awaited& awaited = awaited_[variant.entry];
-  if (prefetch && awaited.loads > 0) return;
-  awaited.id = IdOf(variant);
+  awaited.asked_by.insert(lease);
+  AddLoad(awaited, LoadJob{variant.entry, IdOf(variant), use, lease, absl::InfiniteDuration()});
+}
+
+void Pool::ReadAhead(const Variant& variant, const EntryUse& use, absl::Duration useful) {
+  Awaited& awaited = awaited_[variant.entry];
+  if (awaited.loads == 0) AddLoad(awaited, LoadJob{variant.entry, IdOf(variant), use, 0, useful});
+}
+
+void Pool::AddLoad(Awaited& awaited, LoadJob job) {
+  awaited.id = job.id;
   awaited.lost.clear();
   ++awaited.loads;
-  loads_.push_back(LoadJob{variant.entry, awaited.id, use, prefetch, useful});
+  loads_.push_back(std::move(job));
 }
 
 std::vector<LoadJob> Pool::TakeLoads() { return std::exchange(loads_, {}); }
@@ -178,6 +189,7 @@ void Pool::FinishLoad(absl::Time now, const LoadJob& job, Loaded loaded) {
   }
   const auto found = awaited_.find(job.entry);
   DECANT_CHECK(found != awaited_.end() && found->second.loads > 0);
+  found->second.asked_by.erase(job.lease);
   if (--found->second.loads == 0 && found->second.holds == 0) awaited_.erase(found);
 }
 

@@ -52,7 +52,7 @@ WorkflowReceipt Pool::Prefetch(const WorkflowId& id) {
       if (in_host) {
         ++receipt.chunks_ready;
       } else if (below.has_value()) {
-        Await(index_.Get(*below), use, true);
+        ReadAhead(index_.Get(*below), use);
         ++receipt.chunks_prefetched;
       }
     }

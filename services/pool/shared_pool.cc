@@ -8,7 +8,7 @@ namespace {
 
 // Above what is read ahead of anybody's wish.
 constexpr int kAskedPriority = 1;
-constexpr double kPrefetchPatience = 5;  // times the limit of a load that somebody waits for
+constexpr double kPrefetchPatience = 5;  // times the limit of a load that somebody waits for; nobody waits for these
 constexpr size_t kForgetAtOnce = 512;    // names, under the mutex
 
 }  // namespace
@@ -36,9 +36,9 @@ void SharedPool::Begin(Loads loads) {
   const absl::Time now = absl::Now();  // the clock of the store
   for (LoadJob& job : loads) {
     LoadWant want;
-    want.priority = job.prefetch ? 0 : kAskedPriority;
-    want.deadline = now + std::min(load_limit_ * (job.prefetch ? kPrefetchPatience : 1), job.useful);
-    want.prefetch = job.prefetch;
+    want.priority = job.is_prefetch() ? 0 : kAskedPriority;
+    want.deadline = now + std::min(load_limit_ * (job.is_prefetch() ? kPrefetchPatience : 1), job.useful);
+    want.prefetch = job.is_prefetch();
     const RecordId id = job.id;
     tiers_->Load(id, want, [this, job = std::move(job)](Loaded loaded) { Finish(job, std::move(loaded)); });
   }

@@ -56,7 +56,8 @@ class SharedPool {
   }
 
   // False when no chunk of the fetch is on its way from a lower tier. Otherwise calls `ready` once, from any thread,
-  // when that is so, at the latest after PoolLimits.load_limit; `cursor` must stay where it is until then.
+  // when that is so, at the latest PoolLimits.load_limit after the lease was granted, whatever else is on its way;
+  // `cursor` must stay where it is until then.
   bool AwaitLoads(FetchCursor& cursor, std::function<void()> ready);
 
   // Ends what nobody uses any more, and forgets what the tiers had to forget.

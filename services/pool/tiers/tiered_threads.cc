@@ -209,9 +209,9 @@ void TieredStore::AnswerLoop() {
     std::deque<std::pair<Done, Loaded>> answers;
     {
       absl::MutexLock lock(&mutex_);
-      while (answers_.empty()) {
+      while (true) {
         const absl::Time now = options_.now();
-        AnswerLate(now);
+        AnswerLate(now);  // also while there is always something to answer
         if (!answers_.empty()) break;
         if (answered_) return;
         const absl::Duration left =

@@ -37,7 +37,7 @@ class FakeTiers final : public LowerTiers {
     const auto found = records.find(job.id);
     if (found != records.end()) {
       loaded.record = found->second;
-      ++(job.prefetch ? prefetched : below);
+      ++(job.is_prefetch() ? prefetched : below);
     } else {
       loaded.record = absl::DataLossError("its bytes are wrong");
       ++missed;

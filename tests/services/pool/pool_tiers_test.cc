@@ -145,6 +145,46 @@ TEST_F(PoolTiersTest, TwoPlansForOneChunkAreBothServed) {
   EXPECT_EQ(pool_.tier().held_bytes(), 0);
 }
 
+Loaded Late() {
+  Loaded late;
+  late.record = absl::DeadlineExceededError("late");
+  late.tier = Tier::kDisk;
+  late.miss = TierMiss::kLate;
+  return late;
+}
+
+// A fetch once waited for a prefetch of the same chunk, which has five times its patience, and for the loads of every
+// request that came after it.
+TEST_F(PoolTiersTest, AFetchWaitsForItsOwnLoadsOnly) {
+  FillTwice();
+  Hint hint;
+  hint.kind = HintKind::kPrefetch;
+  hint.keys = first_.keys;
+  hint.deadline = absl::Minutes(1);
+  pool_.TakeHints(kStart, "", {hint});
+  const std::vector<LoadJob> ahead = pool_.TakeLoads();
+  ASSERT_THAT(ahead, SizeIs(kRoom));
+  const auto offer = pool_.Plan(kStart, DemandOf(first_));
+  const std::vector<LoadJob> own = pool_.TakeLoads();
+  ASSERT_THAT(own, SizeIs(kRoom));
+  const auto later = pool_.Plan(kStart, DemandOf(first_));
+  const std::vector<LoadJob> others = pool_.TakeLoads();
+  auto cursor = Begin(*offer, pool_);
+  auto later_cursor = Begin(*later, pool_);
+  ASSERT_TRUE(cursor.ok() && later_cursor.ok());
+  EXPECT_TRUE(pool_.IsLoading(*cursor));
+  pool_.FinishLoad(kStart, own[0], Late());
+  EXPECT_FALSE(pool_.IsLoading(*cursor)) << "nothing behind it is of use";
+  EXPECT_THAT(Rest(pool_, *cursor), IsEmpty());
+  EXPECT_THAT(cursor->lost, HasSubstr("late"));
+  EXPECT_TRUE(pool_.IsLoading(*later_cursor)) << "its own time is not over";
+  for (size_t i = 1; i < own.size(); ++i) pool_.FinishLoad(kStart, own[i], Late());
+  for (const LoadJob& job : others) pool_.FinishLoad(kStart, job, tiers_.Load(job));
+  EXPECT_EQ(Rest(pool_, *later_cursor), ExpectedFrames(later->prefix));
+  for (const LoadJob& job : ahead) pool_.FinishLoad(kStart, job, Late());
+  EXPECT_FALSE(pool_.IsLoading(*later_cursor));
+}
+
 TEST_F(PoolTiersTest, ALeaseThatEndsBeforeItsLoadsHoldsNothing) {
   FillTwice();
   const auto offer = pool_.Plan(kStart, DemandOf(first_));

@@ -89,7 +89,7 @@ TEST(PoolWorkflowTest, WhatTheNextAgentNeedsIsLoadedBeforehand) {
   EXPECT_EQ(receipt->chunks_prefetched, 1);
   const std::vector<LoadJob> jobs = pool.TakeLoads();
   ASSERT_THAT(jobs, SizeIs(1));
-  EXPECT_TRUE(jobs[0].prefetch);
+  EXPECT_TRUE(jobs[0].is_prefetch());
   EXPECT_EQ(jobs[0].id.key, PromptOfAgent(0).keys[0]);
   EXPECT_TRUE(pool.UpdateWorkflow(kStart, RunningNow(2, kAgents - 1)).ok());
   EXPECT_THAT(pool.TakeLoads(), IsEmpty()) << "it is on its way";

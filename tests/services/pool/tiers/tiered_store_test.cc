@@ -1,6 +1,8 @@
 // What lies behind the host tier: policies, order, deadlines, and that nothing wrong is ever handed on.
 #include "services/pool/tiers/tiered_store.h"
 
+#include <atomic>
+#include <functional>
 #include <map>
 #include <string>
 #include <vector>
@@ -268,6 +270,43 @@ TEST_F(TieredStoreTest, ADeadlinePassesThoughTheTierHangs) {
   EXPECT_TRUE(absl::IsDeadlineExceeded(loaded.record.status()));
   disk_->Open();
   EXPECT_TRUE(Load(1).record.ok());
+}
+
+// Deadlines were once looked at only when there was nothing else to answer.
+TEST_F(TieredStoreTest, ADeadlinePassesThoughThereIsAlwaysSomethingToAnswer) {
+  constexpr int kRounds = 100;
+  std::atomic<int64_t> seconds = 0;
+  TieredOptions options;
+  options.readers = 1;
+  options.load_queue = 1;
+  options.now = [&] { return absl::FromUnixSeconds(seconds); };
+  Make(options);
+  disk_->Close();
+  LoadWant urgent;
+  urgent.priority = 9;
+  urgent.deadline = absl::FromUnixSeconds(10);
+  int round = 0;
+  int answered_in = 0;
+  absl::Notification late, ended;
+  store_->Load(IdOfNumber(0), urgent, [&](const Loaded& loaded) {
+    EXPECT_EQ(loaded.miss, TierMiss::kLate);
+    answered_in = round;
+    late.Notify();
+  });
+  disk_->AwaitCalls(1);  // the only reader hangs,
+  urgent.deadline = absl::InfiniteFuture();
+  store_->Load(IdOfNumber(1), urgent, [](const Loaded&) {});  // and the queue is full
+  // Each answer asks for the next one, which is there before it ends.
+  std::function<void(const Loaded&)> next = [&](const Loaded& loaded) {
+    EXPECT_EQ(loaded.miss, TierMiss::kOverload);
+    ++seconds;
+    if (++round == kRounds) return ended.Notify();
+    store_->Load(IdOfNumber(static_cast<uint64_t>(1 + round)), LoadWant(), next);
+  };
+  store_->Load(IdOfNumber(kRounds + 1), LoadWant(), next);
+  late.WaitForNotification();
+  ended.WaitForNotification();
+  EXPECT_LT(answered_in, kRounds);
 }
 
 TEST_F(TieredStoreTest, TheUrgentGoesBeforeThePrefetched) {
