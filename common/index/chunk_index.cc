@@ -235,10 +235,12 @@ Variant ChunkIndex::Get(VariantId id) const {
   return variant;
 }
 
-std::vector<Variant> ChunkIndex::Scan(VariantId* cursor, size_t most) const {
+std::vector<Variant> ChunkIndex::Scan(VariantId* cursor, size_t most, size_t looks) const {
+  DECANT_CHECK(most > 0 && looks > 0);
   std::vector<Variant> variants;
   VariantId id = *cursor;
-  for (; id < used_ && variants.size() < most; ++id) {
+  for (; id < used_ && variants.size() < most && looks > 0; ++id, --looks) {
+    ++records_read_;
     if (record(id).tokens > 0) variants.push_back(Get(id));
   }
   *cursor = id < used_ ? id : 0;

@@ -116,9 +116,10 @@ class ChunkIndex {
   const std::string& ProfileName(const VariantRecord& record) const { return forms_.label(record.profile); }
   const Digest& ModelOf(const VariantRecord& record) const { return models_.digest(record.model); }
   Variant Get(VariantId id) const;
-  // Up to `most` variants from `*cursor` on, which is then where to go on, or 0 at the end. Starts at 0. What was
-  // stored before the first call and is still there at the last is among them; what changes meanwhile may be.
-  std::vector<Variant> Scan(VariantId* cursor, size_t most) const;
+  // Up to `most` variants from `*cursor` on, of at most `looks` records: fewer, or none, does not mean the end. The
+  // cursor is then where to go on, or 0 at the end; it starts at 0. What was stored before the first call and is still
+  // there at the last is among them; what changes meanwhile may be. REQUIRES: both above 0.
+  std::vector<Variant> Scan(VariantId* cursor, size_t most, size_t looks) const;
 
   // The longest usable prefix of the chunks `keys`, leaving least_computed tokens of the prompt to compute. A variant
   // is usable when it is of the wanted model, stands at its place, is not tainted and has the wanted quality, in

@@ -7,7 +7,7 @@
 namespace decant {
 namespace {
 
-// How much of the index one page of a snapshot may look at under the pool's mutex.
+// Records of the index that one page of a snapshot may look at under the pool's mutex; most may be free, or others'.
 constexpr size_t kScanned = 1024;
 
 ChunkEvent StoredEvent(const Variant& variant) {
@@ -38,7 +38,7 @@ absl::StatusOr<EventPage> Pool::Events(EventCursor& cursor, size_t most) const {
     page.more = *cursor.after < journal_.head(tenant);
     return page;
   }
-  for (const Variant& variant : index_.Scan(&cursor.scan, std::min(most, kScanned))) {
+  for (const Variant& variant : index_.Scan(&cursor.scan, most, kScanned)) {
     if (variant.tenant == tenant) page.events.push_back(StoredEvent(variant));
   }
   page.complete = cursor.scan == 0;

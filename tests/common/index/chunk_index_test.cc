@@ -303,11 +303,37 @@ TEST(ChunkIndexTest, ScansAllThatStaysWhileOthersComeAndGo) {
   VariantId cursor = 0;
   uint64_t newest = 100;
   do {
-    for (const Variant& variant : index.Scan(&cursor, 7)) seen.insert(variant.entry);
+    for (const Variant& variant : index.Scan(&cursor, 7, 11)) seen.insert(variant.entry);
     index.Erase(variant_of(2 * newest % 50 + 1).key, 2 * newest % 50 + 1);  // odd ones of the first fifty
     index.Insert(variant_of(++newest));
   } while (cursor != 0);
   for (uint64_t number = 51; number <= 100; ++number) EXPECT_TRUE(seen.contains(number)) << number;
+}
+
+// An index that was full and is nearly empty is mostly free records.
+TEST(ChunkIndexTest, AScanLooksAtNoMoreRecordsThanItMay) {
+  constexpr uint64_t kAll = 5000, kEvery = 1000, kLooks = 64;
+  ChunkIndex index;
+  Variant variant;
+  variant.tokens = kTokens;
+  for (variant.entry = 1; variant.entry <= kAll; ++variant.entry) {
+    variant.key = Sha256(std::to_string(variant.entry));
+    index.Insert(variant);
+  }
+  for (uint64_t entry = 1; entry <= kAll; ++entry) {
+    if (entry % kEvery != 0) index.Erase(Sha256(std::to_string(entry)), entry);
+  }
+  std::vector<uint64_t> seen;
+  VariantId cursor = 0;
+  uint64_t calls = 0;
+  do {
+    const uint64_t before = index.records_read();
+    for (const Variant& found : index.Scan(&cursor, 100, kLooks)) seen.push_back(found.entry);
+    EXPECT_LE(index.records_read() - before, kLooks);
+    ++calls;
+  } while (cursor != 0);
+  EXPECT_EQ(calls, (kAll + kLooks - 1) / kLooks);
+  EXPECT_THAT(seen, testing::ElementsAre(1000, 2000, 3000, 4000, 5000));
 }
 
 // Keys share places where their hashes do, and lists of a place hold several keys.

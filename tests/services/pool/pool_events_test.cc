@@ -58,7 +58,7 @@ std::set<std::pair<Digest, Digest>> TruthOf(const Pool& pool) {
   std::set<std::pair<Digest, Digest>> stored;
   VariantId cursor = 0;
   do {
-    for (const Variant& variant : pool.index().Scan(&cursor, kMost)) {
+    for (const Variant& variant : pool.index().Scan(&cursor, kMost, kMost)) {
       stored.insert({variant.key, VariantDigest(variant.profile, variant.context)});
     }
   } while (cursor != 0);
