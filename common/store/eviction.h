@@ -49,8 +49,8 @@ class EvictionPolicy {
   // Between Hold and LetGo an entry keeps its history and is never a victim. Not counted: the owner counts.
   virtual void Hold(uint64_t entry) = 0;
   virtual void LetGo(uint64_t entry) = 0;
-  // Retention: of two entries the one of lower priority goes first, whatever the policy thinks of them. New ones have
-  // kDefaultPriority.
+  // Retention: of two entries the one of lower priority goes first, whatever the policy thinks of them
+  // (PriorityLevels). New ones have kDefaultPriority.
   virtual void SetPriority(uint64_t entry, int32_t priority) = 0;
   // It is gone for a reason of its owner's.
   virtual void Forget(uint64_t entry) = 0;
@@ -65,16 +65,14 @@ enum class EvictionKind : uint8_t { kLru = 0, kS3Fifo = 1 };
 // own, because others talk to them too.
 std::unique_ptr<EvictionPolicy> MakeEviction(EvictionKind kind);
 
-// The first to go of a queue is its smallest: least priority, then oldest operation, then deepest, then oldest entry.
+// The first to go of a queue is its smallest: oldest operation, then deepest, then oldest entry.
 struct EvictionOrder {
-  int32_t priority = kDefaultPriority;
   int32_t depth = 0;
   uint64_t use = 0;
   uint64_t entry = 0;
 
   friend bool operator<(const EvictionOrder& a, const EvictionOrder& b) {
-    return std::make_tuple(a.priority, a.use, -int64_t{a.depth}, a.entry) <
-           std::make_tuple(b.priority, b.use, -int64_t{b.depth}, b.entry);
+    return std::make_tuple(a.use, -int64_t{a.depth}, a.entry) < std::make_tuple(b.use, -int64_t{b.depth}, b.entry);
   }
 };
 

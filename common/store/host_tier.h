@@ -137,9 +137,7 @@ class HostTier {
     int64_t bytes = 0;
   };
 
-  static EvictionOrder OrderOf(uint64_t id, const Entry& entry) {
-    return {kDefaultPriority, entry.depth, entry.use, id};
-  }
+  static EvictionOrder OrderOf(uint64_t id, const Entry& entry) { return {entry.depth, entry.use, id}; }
   static bool Displaces(const Newcomer& newcomer, const EvictionOrder& victim) {
     return victim.use < newcomer.use || (victim.use == newcomer.use && victim.depth > newcomer.depth);
   }

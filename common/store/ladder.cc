@@ -26,14 +26,14 @@ uint32_t Ladder::AddScale(std::vector<Rung> rungs) {
 // ---- Queues.
 
 Ladder::QueueKey Ladder::KeyOf(const Node& node) {
-  return {node.scale,     node.rung,  node.history.family, node.history.floors.Seen(),
-          node.described, node.stuck, node.order.priority};
+  return {node.scale, node.rung, node.history.family, node.history.floors.Seen(), node.described, node.stuck};
 }
 
 void Ladder::Dequeue(const Node& node) {
-  const auto queue = queues_.find(KeyOf(node));
+  Queues& queues = queues_[node.priority];
+  const auto queue = queues.find(KeyOf(node));
   queue->second.erase(node.order);
-  if (queue->second.empty()) queues_.erase(queue);
+  if (queue->second.empty()) queues.erase(queue);
 }
 
 // Takes the node out of its queue, changes it, and puts it where it then belongs.
@@ -68,7 +68,7 @@ void Ladder::NoteFloor(Node& node, double floor) {
 void Ladder::Track(uint64_t entry, const EvictionFacts& facts) {
   Tick(facts.use.operation);
   Node node;
-  node.order = EvictionOrder{kDefaultPriority, facts.depth, facts.use.operation, entry};
+  node.order = EvictionOrder{facts.depth, facts.use.operation, entry};
   node.key = facts.key;
   if (facts.use.counts) node.floor = facts.use.floor;
   if (const auto ghost = ghosts_.find(facts.key); ghost != ghosts_.end()) {
@@ -126,7 +126,7 @@ void Ladder::LetGo(uint64_t entry) {
 }
 
 void Ladder::SetPriority(uint64_t entry, int32_t priority) {
-  Move(entry, [priority](Node& node) { node.order.priority = priority; });
+  Move(entry, [priority](Node& node) { node.priority = priority; });
 }
 
 void Ladder::Forget(uint64_t entry) {
@@ -158,8 +158,7 @@ void Ladder::Remember(uint64_t key, const History& history) {
 
 // Expected uses per operation of the entry if it stood at `rung`.
 double Ladder::Value(const Node& node, size_t rung) const {
-  const double weight = std::exp2((node.order.priority - kDefaultPriority) / options_.octaves_per_weight);
-  const double uses = weight * reuse_.Index(node.history.family, now_ - std::min(now_, node.order.use));
+  const double uses = reuse_.Index(node.history.family, now_ - std::min(now_, node.order.use));
   if (!node.described) return uses;
   return uses * scales_[node.scale].prior.Accepts(node.history.floors, rung, options_.prior_weight);
 }
@@ -188,15 +187,17 @@ LadderStep Ladder::Cheapest(const Node& node) const {
 
 template <typename StepOf>
 std::optional<LadderStep> Ladder::Best(Admits admits, StepOf step_of) const {
-  std::optional<LadderStep> best;
-  for (const auto& [key, queue] : queues_) {
-    const auto first =
-        std::find_if(queue.begin(), queue.end(), [&](const EvictionOrder& order) { return admits(order.entry); });
-    if (first == queue.end()) continue;
-    const LadderStep step = step_of(nodes_.find(first->entry)->second);
-    if (!best.has_value() || LossPerByte(step) < LossPerByte(*best)) best = step;
-  }
-  return best;
+  return queues_.First([&](const Queues& queues) {
+    std::optional<LadderStep> best;
+    for (const auto& [key, queue] : queues) {
+      const auto first =
+          std::find_if(queue.begin(), queue.end(), [&](const EvictionOrder& order) { return admits(order.entry); });
+      if (first == queue.end()) continue;
+      const LadderStep step = step_of(nodes_.find(first->entry)->second);
+      if (!best.has_value() || LossPerByte(step) < LossPerByte(*best)) best = step;
+    }
+    return best;
+  });
 }
 
 std::vector<LadderStep> Ladder::Plan(int64_t bytes, size_t most, Admits admits) {

@@ -6,6 +6,7 @@
 // next; eviction loses all. The step that loses least per byte freed is next. So what requests never asked for is given
 // up first, and of a chunk whose requests accept less it costs nothing; a form that nobody who comes would take is
 // evicted rather than kept; and a chunk goes while it could still be re-encoded only when that would spoil it.
+// Retention stands before all this: a chunk is neither re-encoded nor evicted while one of lower priority can be.
 //
 // A Ladder is also an eviction policy: Evict answers when room is needed at once. It decides and never encodes:
 // whoever executes Plan says with Moved, Waits, Stays or Forget how each step ended. Nothing ever climbs: a form comes
@@ -26,14 +27,14 @@
 #include "absl/container/flat_hash_map.h"
 #include "common/store/eviction.h"
 #include "common/store/floors.h"
+#include "common/store/priority_levels.h"
 #include "common/store/reuse.h"
 
 namespace decant {
 
 struct LadderOptions {
-  double prior_weight = 0.25;     // of all requests' floors against those for one chunk, in requests
-  uint64_t learn_every = 128;     // operations
-  double octaves_per_weight = 8;  // retention: so much more priority doubles an entry's value
+  double prior_weight = 0.25;  // of all requests' floors against those for one chunk, in requests
+  uint64_t learn_every = 128;  // operations
 };
 
 struct LadderStep {
@@ -94,6 +95,7 @@ class Ladder final : public EvictionPolicy {
   };
   struct Node {
     EvictionOrder order;
+    int32_t priority = kDefaultPriority;
     History history;
     uint64_t key = 0;
     int64_t bytes = 1;
@@ -108,8 +110,9 @@ class Ladder final : public EvictionPolicy {
   };
   // Entries alike in all that their value depends on but their age wait in one queue, so only its first counts. Their
   // evidence is alike when the same floors were seen.
-  using QueueKey = std::tuple<uint32_t, uint8_t, uint8_t, uint8_t, bool, bool, int32_t>;
+  using QueueKey = std::tuple<uint32_t, uint8_t, uint8_t, uint8_t, bool, bool>;
   using Queue = absl::btree_set<EvictionOrder>;
+  using Queues = std::map<QueueKey, Queue>;  // none is empty
   struct Scale {
     std::vector<Rung> rungs;
     FloorPrior prior;
@@ -118,7 +121,7 @@ class Ladder final : public EvictionPolicy {
   static QueueKey KeyOf(const Node& node);
   template <typename Change>
   void Move(uint64_t entry, Change change);
-  void Enqueue(const Node& node) { queues_[KeyOf(node)].insert(node.order); }
+  void Enqueue(const Node& node) { queues_[node.priority][KeyOf(node)].insert(node.order); }
   void Dequeue(const Node& node);
   double Value(const Node& node, size_t rung) const;
   LadderStep Eviction(const Node& node) const;
@@ -136,7 +139,7 @@ class Ladder final : public EvictionPolicy {
   uint64_t now_ = 0;
   uint64_t learned_ = 0;
   absl::flat_hash_map<uint64_t, Node> nodes_;
-  std::map<QueueKey, Queue> queues_;                       // none is empty
+  PriorityLevels<Queues> queues_;
   absl::flat_hash_map<uint64_t, History> ghosts_;          // by key
   std::deque<std::pair<uint64_t, uint64_t>> ghost_order_;  // (key, last use), oldest departure first
 };

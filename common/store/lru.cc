@@ -12,16 +12,17 @@ void LruEviction::Move(uint64_t entry, Change change) {
   const auto found = nodes_.find(entry);
   if (found == nodes_.end()) return;
   Node& node = found->second;
-  if (!node.held) queue_.erase(node.order);
+  if (!node.held) queues_[node.priority].erase(node.order);
   change(node);
-  if (!node.held) queue_.insert(node.order);
+  if (!node.held) queues_[node.priority].insert(node.order);
 }
 
 void LruEviction::Track(uint64_t entry, const EvictionFacts& facts) {
-  const EvictionOrder order{kDefaultPriority, facts.depth, facts.use.operation, entry};
-  const bool is_new = nodes_.emplace(entry, Node{order, false}).second;
+  Node node;
+  node.order = EvictionOrder{facts.depth, facts.use.operation, entry};
+  const bool is_new = nodes_.emplace(entry, node).second;
   DECANT_CHECK(is_new);
-  queue_.insert(order);
+  queues_[node.priority].insert(node.order);
 }
 
 void LruEviction::Touch(uint64_t entry, const EntryUse& use) {
@@ -37,7 +38,7 @@ void LruEviction::LetGo(uint64_t entry) {
 }
 
 void LruEviction::SetPriority(uint64_t entry, int32_t priority) {
-  Move(entry, [priority](Node& node) { node.order.priority = priority; });
+  Move(entry, [priority](Node& node) { node.priority = priority; });
 }
 
 void LruEviction::Forget(uint64_t entry) {
@@ -46,12 +47,13 @@ void LruEviction::Forget(uint64_t entry) {
 }
 
 std::optional<uint64_t> LruEviction::Evict(Admits admits) {
-  const auto victim =
-      std::find_if(queue_.begin(), queue_.end(), [&](const EvictionOrder& order) { return admits(order.entry); });
-  if (victim == queue_.end()) return std::nullopt;
-  const uint64_t entry = victim->entry;
-  Forget(entry);
-  return entry;
+  const auto victim = queues_.First([&](const absl::btree_set<EvictionOrder>& queue) {
+    const auto first =
+        std::find_if(queue.begin(), queue.end(), [&](const EvictionOrder& order) { return admits(order.entry); });
+    return first == queue.end() ? std::optional<uint64_t>() : first->entry;
+  });
+  if (victim.has_value()) Forget(*victim);
+  return victim;
 }
 
 }  // namespace decant

@@ -5,6 +5,7 @@
 #include "absl/container/btree_set.h"
 #include "absl/container/flat_hash_map.h"
 #include "common/store/eviction.h"
+#include "common/store/priority_levels.h"
 
 namespace decant {
 
@@ -21,13 +22,14 @@ class LruEviction final : public EvictionPolicy {
  private:
   struct Node {
     EvictionOrder order;
+    int32_t priority = kDefaultPriority;
     bool held = false;
   };
   template <typename Change>
   void Move(uint64_t entry, Change change);
 
   absl::flat_hash_map<uint64_t, Node> nodes_;
-  absl::btree_set<EvictionOrder> queue_;  // of nodes that are not held
+  PriorityLevels<absl::btree_set<EvictionOrder>> queues_;  // of nodes that are not held
 };
 
 }  // namespace decant

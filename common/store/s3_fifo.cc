@@ -14,26 +14,38 @@ constexpr size_t kSmallPart = 10;   // the small queue is a tenth
 
 }  // namespace
 
+void S3FifoEviction::Enqueue(const Node& node) {
+  Queues& queues = queues_[node.priority];
+  (node.in_main ? queues.main : queues.small).insert(node.order);
+  ++(node.in_main ? in_main_ : in_small_);
+}
+
+void S3FifoEviction::Dequeue(const Node& node) {
+  Queues& queues = queues_[node.priority];
+  (node.in_main ? queues.main : queues.small).erase(node.order);
+  --(node.in_main ? in_main_ : in_small_);
+}
+
 // Takes the node out of its queue, changes it, and puts it where it then belongs.
 template <typename Change>
 void S3FifoEviction::Move(uint64_t entry, Change change) {
   const auto found = nodes_.find(entry);
   if (found == nodes_.end()) return;
   Node& node = found->second;
-  if (!node.held) QueueOf(node).erase(node.order);
+  if (!node.held) Dequeue(node);
   change(node);
-  if (!node.held) QueueOf(node).insert(node.order);
+  if (!node.held) Enqueue(node);
 }
 
 void S3FifoEviction::Track(uint64_t entry, const EvictionFacts& facts) {
   newest_ = std::max(newest_, facts.use.operation);
   Node node;
-  node.order = EvictionOrder{kDefaultPriority, facts.depth, newest_, entry};
+  node.order = EvictionOrder{facts.depth, newest_, entry};
   node.key = facts.key;
   node.in_main = ghosts_.erase(facts.key) > 0;
   const bool is_new = nodes_.emplace(entry, node).second;
   DECANT_CHECK(is_new);
-  QueueOf(node).insert(node.order);
+  Enqueue(node);
 }
 
 void S3FifoEviction::Touch(uint64_t entry, const EntryUse& use) {
@@ -52,7 +64,7 @@ void S3FifoEviction::LetGo(uint64_t entry) {
 }
 
 void S3FifoEviction::SetPriority(uint64_t entry, int32_t priority) {
-  Move(entry, [priority](Node& node) { node.order.priority = priority; });
+  Move(entry, [priority](Node& node) { node.priority = priority; });
 }
 
 void S3FifoEviction::Forget(uint64_t entry) {
@@ -63,7 +75,7 @@ void S3FifoEviction::Forget(uint64_t entry) {
 void S3FifoEviction::Remember(uint64_t key) {
   ghosts_[key] = ++last_ghost_;
   ghost_order_.emplace_back(key, last_ghost_);
-  const size_t limit = std::max<size_t>(1, main_.size());
+  const size_t limit = std::max<size_t>(1, in_main_);
   while (ghost_order_.size() > limit) {
     const auto [oldest, number] = ghost_order_.front();
     ghost_order_.pop_front();
@@ -74,8 +86,8 @@ void S3FifoEviction::Remember(uint64_t key) {
 }
 
 // One pass over a queue. What was used enough moves on first, which may leave nothing that can go.
-std::optional<uint64_t> S3FifoEviction::EvictFrom(bool in_main, Admits admits) {
-  Queue& queue = in_main ? main_ : small_;
+std::optional<uint64_t> S3FifoEviction::EvictFrom(Queues& queues, bool in_main, Admits admits) {
+  Queue& queue = in_main ? queues.main : queues.small;
   for (auto it = queue.begin(); it != queue.end();) {
     const EvictionOrder order = *it;
     if (!admits(order.entry)) {
@@ -83,8 +95,7 @@ std::optional<uint64_t> S3FifoEviction::EvictFrom(bool in_main, Admits admits) {
       continue;
     }
     const Node& node = nodes_.find(order.entry)->second;
-    const bool retained = !in_main && order.priority > kDefaultPriority;
-    const bool stays = in_main ? node.uses > 0 : node.uses >= kUsesToStay || retained;
+    const bool stays = in_main ? node.uses > 0 : node.uses >= kUsesToStay;
     if (!stays) {
       const uint64_t key = node.key;
       Forget(order.entry);
@@ -101,14 +112,18 @@ std::optional<uint64_t> S3FifoEviction::EvictFrom(bool in_main, Admits admits) {
   return std::nullopt;
 }
 
-std::optional<uint64_t> S3FifoEviction::Evict(Admits admits) {
-  const bool small_first = small_.size() * kSmallPart >= small_.size() + main_.size();
+std::optional<uint64_t> S3FifoEviction::EvictOf(Queues& queues, Admits admits) {
+  const bool small_first = queues.small.size() * kSmallPart >= queues.small.size() + queues.main.size();
   // Each pass takes one use from everything it meets, so that after one more than all uses something goes.
   for (int pass = 0; pass <= kMostUses; ++pass) {
-    if (const auto victim = EvictFrom(!small_first, admits); victim.has_value()) return victim;
-    if (const auto victim = EvictFrom(small_first, admits); victim.has_value()) return victim;
+    if (const auto victim = EvictFrom(queues, !small_first, admits); victim.has_value()) return victim;
+    if (const auto victim = EvictFrom(queues, small_first, admits); victim.has_value()) return victim;
   }
   return std::nullopt;
+}
+
+std::optional<uint64_t> S3FifoEviction::Evict(Admits admits) {
+  return queues_.First([&](Queues& queues) { return EvictOf(queues, admits); });
 }
 
 }  // namespace decant

@@ -12,9 +12,9 @@ void StepsEviction::Move(uint64_t entry, Change change) {
   const auto found = nodes_.find(entry);
   if (found == nodes_.end()) return;
   Node& node = found->second;
-  if (!node.held) queue_.erase(Place{node.steps, node.order});
+  if (!node.held) queues_[node.priority].erase(Place{node.steps, node.order});
   change(node);
-  if (!node.held) queue_.insert(Place{node.steps, node.order});
+  if (!node.held) queues_[node.priority].insert(Place{node.steps, node.order});
 }
 
 void StepsEviction::SetSteps(uint64_t entry, int32_t steps) {
@@ -22,10 +22,11 @@ void StepsEviction::SetSteps(uint64_t entry, int32_t steps) {
 }
 
 void StepsEviction::Track(uint64_t entry, const EvictionFacts& facts) {
-  const Node node{EvictionOrder{kDefaultPriority, facts.depth, facts.use.operation, entry}, kNeverNeeded, false};
+  Node node;
+  node.order = EvictionOrder{facts.depth, facts.use.operation, entry};
   const bool is_new = nodes_.emplace(entry, node).second;
   DECANT_CHECK(is_new);
-  queue_.insert(Place{node.steps, node.order});
+  queues_[node.priority].insert(Place{node.steps, node.order});
 }
 
 void StepsEviction::Touch(uint64_t entry, const EntryUse& use) {
@@ -41,7 +42,7 @@ void StepsEviction::LetGo(uint64_t entry) {
 }
 
 void StepsEviction::SetPriority(uint64_t entry, int32_t priority) {
-  Move(entry, [priority](Node& node) { node.order.priority = priority; });
+  Move(entry, [priority](Node& node) { node.priority = priority; });
 }
 
 void StepsEviction::Forget(uint64_t entry) {
@@ -50,12 +51,13 @@ void StepsEviction::Forget(uint64_t entry) {
 }
 
 std::optional<uint64_t> StepsEviction::Evict(Admits admits) {
-  const auto victim =
-      std::find_if(queue_.begin(), queue_.end(), [&](const Place& place) { return admits(place.order.entry); });
-  if (victim == queue_.end()) return std::nullopt;
-  const uint64_t entry = victim->order.entry;
-  Forget(entry);
-  return entry;
+  const auto victim = queues_.First([&](const absl::btree_set<Place>& queue) {
+    const auto first =
+        std::find_if(queue.begin(), queue.end(), [&](const Place& place) { return admits(place.order.entry); });
+    return first == queue.end() ? std::optional<uint64_t>() : first->order.entry;
+  });
+  if (victim.has_value()) Forget(*victim);
+  return victim;
 }
 
 }  // namespace decant

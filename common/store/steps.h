@@ -11,6 +11,7 @@
 #include "absl/container/btree_set.h"
 #include "absl/container/flat_hash_map.h"
 #include "common/store/eviction.h"
+#include "common/store/priority_levels.h"
 
 namespace decant {
 
@@ -33,13 +34,13 @@ class StepsEviction final : public EvictionPolicy {
   struct Node {
     EvictionOrder order;
     int32_t steps = kNeverNeeded;
+    int32_t priority = kDefaultPriority;
     bool held = false;
   };
   struct Place {
     int32_t steps;
     EvictionOrder order;
     friend bool operator<(const Place& a, const Place& b) {
-      if (a.order.priority != b.order.priority) return a.order.priority < b.order.priority;
       return a.steps != b.steps ? a.steps > b.steps : a.order < b.order;
     }
   };
@@ -47,7 +48,7 @@ class StepsEviction final : public EvictionPolicy {
   void Move(uint64_t entry, Change change);
 
   absl::flat_hash_map<uint64_t, Node> nodes_;
-  absl::btree_set<Place> queue_;  // of nodes that are not held
+  PriorityLevels<absl::btree_set<Place>> queues_;  // of nodes that are not held
 };
 
 }  // namespace decant

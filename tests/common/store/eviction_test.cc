@@ -105,6 +105,37 @@ TEST_P(AnyPolicyTest, EvenTheHighestPriorityGoesWhenNothingElseIsLeft) {
   EXPECT_THAT(EvictAll(*policy_), ElementsAre(3, 2, 1));
 }
 
+// What was used most and last goes before what was not, when somebody wanted it to.
+TEST_P(AnyPolicyTest, PrioritiesComeBeforeWhatThePolicyThinks) {
+  for (uint64_t entry = 1; entry <= 12; ++entry) policy_->Track(entry, Facts(entry, 0, entry));
+  uint64_t operation = 100;
+  const std::vector<uint64_t> loved = {4, 5, 6};
+  for (int use = 0; use < 4; ++use) {
+    for (const uint64_t entry : loved) policy_->Touch(entry, At(++operation));
+  }
+  policy_->SetPriority(4, 0);
+  policy_->SetPriority(5, kDefaultPriority - 1);
+  policy_->SetPriority(1, kDefaultPriority + 1);
+  policy_->SetPriority(2, kMostPriority);
+  policy_->SetPriority(3, 50);
+  policy_->SetPriority(3, kDefaultPriority);  // its time is over
+  const std::vector<uint64_t> order = EvictAll(*policy_);
+  ASSERT_EQ(order.size(), 12u);
+  EXPECT_THAT(std::vector<uint64_t>(order.begin(), order.begin() + 2), ElementsAre(4, 5));
+  EXPECT_THAT(std::vector<uint64_t>(order.end() - 3, order.end()), ElementsAre(6, 1, 2)) << "6 was used most";
+}
+
+TEST_P(AnyPolicyTest, WhatMayNotGoKeepsTheNextPriorityFromWaiting) {
+  for (uint64_t entry = 1; entry <= 3; ++entry) policy_->Track(entry, Facts(entry, 0, entry));
+  policy_->SetPriority(1, 0);
+  policy_->SetPriority(2, 10);
+  policy_->Hold(1);
+  EXPECT_EQ(policy_->Evict([](uint64_t entry) { return entry != 2; }), 3u);
+  EXPECT_THAT(EvictAll(*policy_), ElementsAre(2));
+  policy_->LetGo(1);
+  EXPECT_THAT(EvictAll(*policy_), ElementsAre(1));
+}
+
 INSTANTIATE_TEST_SUITE_P(
     All, AnyPolicyTest,
     testing::Values(

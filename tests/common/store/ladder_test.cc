@@ -195,12 +195,15 @@ TEST_F(LadderTest, HeldAndRefusedEntriesStayInAnyPlan) {
   EXPECT_EQ(ladder_.Plan(1 << 20, 1, [](uint64_t entry) { return entry != 2; })[0].entry, 1u);
 }
 
-TEST_F(LadderTest, RetentionWeighsValueAndForbidsNothing) {
-  Store(1, 1, kTakesFull);
-  Store(2, 2, kTakesFull);
+TEST_F(LadderTest, WhatIsRetainedIsNotEvenReencodedWhileAnythingElseCanBe) {
+  Store(1, 1, kTakesAll);
+  Store(2, 2, kTakesFull);  // its value says that it is the last to be touched
+  Store(3, 3, kTakesFull);
   ladder_.SetPriority(1, kMostPriority);
-  EXPECT_EQ(ladder_.Evict(Any), 2u);
-  EXPECT_EQ(ladder_.Evict(Any), 1u);
+  ladder_.SetPriority(3, 0);
+  const std::vector<std::string> words = Squeeze(ladder_, 3000);
+  ASSERT_EQ(words.size(), 5u);
+  EXPECT_THAT(words, ElementsAre("3:gone", "2:gone", "1:k8v4", "1:k4v2", "1:gone"));
 }
 
 TEST_F(LadderTest, AChunkThatComesBackIsNoStranger) {
