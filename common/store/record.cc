@@ -13,6 +13,7 @@ namespace decant {
 namespace {
 
 constexpr uint32_t kMagic = 0x54524344;
+constexpr uint32_t kPlainVersion = 1;  // as it came: no steps of the ladder
 constexpr size_t kPrefixBytes = 16;
 constexpr size_t kLeastHeadBytes = 244;
 constexpr size_t kMostHeadBytes = size_t{1} << 20;  // some 40,000 frames
@@ -79,10 +80,11 @@ std::string EncodeRecord(const Record& record) {
   uint64_t payload = 0;
   for (const LayerBlob& frame : record.frames) payload += static_cast<uint64_t>(frame.blob.bytes());
   std::string bytes;
-  bytes.reserve(kLeastHeadBytes + variant.profile_name.size() + 24 * record.frames.size() + payload);
+  bytes.reserve(kLeastHeadBytes + variant.profile_name.size() + 4 + variant.encoded_from.size() +
+                24 * record.frames.size() + payload);
   ByteWriter writer(bytes);
   writer.Put(kMagic);
-  writer.Put(kRecordVersion);
+  writer.Put(variant.encoded_from.empty() ? kPlainVersion : kRecordVersion);
   writer.Put(uint32_t{0});  // head bytes and tag: known at its end
   writer.Put(uint32_t{0});
   writer.Put(payload);
@@ -96,6 +98,7 @@ std::string EncodeRecord(const Record& record) {
   writer.Put(static_cast<uint32_t>(record.frames.size()));
   writer.Put(variant.quality);
   writer.PutString(variant.profile_name);
+  if (!variant.encoded_from.empty()) writer.PutString(variant.encoded_from);
   for (const LayerBlob& frame : record.frames) {
     writer.Put(static_cast<uint32_t>(frame.first_layer));
     writer.Put(static_cast<uint32_t>(frame.layers));
@@ -124,9 +127,9 @@ absl::StatusOr<RecordHead> DecodeHead(absl::string_view record) {
   const auto magic = prefix.Get<uint32_t>();
   const auto version = prefix.Get<uint32_t>();
   if (!prefix.ok() || magic != kMagic) return Damaged("does not begin as one");
-  if (version != kRecordVersion) {
+  if (version < kPlainVersion || version > kRecordVersion) {
     return absl::UnimplementedError(
-        absl::StrCat("a record of version ", version, "; this build reads ", kRecordVersion));
+        absl::StrCat("a record of version ", version, "; this build reads up to ", kRecordVersion));
   }
   const absl::string_view bytes = HeadBytes(record);
   if (bytes.empty()) return Damaged(absl::StrCat("of ", record.size(), " bytes is cut within its head"));
@@ -149,6 +152,7 @@ absl::StatusOr<RecordHead> DecodeHead(absl::string_view record) {
   const auto frames = reader.Get<uint32_t>();
   variant.quality = reader.Get<double>();
   variant.profile_name = std::string(reader.GetString());
+  if (version > kPlainVersion) variant.encoded_from = std::string(reader.GetString());
   uint64_t sum = 0;
   for (uint32_t i = 0; i < frames && reader.ok(); ++i) {
     RecordFrame frame;

@@ -2,7 +2,7 @@
 //
 //   offset  bytes  what (little-endian)
 //   0       4      0x54524344, "DCRT"
-//   4       4      version, 1
+//   4       4      version: 2, or 1 for a record without the field that is marked so
 //   8       4      head bytes H: everything before the frames
 //   12      4      CRC-32C of bytes [0, 12) and [16, H): the tag
 //   16      8      bytes of all frames
@@ -10,11 +10,13 @@
 //   216     16     first token, tokens, provenance, frames: 4 x u32
 //   232     8      quality, f64
 //   240     4 + n  profile name with its length
+//           4 + n  version 2: Variant::encoded_from with its length
 //           24 x   per frame, ascending layers: first layer u32, layers u32, bytes u64, CRC-32C u32, zeros u32
 //   H              the frames back to back
 //
 // The tag covers every frame's CRC, so it names the content of the whole record. A reader that knows what it asks for
-// takes nothing else: DecodeRecord is the one place where bytes of a tier become frames.
+// takes nothing else: DecodeRecord is the one place where bytes of a tier become frames. A chunk that is as it came is
+// written as version 1, so that builds from before still read it.
 #ifndef DECANT_COMMON_STORE_RECORD_H_
 #define DECANT_COMMON_STORE_RECORD_H_
 
@@ -32,7 +34,7 @@
 
 namespace decant {
 
-inline constexpr uint32_t kRecordVersion = 1;
+inline constexpr uint32_t kRecordVersion = 2;  // the newest; all from 1 on are read
 
 // What a reader must know of a record beforehand: whose KV it is, of which form, at which place.
 struct RecordId {

@@ -13,10 +13,13 @@
 namespace decant {
 namespace {
 
+constexpr size_t kLongestSteps = 1024;  // bytes of names, far more than any ladder has
+
 // What a record that was read back may claim, whoever wrote it.
 bool CanBe(const Variant& variant) {
-  return variant.tokens > 0 && variant.tokens <= kMaxFrameSpan && variant.first_token >= 0 && variant.quality >= 0 &&
-         variant.quality <= 1 && variant.provenance != Provenance::kUnspecified;
+  return variant.encoded_from.size() <= kLongestSteps && variant.tokens > 0 && variant.tokens <= kMaxFrameSpan &&
+         variant.first_token >= 0 && variant.quality >= 0 && variant.quality <= 1 &&
+         variant.provenance != Provenance::kUnspecified;
 }
 
 }  // namespace

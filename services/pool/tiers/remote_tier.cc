@@ -10,8 +10,10 @@
 namespace decant {
 namespace {
 
-// The version stands in the key: builds that read different records never see one another's.
-std::string KeyOf(const RecordId& id) { return absl::StrCat("decant:", kRecordVersion, ":", NameOf(id).ToBytes()); }
+// The number is of the keys' layout; a record says its own version.
+constexpr absl::string_view kKeyPrefix = "decant:1:";
+
+std::string KeyOf(const RecordId& id) { return absl::StrCat(kKeyPrefix, NameOf(id).ToBytes()); }
 
 }  // namespace
 

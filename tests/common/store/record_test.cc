@@ -5,6 +5,7 @@
 #include <fstream>
 #include <sstream>
 
+#include "absl/strings/str_cat.h"
 #include "common/base/crc32c.h"
 #include "common/store/tier.h"
 #include "gtest/gtest.h"
@@ -35,13 +36,32 @@ TEST(RecordTest, ComesBackAsItWas) {
   }
 }
 
+// The same after two steps down the ladder.
+Record SteppedRecordOf(uint64_t number) {
+  Record record = RecordOf(number);
+  record.variant.encoded_from = "full,k8v8";
+  return record;
+}
+
+TEST(RecordTest, StepsOfTheLadderComeBackAndCostOthersNothing) {
+  const std::string plain = EncodeRecord(RecordOf(7));
+  const std::string stepped = EncodeRecord(SteppedRecordOf(7));
+  EXPECT_EQ(stepped.size(), plain.size() + 4 + std::string("full,k8v8").size());
+  const absl::StatusOr<Record> decoded = DecodeRecord(stepped, IdOfNumber(7));
+  ASSERT_TRUE(decoded.ok()) << decoded.status();
+  EXPECT_EQ(decoded->variant.encoded_from, "full,k8v8");
+  EXPECT_EQ(EncodeRecord(*decoded), stepped);
+  EXPECT_EQ(DecodeRecord(plain, IdOfNumber(7))->variant.encoded_from, "");
+}
+
 TEST(RecordTest, EveryFlippedBitIsSeen) {
-  std::string bytes = EncodeRecord(RecordOf(7));
-  for (size_t bit = 0; bit < 8 * bytes.size(); ++bit) {
-    bytes[bit / 8] ^= static_cast<char>(1u << bit % 8);
-    const absl::Status status = DecodeRecord(bytes, IdOfNumber(7)).status();
-    EXPECT_TRUE(absl::IsDataLoss(status) || (bit / 32 == 1 && absl::IsUnimplemented(status))) << bit << " " << status;
-    bytes[bit / 8] ^= static_cast<char>(1u << bit % 8);
+  for (std::string bytes : {EncodeRecord(RecordOf(7)), EncodeRecord(SteppedRecordOf(7))}) {
+    for (size_t bit = 0; bit < 8 * bytes.size(); ++bit) {
+      bytes[bit / 8] ^= static_cast<char>(1u << bit % 8);
+      const absl::Status status = DecodeRecord(bytes, IdOfNumber(7)).status();
+      EXPECT_TRUE(absl::IsDataLoss(status) || (bit / 32 == 1 && absl::IsUnimplemented(status))) << bit << " " << status;
+      bytes[bit / 8] ^= static_cast<char>(1u << bit % 8);
+    }
   }
 }
 
@@ -84,8 +104,10 @@ TEST(RecordTest, TheTagTellsAnOlderRecordOfTheSameName) {
 
 TEST(RecordTest, AnotherVersionIsNotRead) {
   std::string bytes = EncodeRecord(RecordOf(7));
-  bytes[4] = 2;
-  EXPECT_EQ(MissOf(DecodeRecord(bytes, IdOfNumber(7)).status()), TierMiss::kVersion);
+  for (const uint32_t other : {0u, kRecordVersion + 1}) {
+    bytes[4] = static_cast<char>(other);
+    EXPECT_EQ(MissOf(DecodeRecord(bytes, IdOfNumber(7)).status()), TierMiss::kVersion) << other;
+  }
 }
 
 // A head whose CRC is right may still lie: lengths are believed only as far as there are bytes.
@@ -124,16 +146,20 @@ TEST(RecordTest, ANameIsItsBytes) {
 }
 
 // What was once written to a disk is read by every later build.
-TEST(RecordTest, TheGoldenRecordOfVersion1IsRead) {
-  const std::string path = SourceDir() + "/tests/golden/records/v1/sample.bin";
-  if (std::getenv("DECANT_WRITE_GOLDEN") != nullptr) std::ofstream(path, std::ios::binary) << EncodeRecord(RecordOf(7));
-  std::ifstream file(path, std::ios::binary);
-  std::stringstream golden;
-  golden << file.rdbuf();
-  EXPECT_EQ(EncodeRecord(RecordOf(7)), golden.str());
-  const absl::StatusOr<Record> decoded = DecodeRecord(golden.str(), IdOfNumber(7));
-  ASSERT_TRUE(decoded.ok()) << decoded.status();
-  EXPECT_TRUE(IsRecord(*decoded, 7));
+TEST(RecordTest, TheGoldenRecordsOfAllVersionsAreRead) {
+  for (const int version : {1, 2}) {
+    const Record record = version == 1 ? RecordOf(7) : SteppedRecordOf(7);
+    const std::string path = absl::StrCat(SourceDir(), "/tests/golden/records/v", version, "/sample.bin");
+    if (std::getenv("DECANT_WRITE_GOLDEN") != nullptr) std::ofstream(path, std::ios::binary) << EncodeRecord(record);
+    std::ifstream file(path, std::ios::binary);
+    std::stringstream golden;
+    golden << file.rdbuf();
+    EXPECT_EQ(EncodeRecord(record), golden.str()) << version;
+    const absl::StatusOr<Record> decoded = DecodeRecord(golden.str(), IdOfNumber(7));
+    ASSERT_TRUE(decoded.ok()) << decoded.status();
+    EXPECT_EQ(EncodeRecord(*decoded), golden.str());
+    EXPECT_EQ(decoded->variant.encoded_from, record.variant.encoded_from);
+  }
 }
 
 }  // namespace

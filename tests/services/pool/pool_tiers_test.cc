@@ -296,6 +296,23 @@ TEST_F(PoolTiersTest, AnotherPoolLearnsWhatTheTiersHold) {
   EXPECT_EQ(Rest(pool, *cursor), ExpectedFrames(offer->prefix));
 }
 
+// What explain shows of the ladder comes from the plan, and was lost with the process.
+TEST_F(PoolTiersTest, StepsOfTheLadderOutliveARestart) {
+  ASSERT_TRUE(PublishAll(pool_, kStart, first_, "full").ok());
+  std::vector<RecordHead> heads;
+  for (auto& [id, record] : tiers_.records) {
+    record.variant.encoded_from = "bf16,k8v8";
+    heads.push_back(*DecodeHead(EncodeRecord(record)));
+  }
+  Pool pool(Limits(), TestCatalogue(), TestTables(), &tiers_);
+  pool.Learn(heads);
+  const auto offer = pool.Plan(kStart, DemandOf(first_));
+  ASSERT_THAT(offer->prefix, SizeIs(kRoom));
+  EXPECT_THAT(offer->prefix, Each(Field(&Variant::encoded_from, "bf16,k8v8")));
+  tiers_.LoadAll(pool, kStart);
+  EXPECT_THAT(pool.Plan(kStart, DemandOf(first_))->prefix, Each(Field(&Variant::encoded_from, "bf16,k8v8")));
+}
+
 TEST_F(PoolTiersTest, EventsFollowAChunkDownUpAndAway) {
   FillTwice();
   const auto offer = pool_.Plan(kStart, DemandOf(first_));
