@@ -16,6 +16,7 @@
 #include "gpu/device/create_device.h"
 #include "services/pool/ladder_runner.h"
 #include "services/pool/pool_rpc.h"
+#include "services/pool/remote_search.h"
 #include "services/pool/tier_metrics.h"
 #include "services/pool/tier_watch.h"
 #include "services/rpc/log.h"
@@ -73,6 +74,7 @@ class ServingPool final : public ServiceApp {
       : options_(std::move(options)),
         reencodes_(limits.eviction == PoolEviction::kLadder && !limits.ladder.empty()),
         tiers_asked_(tiers.asked),
+        remote_(tiers.remote),
         device_(std::move(device)),
         pool_(std::make_shared<SharedPool>(limits, std::move(catalogue), std::move(tables), metrics_,
                                            std::move(tiers.store), tiers.found, std::move(frame_memory))),
@@ -92,6 +94,10 @@ class ServingPool final : public ServiceApp {
     if (reencodes_) {
       DECANT_ASSIGN_OR_RETURN(ladder_, LadderRunner::Start(pool_, *device_, LadderRunnerOptions()));
     }
+    if (remote_ != nullptr) {
+      search_ =
+          std::make_unique<RemoteSearch>(pool_, *remote_, [](const std::string& line) { Log(LogLevel::kInfo, line); });
+    }
     return absl::OkStatus();
   }
   std::string address() const override { return server_ == nullptr ? "" : server_->address(); }
@@ -108,6 +114,7 @@ class ServingPool final : public ServiceApp {
   const PoolOptions options_;
   const bool reencodes_;
   const std::vector<Tier> tiers_asked_;
+  RemoteTier* const remote_;  // the pool's store's; null without one
   Metrics metrics_;
   const std::unique_ptr<Device> device_;
   std::shared_ptr<SharedPool> pool_;
@@ -115,6 +122,7 @@ class ServingPool final : public ServiceApp {
   std::unique_ptr<Server> server_;
   std::unique_ptr<Expirer> expirer_;
   std::unique_ptr<LadderRunner> ladder_;
+  std::unique_ptr<RemoteSearch> search_;
 };
 
 absl::StatusOr<TenantTable> LoadTenants(const PoolOptions& options) {

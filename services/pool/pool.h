@@ -117,7 +117,7 @@ class Pool {
 
   // ---- lower tiers: what host memory forgets lives on in them.
   // What they hold from before, for a pool that starts.
-  void Learn(absl::Span<const RecordHead> found);
+  absl::StatusOr<size_t> Learn(absl::Span<const RecordHead> found, Tier tier);
   // Chunks to load since the last call; every job wants one FinishLoad.
   std::vector<LoadJob> TakeLoads();
   void FinishLoad(absl::Time now, const LoadJob& job, Loaded loaded);

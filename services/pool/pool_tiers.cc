@@ -130,9 +130,13 @@ std::vector<Record> Pool::NotBelow() const {
 
 // ---- Up.
 
-void Pool::Learn(absl::Span<const RecordHead> found) {
+absl::StatusOr<size_t> Pool::Learn(absl::Span<const RecordHead> found, Tier tier) {
+  size_t learned = 0;
   for (const RecordHead& head : found) {
-    if (below_ >= limits_.below) return;
+    if (below_ >= limits_.below) {
+      return absl::ResourceExhaustedError(
+          absl::StrCat("only lower tiers have ", below_, " chunks, the most there may be"));
+    }
     if (!CanBe(head.variant)) continue;
     Variant variant = head.variant;
     const auto tenant =
@@ -140,12 +144,14 @@ void Pool::Learn(absl::Span<const RecordHead> found) {
     if (!tenant.ok()) continue;
     variant.tenant = *tenant;
     variant.entry = tier_.NewEntry();
-    variant.tier = Tier::kDisk;
+    variant.tier = tier;
     if (!index_.Insert(variant)) continue;
     key_of_.emplace(variant.entry, variant.key);
     ++below_;
+    ++learned;
     Tell(ChunkEventKind::kStored, variant);
   }
+  return learned;
 }
 
 void Pool::Hold(uint64_t entry) {

@@ -62,6 +62,8 @@ class SharedPool {
 
   // Ends what nobody uses any more, and forgets what the tiers had to forget.
   void Expire();
+  // What a tier holds from before; how much of it was new. RESOURCE_EXHAUSTED when the pool can know of no more chunks.
+  absl::StatusOr<size_t> Learn(Tier tier, absl::Span<const RecordHead> heads);
   // Writes to the tiers what still waits to be written, and with write policy "back" what only host memory has.
   // DEADLINE_EXCEEDED when not all of it was.
   absl::Status DrainTiers(absl::Time deadline);

@@ -6,7 +6,6 @@
 #include "absl/strings/str_cat.h"
 #include "common/base/status_macros.h"
 #include "services/pool/tiers/disk_tier.h"
-#include "services/pool/tiers/remote_tier.h"
 
 namespace decant {
 namespace {
@@ -18,7 +17,7 @@ absl::StatusOr<std::string> FirstLine(const std::string& path) {
   return line;
 }
 
-absl::StatusOr<std::unique_ptr<ByteTier>> OpenRemote(const TierOptions& options) {
+absl::StatusOr<std::unique_ptr<RemoteTier>> OpenRemote(const TierOptions& options) {
   RemoteOptions remote;
   remote.address = options.remote;
   if (!options.remote_password_file.empty()) {
@@ -60,7 +59,8 @@ absl::StatusOr<OpenedTiers> OpenTiers(const TierOptions& options) {
   }
   if (!options.remote.empty()) {
     opened.asked.push_back(Tier::kRemote);
-    DECANT_ASSIGN_OR_RETURN(std::unique_ptr<ByteTier> remote, OpenRemote(options));
+    DECANT_ASSIGN_OR_RETURN(std::unique_ptr<RemoteTier> remote, OpenRemote(options));
+    opened.remote = remote.get();
     tiers.push_back(std::move(remote));
   }
   opened.store = std::make_unique<TieredStore>(std::move(store), std::move(tiers));

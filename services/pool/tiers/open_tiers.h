@@ -9,6 +9,7 @@
 
 #include "absl/status/statusor.h"
 #include "common/store/record.h"
+#include "services/pool/tiers/remote_tier.h"
 #include "services/pool/tiers/tiered_store.h"
 
 namespace decant {
@@ -25,6 +26,7 @@ struct TierOptions {
 
 struct OpenedTiers {
   std::unique_ptr<TieredStore> store;
+  RemoteTier* remote = nullptr;  // the store's; null without one
   // What the disk holds from before, for the index of a pool that starts again; the store knows of it already.
   std::vector<RecordHead> found;
   std::vector<Tier> asked;  // there or not

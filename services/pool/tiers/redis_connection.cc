@@ -50,6 +50,12 @@ absl::StatusOr<RedisReply> ToReply(const redisReply& reply) {
       return result;
     case REDIS_REPLY_NIL:
       return result;
+    case REDIS_REPLY_ARRAY:
+      for (size_t i = 0; i < reply.elements; ++i) {
+        DECANT_ASSIGN_OR_RETURN(RedisReply item, ToReply(*reply.element[i]));
+        result.items.push_back(std::move(item));
+      }
+      return result;
     case REDIS_REPLY_ERROR: {
       const absl::string_view words(reply.str, static_cast<size_t>(reply.len));
       const std::string message = absl::StrCat("the server answers: ", words.substr(0, 200));

@@ -20,6 +20,7 @@ namespace decant {
 struct RedisReply {
   std::optional<std::string> bytes;  // of a string or a status; nothing for nil
   int64_t number = 0;                // of an integer
+  std::vector<RedisReply> items;     // of an array
 };
 
 // For one thread at a time. After an error that is not the server's own answer it is of no further use.

@@ -4,7 +4,9 @@
 #include <utility>
 
 #include "absl/strings/match.h"
+#include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/strip.h"
 #include "common/base/status_macros.h"
 
 namespace decant {
@@ -12,6 +14,10 @@ namespace {
 
 // The number is of the keys' layout; a record says its own version.
 constexpr absl::string_view kKeyPrefix = "decant:1:";
+
+constexpr absl::string_view kKeysAPage = "64";
+// A head of some 70 frames, and what hardly any exceeds.
+constexpr const char* kHeadEnds[] = {"2047", "65535"};
 
 std::string KeyOf(const RecordId& id) { return absl::StrCat(kKeyPrefix, NameOf(id).ToBytes()); }
 
@@ -53,6 +59,37 @@ absl::Status RemoteTier::Erase(const RecordId& id, absl::Time deadline) {
 absl::StatusOr<bool> RemoteTier::Contains(const RecordId& id, absl::Time deadline) {
   DECANT_ASSIGN_OR_RETURN(const RedisReply reply, Call({"EXISTS", KeyOf(id)}, deadline));
   return reply.number > 0;
+}
+
+absl::StatusOr<RemotePage> RemoteTier::Scan(uint64_t cursor, absl::Time deadline) {
+  const std::string from = absl::StrCat(cursor);
+  const std::string pattern = absl::StrCat(kKeyPrefix, "*");
+  DECANT_ASSIGN_OR_RETURN(const RedisReply reply,
+                          Call({"SCAN", from, "MATCH", pattern, "COUNT", kKeysAPage}, deadline));
+  RemotePage page;
+  if (reply.items.size() != 2 || !absl::SimpleAtoi(reply.items[0].bytes.value_or(""), &page.next)) {
+    return absl::UnavailableError("the server's answer to SCAN is none");
+  }
+  for (const RedisReply& item : reply.items[1].items) {
+    const std::string key = item.bytes.value_or("");
+    const auto name = RecordName::FromBytes(absl::StripPrefix(key, kKeyPrefix));
+    if (!name.has_value()) continue;
+    DECANT_ASSIGN_OR_RETURN(const std::string bytes, HeadAt(key, deadline));
+    absl::StatusOr<RecordHead> head = DecodeHead(bytes);
+    if (head.ok() && NameOf(IdOf(head->variant)) == *name) page.heads.push_back(*std::move(head));
+  }
+  return page;
+}
+
+// Its beginning, with the whole head in it where that is of a usual size.
+absl::StatusOr<std::string> RemoteTier::HeadAt(absl::string_view key, absl::Time deadline) {
+  std::string bytes;
+  for (const char* end : kHeadEnds) {
+    DECANT_ASSIGN_OR_RETURN(RedisReply reply, Call({"GETRANGE", key, "0", end}, deadline));
+    bytes = std::move(reply.bytes).value_or("");
+    if (!HeadBytes(bytes).empty()) break;
+  }
+  return bytes;
 }
 
 TierUse RemoteTier::use() const {

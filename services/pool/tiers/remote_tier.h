@@ -33,6 +33,12 @@ struct RemoteOptions {
   std::function<absl::Time()> now = [] { return absl::Now(); };
 };
 
+// Some of the records that a server holds.
+struct RemotePage {
+  std::vector<RecordHead> heads;
+  uint64_t next = 0;  // where the next page begins; 0: this was the last one
+};
+
 class RemoteTier final : public ByteTier {
  public:
   // INVALID_ARGUMENT for an address that is neither form. The server need not be up.
@@ -47,6 +53,11 @@ class RemoteTier final : public ByteTier {
   // Zeros: others write there too, and the server bounds and counts it.
   TierUse use() const override;
 
+  // Heads of the records among some 64 of the server's keys, from 0 and then from `next` on. What is there from the
+  // first page to the last is found, perhaps twice; what cannot be read as a record is left out. UNAVAILABLE,
+  // DEADLINE_EXCEEDED.
+  absl::StatusOr<RemotePage> Scan(uint64_t cursor, absl::Time deadline);
+
   uint64_t times_opened() const;  // of the circuit breaker
 
  private:
@@ -60,6 +71,7 @@ class RemoteTier final : public ByteTier {
   absl::StatusOr<RedisReply> Call(const std::vector<absl::string_view>& arguments, absl::Time deadline);
   // ABORTED when a kept connection turned out to be closed; `kept`: one of those may be used.
   absl::StatusOr<RedisReply> CallOnce(const std::vector<absl::string_view>& arguments, absl::Time deadline, bool kept);
+  absl::StatusOr<std::string> HeadAt(absl::string_view key, absl::Time deadline);
   absl::StatusOr<Taken> Take(absl::Time deadline, bool kept);
   void GiveBack(std::unique_ptr<RedisConnection> connection);
 

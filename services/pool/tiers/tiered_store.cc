@@ -138,6 +138,7 @@ void TieredStore::Learn(Tier tier, const RecordHead& head) {
     if (lanes_[i]->tier->tier() != tier) continue;
     Remembered& note = NoteOf(NameOf(IdOf(head.variant)));
     note.present = static_cast<uint8_t>(note.present | BitOf(i));
+    if (tier == Tier::kRemote) continue;
     note.tag = head.tag;
     note.has_tag = true;
   }

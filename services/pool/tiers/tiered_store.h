@@ -88,7 +88,8 @@ class TieredStore final : public LowerTiers {
 
   // Records a tier had to forget or would not take since the last call: those that no other tier has either.
   std::vector<RecordName> TakeForgotten();
-  // Teaches it what a tier held when it was opened.
+  // Teaches it what a tier holds from before. What others may write to as well, a remote tier, is known to be there and
+  // no more: which of two records of one name is the newer one, nobody can say.
   void Learn(Tier tier, const RecordHead& head);
 
   // Writes `rest` (what the host tier still holds alone) and all that waits; no new writes are taken from now on.

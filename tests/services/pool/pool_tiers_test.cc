@@ -282,7 +282,8 @@ TEST_F(PoolTiersTest, AnotherPoolLearnsWhatTheTiersHold) {
   damaged.variant.tokens = 0;
   heads.push_back(damaged);
   Pool pool(Limits(), TestCatalogue(), TestTables(), &tiers_);
-  pool.Learn(heads);
+  EXPECT_EQ(*pool.Learn(heads, Tier::kDisk), static_cast<size_t>(kRoom));
+  EXPECT_EQ(*pool.Learn(heads, Tier::kRemote), 0u) << "all are known";
   EXPECT_EQ(pool.stats().chunks, kRoom);
   PlanDemand demand = DemandOf(first_);
   demand.tenant = "tenant a";
@@ -296,6 +297,17 @@ TEST_F(PoolTiersTest, AnotherPoolLearnsWhatTheTiersHold) {
   EXPECT_EQ(Rest(pool, *cursor), ExpectedFrames(offer->prefix));
 }
 
+TEST_F(PoolTiersTest, LearnsOfNoMoreThanItMayKnow) {
+  ASSERT_TRUE(PublishAll(pool_, kStart, first_, "full").ok());
+  std::vector<RecordHead> heads;
+  for (const auto& [id, record] : tiers_.records) heads.push_back(*DecodeHead(EncodeRecord(record)));
+  PoolLimits limits = Limits();
+  limits.below = 2;
+  Pool pool(limits, TestCatalogue(), TestTables(), &tiers_);
+  EXPECT_TRUE(absl::IsResourceExhausted(pool.Learn(heads, Tier::kDisk).status()));
+  EXPECT_EQ(pool.stats().chunks_below, 2);
+}
+
 // What explain shows of the ladder comes from the plan, and was lost with the process.
 TEST_F(PoolTiersTest, StepsOfTheLadderOutliveARestart) {
   ASSERT_TRUE(PublishAll(pool_, kStart, first_, "full").ok());
@@ -305,7 +317,7 @@ TEST_F(PoolTiersTest, StepsOfTheLadderOutliveARestart) {
     heads.push_back(*DecodeHead(EncodeRecord(record)));
   }
   Pool pool(Limits(), TestCatalogue(), TestTables(), &tiers_);
-  pool.Learn(heads);
+  ASSERT_TRUE(pool.Learn(heads, Tier::kDisk).ok());
   const auto offer = pool.Plan(kStart, DemandOf(first_));
   ASSERT_THAT(offer->prefix, SizeIs(kRoom));
   EXPECT_THAT(offer->prefix, Each(Field(&Variant::encoded_from, "bf16,k8v8")));

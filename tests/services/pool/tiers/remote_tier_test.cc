@@ -4,8 +4,10 @@
 
 #include <algorithm>
 #include <atomic>
+#include <set>
 #include <thread>
 
+#include "absl/strings/str_cat.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "tests/support/record_samples.h"
@@ -88,6 +90,38 @@ TEST_F(RemoteTierTest, ManyThreadsShareItsConnections) {
   }
   for (std::thread& thread : threads) thread.join();
   EXPECT_EQ(wrong, 0);
+}
+
+TEST_F(RemoteTierTest, AScanFindsEveryRecordInPagesAndNothingElse) {
+  StartServer();
+  Make();
+  constexpr uint64_t kRecords = 300;
+  for (uint64_t i = 0; i < kRecords; ++i) ASSERT_TRUE(Put(i, {i == 7 ? 200 : 3, 40}).ok());  // one with a long head
+  const auto other = RedisConnection::Open(socket_, absl::Seconds(5));
+  ASSERT_TRUE(other.ok());
+  std::string key = absl::StrCat("decant:1:", NameOf(IdOfNumber(1)).ToBytes());
+  ASSERT_TRUE((*other)
+                  ->Call({"COPY", key, absl::StrCat("decant:1:", NameOf(IdOfNumber(900)).ToBytes())},
+                         absl::Seconds(5))
+                  .ok());  // sound, under a name that is not its own
+  ASSERT_TRUE((*other)->Call({"SET", "decant:1:short", "x"}, absl::Seconds(5)).ok());
+  ASSERT_TRUE(
+      (*other)->Call({"SET", absl::StrCat("decant:1:", std::string(40, 'n')), "no record"}, absl::Seconds(5)).ok());
+  ASSERT_TRUE((*other)->Call({"SET", "somebody else's", "x"}, absl::Seconds(5)).ok());
+  std::set<Digest> keys;
+  uint64_t cursor = 0;
+  int pages = 0;
+  do {
+    const absl::StatusOr<RemotePage> page = tier_->Scan(cursor, Soon());
+    ASSERT_TRUE(page.ok()) << page.status();
+    EXPECT_LT(page->heads.size(), 200u);
+    for (const RecordHead& head : page->heads) keys.insert(head.variant.key);
+    cursor = page->next;
+    ASSERT_LT(++pages, 100);
+  } while (cursor != 0);
+  EXPECT_GT(pages, 2);
+  EXPECT_EQ(keys.size(), kRecords);
+  for (uint64_t i = 0; i < kRecords; ++i) EXPECT_TRUE(keys.contains(IdOfNumber(i).key)) << i;
 }
 
 TEST_F(RemoteTierTest, AServerThatIsNotThereIsNotAskedAgainAtOnce) {
