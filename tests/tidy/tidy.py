@@ -50,7 +50,7 @@ def check_include(path, target):
         return "gRPC and generated protos stay in services/rpc, *_rpc, app.cc, main.cc, the cli and tests"
     if CUDA.match(target) and not path.startswith(("gpu/", "tests/", "load_tests/")):
         return "CUDA and NCCL headers stay under gpu/"
-    if STORES.match(target) and not path.startswith("services/pool/tiers/"):
+    if STORES.match(target) and not path.startswith(("services/pool/tiers/", "tests/services/pool/tiers/")):
         return "RocksDB and hiredis stay in services/pool/tiers"
     if target.startswith("prometheus/") and not PROMETHEUS_FILES.match(path):
         return "prometheus headers stay in common/metrics and services/rpc"

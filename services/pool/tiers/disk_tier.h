@@ -8,6 +8,9 @@
 // A record is one atomic write through RocksDB's log: a killed process loses what Put had not returned for and no more;
 // after a power cut the tail of the log may be lost too, unless `sync`. RocksDB's checksums and ours are both verified.
 //
+// A disk without room refuses records and gives what it has; RocksDB looks every five seconds whether there is room
+// again.
+//
 // In memory it holds two write buffers of up to 64 MiB and some 80 bytes for each record.
 #ifndef DECANT_SERVICES_POOL_TIERS_DISK_TIER_H_
 #define DECANT_SERVICES_POOL_TIERS_DISK_TIER_H_
@@ -20,12 +23,17 @@
 #include "absl/functional/function_ref.h"
 #include "common/store/tier.h"
 
+namespace rocksdb {
+class Env;
+}
+
 namespace decant {
 
 struct DiskOptions {
-  std::string folder;          // made when missing; one process at a time
-  int64_t capacity_bytes = 0;  // of everything in the folder; from kLeastDiskBytes
-  bool sync = false;           // a record is on the medium, not with the operating system, before Put returns
+  std::string folder;           // made when missing; one process at a time
+  int64_t capacity_bytes = 0;   // of everything in the folder; from kLeastDiskBytes
+  bool sync = false;            // a record is on the medium, not with the operating system, before Put returns
+  rocksdb::Env* env = nullptr;  // the file system, which outlives the tier; null: the operating system's
 };
 
 inline constexpr int64_t kDiskVolumes = 32;

@@ -47,7 +47,8 @@ DiskTier::Volumes::Volumes(const DiskOptions& options, std::string path)
       volume_bytes_(std::min(options.capacity_bytes / kDiskVolumes, kMostVolumeBytes)),
       buffer_bytes_(std::min(volume_bytes_ / 2, kMostBufferBytes)),
       budget_bytes_(capacity_bytes_ - volume_bytes_ / 2 - 2 * buffer_bytes_),
-      sync_(options.sync) {}
+      sync_(options.sync),
+      env_(options.env == nullptr ? rocksdb::Env::Default() : options.env) {}
 
 DiskTier::Volumes::~Volumes() {
   absl::MutexLock lock(&mutex_);
@@ -73,6 +74,7 @@ rocksdb::ColumnFamilyOptions DiskTier::Volumes::FamilyOptions() const {
 
 rocksdb::Status DiskTier::Volumes::Open() {
   rocksdb::DBOptions options;
+  options.env = env_;
   options.create_if_missing = true;
   options.paranoid_checks = true;
   options.max_open_files = 512;
@@ -257,7 +259,7 @@ absl::Status DiskTier::Volumes::Write(rocksdb::WriteBatch& batch) {
   rocksdb::WriteOptions options;
   options.sync = sync_;
   rocksdb::Status written = db_->Write(options, &batch);
-  // After an error RocksDB refuses writes until it is asked to go on: the disk may have room again.
+  // After an error RocksDB refuses writes until it is asked to go on; after one for lack of room it goes on by itself.
   if (!written.ok() && db_->Resume().ok()) written = db_->Write(options, &batch);
   return FromRocks(written, "writing a record");
 }

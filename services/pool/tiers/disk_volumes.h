@@ -75,6 +75,7 @@ class DiskTier::Volumes {
   const int64_t buffer_bytes_;
   const int64_t budget_bytes_;  // of the volumes: the capacity less the log and what is rescued on the way
   const bool sync_;
+  rocksdb::Env* const env_;
   std::unique_ptr<rocksdb::DB> db_;
   std::unique_ptr<rocksdb::ColumnFamilyHandle> default_family_;
 

@@ -184,8 +184,9 @@ void TieredStore::WriteOne(size_t index, const RecordId& id, const Record& recor
 
 void TieredStore::EraseOne(size_t index, const RecordId& id) {
   Lane& lane = *lanes_[index];
-  if (lane.tier->Erase(id, options_.now() + options_.write_limit).ok()) return;
+  const absl::Status erased = lane.tier->Erase(id, options_.now() + options_.write_limit);
   absl::MutexLock lock(&mutex_);
+  if (erased.ok()) return Forget(index, {NameOf(id)});  // a write that was under way has said that it is there
   Remembered& note = NoteOf(NameOf(id));
   note.bad = static_cast<uint8_t>(note.bad | BitOf(index));
 }

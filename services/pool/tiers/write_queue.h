@@ -2,9 +2,9 @@
 #ifndef DECANT_SERVICES_POOL_TIERS_WRITE_QUEUE_H_
 #define DECANT_SERVICES_POOL_TIERS_WRITE_QUEUE_H_
 
-#include <algorithm>
 #include <cstdint>
-#include <deque>
+#include <iterator>
+#include <list>
 #include <memory>
 #include <optional>
 #include <utility>
@@ -26,8 +26,8 @@ class WriteQueue {
     const int64_t bytes = BytesOf(*record);
     if (!always && bytes_ + bytes > most_bytes_) return false;
     bytes_ += bytes;
-    records_.emplace(id, std::move(record));
     order_.push_back(id);
+    records_.emplace(id, Waiting{std::move(record), std::prev(order_.end())});
     return true;
   }
 
@@ -35,7 +35,7 @@ class WriteQueue {
   std::pair<RecordId, std::shared_ptr<const Record>> Pop() {
     writing_ = order_.front();
     order_.pop_front();
-    return {*writing_, records_.find(*writing_)->second};
+    return {*writing_, records_.find(*writing_)->second.record};
   }
   // What was popped is written, or never will be.
   void Done() {
@@ -44,15 +44,16 @@ class WriteQueue {
   }
   // It waits no more; what is being written stays.
   void Cancel(const RecordId& id) {
-    if (!records_.contains(id) || (writing_.has_value() && *writing_ == id)) return;
-    order_.erase(std::find(order_.begin(), order_.end(), id));
+    const auto found = records_.find(id);
+    if (found == records_.end() || (writing_.has_value() && *writing_ == id)) return;
+    order_.erase(found->second.place);
     Forget(id);
   }
 
   // Nothing when it does not wait.
   std::shared_ptr<const Record> Find(const RecordId& id) const {
     const auto found = records_.find(id);
-    return found == records_.end() ? nullptr : found->second;
+    return found == records_.end() ? nullptr : found->second.record;
   }
 
   bool idle() const { return order_.empty(); }        // nothing to Pop
@@ -60,6 +61,11 @@ class WriteQueue {
   int64_t bytes() const { return bytes_; }
 
  private:
+  struct Waiting {
+    std::shared_ptr<const Record> record;
+    std::list<RecordId>::iterator place;  // in order_; of what is being written, none
+  };
+
   static int64_t BytesOf(const Record& record) {
     int64_t bytes = static_cast<int64_t>(sizeof(Record)) + HostTier::kEntryOverheadBytes;
     for (const LayerBlob& frame : record.frames) bytes += frame.blob.bytes() + HostTier::kBlobOverheadBytes;
@@ -68,15 +74,15 @@ class WriteQueue {
 
   void Forget(const RecordId& id) {
     const auto found = records_.find(id);
-    bytes_ -= BytesOf(*found->second);
+    bytes_ -= BytesOf(*found->second.record);
     records_.erase(found);
   }
 
   const int64_t most_bytes_;
   int64_t bytes_ = 0;
   std::optional<RecordId> writing_;
-  std::deque<RecordId> order_;
-  absl::flat_hash_map<RecordId, std::shared_ptr<const Record>> records_;
+  std::list<RecordId> order_;
+  absl::flat_hash_map<RecordId, Waiting> records_;
 };
 
 }  // namespace decant

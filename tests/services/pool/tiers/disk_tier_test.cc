@@ -8,6 +8,7 @@
 #include "absl/time/clock.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
+#include "tests/services/pool/tiers/full_disk.h"
 #include "tests/support/disk_crash.h"
 #include "tests/support/paths/paths.h"
 #include "tests/support/record_samples.h"
@@ -93,6 +94,49 @@ TEST(DiskTierTest, NeverTakesMoreThanItsCapacityAndKeepsWhatIsUsed) {
   EXPECT_TRUE(absl::IsNotFound(Check(*disk, 6, 0, shape)));
   EXPECT_EQ(forgotten.count(NameOf(IdOfNumber(6)).ToBytes()), 1u);
   EXPECT_EQ(forgotten.count(NameOf(IdOfNumber(5)).ToBytes()), 0u);
+}
+
+// What was committed stays, what was refused is nowhere, and the tier goes on by itself once there is room again.
+TEST(DiskTierTest, AFullDiskLosesNothingThatWasPromisedAndGoesOn) {
+  const Shape shape{2, 20000};
+  const TemporaryFolder folder;
+  FullDisk files;
+  const std::unique_ptr<rocksdb::Env> env =
+      rocksdb::NewCompositeEnv(std::shared_ptr<rocksdb::FileSystem>(&files, [](rocksdb::FileSystem*) {}));
+  DiskOptions options;
+  options.folder = folder.path();
+  options.capacity_bytes = kLeastDiskBytes;
+  options.env = env.get();
+  std::set<uint64_t> promised;
+  std::set<uint64_t> refused;
+  {
+    auto disk = DiskTier::Open(options).value();
+    const auto put = [&](uint64_t number) {
+      const absl::Status done = PutNumber(*disk, number, 0, shape);
+      (done.ok() ? promised : refused).insert(number);
+      return done;
+    };
+    for (uint64_t i = 0; i < 40; ++i) ASSERT_EQ(put(i), absl::OkStatus()) << i;  // more than a volume
+    files.SetFull(true);
+    for (uint64_t i = 40; i < 60; ++i) {
+      const absl::Status full = put(i);
+      EXPECT_TRUE(absl::IsResourceExhausted(full)) << full;
+      EXPECT_THAT(std::string(full.message()), testing::HasSubstr("No space left on device"));
+      EXPECT_TRUE(absl::IsNotFound(Check(*disk, i, 0, shape)));
+    }
+    for (const uint64_t one : promised) ASSERT_EQ(Check(*disk, one, 0, shape), absl::OkStatus()) << one;
+    EXPECT_GT(files.refused(), 0);
+    files.SetFull(false);
+    // RocksDB looks for room every five seconds.
+    for (int i = 0; i < 6000 && !PutNumber(*disk, 60, 0, shape).ok(); ++i) absl::SleepFor(absl::Milliseconds(10));
+    for (uint64_t i = 60; i < 100; ++i) ASSERT_EQ(put(i), absl::OkStatus()) << i;
+    EXPECT_EQ(put(40), absl::OkStatus()) << "it may come again";
+    refused.erase(40);
+  }
+  auto disk = DiskTier::Open(options).value();
+  EXPECT_EQ(disk->lost(), "");
+  for (const uint64_t one : promised) EXPECT_EQ(Check(*disk, one, 0, shape), absl::OkStatus()) << one;
+  for (const uint64_t one : refused) EXPECT_TRUE(absl::IsNotFound(Check(*disk, one, 0, shape))) << one;
 }
 
 TEST(DiskTierTest, ARecordThatIsTooLargeIsRefusedAndDisplacesNothing) {

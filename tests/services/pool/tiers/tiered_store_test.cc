@@ -373,6 +373,21 @@ TEST_F(TieredStoreTest, TooManyLoadsAreAnAnswer) {
   for (const uint64_t none : {2, 4}) EXPECT_EQ(results[none].miss, TierMiss::kOverload) << none;
 }
 
+// The write ends after Erase was called and before the record is erased.
+TEST_F(TieredStoreTest, ARecordErasedWhileItIsWrittenIsKnownNowhere) {
+  Make();
+  disk_->Close();
+  Note(HostEvent::kStored, 1);
+  disk_->AwaitCalls(1);
+  store_->Erase(IdOfNumber(1));
+  disk_->Open();
+  Settle();
+  const auto known = [&] { return store_->Where(IdOfNumber(1)).has_value() || Has(*disk_, 1) || Has(*remote_, 1); };
+  for (int i = 0; i < 2000 && known(); ++i) absl::SleepFor(absl::Milliseconds(1));
+  EXPECT_EQ(store_->Where(IdOfNumber(1)), std::nullopt);
+  EXPECT_FALSE(Has(*disk_, 1) || Has(*remote_, 1));
+}
+
 TEST_F(TieredStoreTest, DrainWritesTheRestAndWhatWaits) {
   TieredOptions options;
   options.write = WritePolicy::kBack;
