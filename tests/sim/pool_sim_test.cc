@@ -1,11 +1,13 @@
 // The pool's core in virtual time under 200 seeded schedules: publishers that lose, damage, repeat and reorder frames,
 // stall or die; readers that fetch slowly, let leases run out, or vanish; and too little memory for all of it. Then the
-// same with a lower tier that is late, loses, damages and forgets what it holds.
+// same with a lower tier that is late, loses, damages and forgets what it holds, and with a ladder whose re-encodings
+// end late, in any order, or fail, while their chunks are read, evicted or published anew.
 #include <algorithm>
 #include <deque>
 #include <iterator>
 #include <map>
 #include <memory>
+#include <optional>
 #include <set>
 #include <string>
 #include <vector>
@@ -39,12 +41,19 @@ struct Reader {
   size_t received = 0;
 };
 
+// A re-encoding under way.
+struct Reencoding {
+  LadderJob job;
+  Variant from;
+};
+
 class PoolSim {
  public:
-  PoolSim(uint64_t seed, bool has_tiers)
+  PoolSim(uint64_t seed, bool has_tiers, bool has_ladder = false)
       : seed_(seed),
         has_tiers_(has_tiers),
-        limits_(LimitsOf(seed)),
+        has_ladder_(has_ladder),
+        limits_(LimitsOf(seed, has_ladder)),
         tiers_(seed % 2 == 0 ? std::set<HostEvent>{HostEvent::kStored, HostEvent::kEvicted}
                              : std::set<HostEvent>{HostEvent::kEvicted}),
         pool_(limits_, TestCatalogue(), TestTables(), has_tiers ? &tiers_ : nullptr) {}
@@ -78,6 +87,9 @@ class PoolSim {
       for (LoadJob& job : pool_.TakeLoads()) loads_.push_back(std::move(job));
       if (has_tiers_ && Chance(60)) AdvanceLoad();
       if (has_tiers_ && Chance(5)) ForgetRecord();
+      if (has_ladder_ && Chance(20)) PlanReencodings();
+      if (has_ladder_ && Chance(20)) EndReencoding();
+      if (has_ladder_ && Chance(5)) TakeHint();
       CheckInvariants();
     }
     End();
@@ -87,11 +99,19 @@ class PoolSim {
   int64_t fetches_cut() const { return fetches_cut_; }
   int64_t counted() const { return tiers_.host + tiers_.below + tiers_.missed + tiers_.unknown; }
   int64_t asked() const { return asked_; }
+  int64_t reencoded_read() const { return reencoded_read_; }
+  int64_t gone_meanwhile() const { return gone_meanwhile_; }
+  int64_t read_meanwhile() const { return read_meanwhile_; }
   PoolStats stats() const { return pool_.stats(); }
 
  private:
-  static PoolLimits LimitsOf(uint64_t seed) {
+  static PoolLimits LimitsOf(uint64_t seed, bool has_ladder) {
     PoolLimits limits;
+    if (has_ladder) {
+      limits.ladder = {"full", "k8v4", "k4v2"};
+      limits.ladder_starts = 0.5;
+      limits.ladder_ends = 0.3;
+    }
     // From a handful of chunks to nearly all of them.
     limits.capacity_bytes = 40'000 + static_cast<int64_t>(MixBits(seed, 1'000'000) % 150'000);
     limits.lease = absl::Seconds(3);
@@ -196,6 +216,11 @@ class PoolSim {
       ASSERT_EQ(variant.key, prompt.keys[i]);
       ASSERT_TRUE(floor < 1 || variant.exact());
       ASSERT_GE(variant.quality, floor);
+      if (variant.encoded_from.empty()) continue;
+      ++reencoded_read_;
+      ASSERT_TRUE(variant.encoded_from == "full" ? variant.profile_name != "full" : variant.profile_name == "k4v2")
+          << variant.encoded_from << " to " << variant.profile_name << ": nothing ever climbs";
+      ASSERT_FALSE(variant.exact());
     }
     if (plan->lease == 0) return;
     Reader reader;
@@ -278,6 +303,69 @@ class PoolSim {
     pool_.FinishLoad(now_, job, std::move(loaded));
   }
 
+  std::optional<Variant> VariantOfEntry(uint64_t entry) const {
+    VariantId cursor = 0;
+    do {
+      for (const Variant& variant : pool_.index().Scan(&cursor, 1000, 1000)) {
+        if (variant.entry == entry) return variant;
+      }
+    } while (cursor != 0);
+    return std::nullopt;
+  }
+
+  void PlanReencodings() {
+    for (LadderJob& job : pool_.PlanLadder(now_, 1 + Next(4))) {
+      const std::optional<Variant> from = VariantOfEntry(job.entry);
+      ASSERT_TRUE(from.has_value()) << "only what is stored is planned";
+      ASSERT_EQ(from->tier, Tier::kHost);
+      ASSERT_EQ(job.frames.size(), static_cast<size_t>(kLayers));
+      for (const Reencoding& other : reencodings_) ASSERT_NE(other.job.entry, job.entry) << "planned twice";
+      reencodings_.push_back(Reencoding{std::move(job), *from});
+    }
+  }
+
+  // In any order, however long after it was planned: the frames, too few of them, or an error.
+  void EndReencoding() {
+    if (reencodings_.empty()) return;
+    const size_t which = Next(reencodings_.size());
+    const Reencoding ended = std::move(reencodings_[which]);
+    reencodings_.erase(reencodings_.begin() + static_cast<std::ptrdiff_t>(which));
+    pool_.Expire(now_);
+    const bool held = pool_.tier().IsHeld(ended.job.entry);
+    const bool here = pool_.tier().ChargeOf(ended.job.entry) > 0;
+    read_meanwhile_ += held ? 1 : 0;
+    gone_meanwhile_ += here ? 0 : 1;
+    absl::StatusOr<std::vector<LayerBlob>> frames = std::vector<LayerBlob>();
+    for (int32_t layer = 0; layer < kLayers; ++layer) {
+      frames->push_back(LayerBlob{
+          layer, 1,
+          Blob::CopyOf(ExpectedFrame(ended.job.target.profile, ended.from.first_token, layer, ended.from.key))});
+    }
+    if (Chance(10)) frames->pop_back();
+    if (Chance(10)) frames = absl::DataLossError("its frames cannot be read");
+    const PoolStats before = pool_.stats();
+    pool_.FinishLadder(now_, ended.job, std::move(frames));
+    if (held || !here) {
+      ASSERT_EQ(pool_.stats().reencoded, before.reencoded) << "what is leased or gone is never moved";
+    }
+  }
+
+  // Somebody has chunks dropped, sent down, or kept, though they may be in work.
+  void TakeHint() {
+    constexpr HintKind kKinds[] = {HintKind::kRelease, HintKind::kDemote, HintKind::kRetain};
+    Hint hint;
+    hint.kind = kKinds[Next(3)];
+    hint.keys = RandomPrompt().keys;
+    hint.drop = true;
+    hint.priority = static_cast<int32_t>(Next(kMostPriority + 1));
+    hint.duration = absl::Seconds(1 + static_cast<int64_t>(Next(5)));
+    pool_.Expire(now_);
+    const PoolStats before = pool_.stats();
+    pool_.TakeHints(now_, "", {hint});
+    const PoolStats after = pool_.stats();
+    dropped_ += before.chunks - after.chunks - (after.evicted - before.evicted);
+  }
+
   // The tier needs the room of some record, and says so.
   void ForgetRecord() {
     if (tiers_.records.empty()) return;
@@ -319,6 +407,7 @@ class PoolSim {
   void End() {
     now_ += absl::Seconds(10);
     while (!loads_.empty()) AdvanceLoad();
+    while (!reencodings_.empty()) EndReencoding();
     pool_.Expire(now_);
     const PoolStats stats = pool_.stats();
     ASSERT_EQ(stats.leases, 0);
@@ -328,13 +417,14 @@ class PoolSim {
     if (has_tiers_) {
       ASSERT_EQ(counted(), asked_) << "every chunk asked for counts once";
     } else {
-      ASSERT_EQ(stats.chunks_stored - stats.evicted, stats.chunks);
+      ASSERT_EQ(stats.chunks_stored - stats.evicted - dropped_, stats.chunks);
     }
   }
 
   const uint64_t seed_;
   uint64_t draws_ = 0;
   const bool has_tiers_;
+  const bool has_ladder_;
   const PoolLimits limits_;
   absl::Time now_ = kStart;
   FakeTiers tiers_;
@@ -343,9 +433,14 @@ class PoolSim {
   std::vector<Reader> readers_;
   std::map<std::tuple<std::string, Digest, int32_t>, std::string> frames_;
   std::deque<LoadJob> loads_;
+  std::vector<Reencoding> reencodings_;
   int64_t frames_checked_ = 0;
   int64_t fetches_cut_ = 0;
   int64_t asked_ = 0;
+  int64_t reencoded_read_ = 0;
+  int64_t gone_meanwhile_ = 0;
+  int64_t dropped_ = 0;
+  int64_t read_meanwhile_ = 0;
 };
 
 TEST(PoolSimTest, NeverServesWrongBytesAndLeaksNothing) {
@@ -383,6 +478,30 @@ TEST(PoolSimTest, NeverServesWrongBytesFromATierThatFails) {
   EXPECT_GT(down, 200);
   EXPECT_GT(up, 100);
   EXPECT_GT(cut, 20);
+}
+
+TEST(PoolSimTest, NeverServesWrongBytesWhileTheLadderIsAtWork) {
+  int64_t frames = 0, reencoded = 0, failed = 0, read = 0, gone = 0, held = 0, up = 0;
+  for (uint64_t seed = 2000; seed < 2200; ++seed) {
+    SCOPED_TRACE(testing::Message() << "seed " << seed);
+    PoolSim sim(seed, seed % 2 == 0, true);
+    sim.Run();
+    if (testing::Test::HasFatalFailure() || testing::Test::HasNonfatalFailure()) return;
+    frames += sim.frames_checked();
+    reencoded += sim.stats().reencoded;
+    failed += sim.stats().ladder_failed;
+    read += sim.reencoded_read();
+    gone += sim.gone_meanwhile();
+    held += sim.read_meanwhile();
+    up += sim.stats().moved_up;
+  }
+  EXPECT_GT(frames, 2000);
+  EXPECT_GT(reencoded, 500);
+  EXPECT_GT(failed, 50);
+  EXPECT_GT(read, 100);
+  EXPECT_GT(gone, 20);
+  EXPECT_GT(held, 20);
+  EXPECT_GT(up, 50);
 }
 
 }  // namespace
