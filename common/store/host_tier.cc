@@ -64,9 +64,9 @@ absl::Status HostTier::MakeRoom(const Newcomer& newcomer) {
   if (over_quota <= 0 && missing <= 0) return absl::OkStatus();
   TenantState& own = StateOf(newcomer.tenant);
   if (over_quota > 0 && Freeable(own, newcomer, over_quota) < over_quota) {
-    return absl::ResourceExhaustedError(absl::StrCat("no room for ", newcomer.bytes, " bytes within the quota of ",
-                                                     terms.quota_bytes, ", of which ", tenants_.bytes(newcomer.tenant),
-                                                     " are used"));
+    return absl::ResourceExhaustedError(
+        absl::StrCat("no room for ", newcomer.bytes, " bytes within the quota of ", terms.quota_bytes, ", of which ",
+                     tenants_.bytes(newcomer.tenant) + tenants_.bytes_below(newcomer.tenant), " are used"));
   }
   int64_t freeable = 0;
   for (uint32_t tenant = 0; tenant < states_.size() && freeable < missing; ++tenant) {

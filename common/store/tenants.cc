@@ -56,8 +56,9 @@ absl::StatusOr<uint32_t> TenantTable::Add(absl::string_view name, const Digest& 
 
 int64_t TenantTable::OverQuota(uint32_t tenant, int64_t bytes) const {
   const Tenant& taker = tenants_[tenant];
-  if (taker.bytes <= taker.terms.quota_bytes - bytes) return 0;
-  return taker.bytes + bytes - taker.terms.quota_bytes;
+  const int64_t held = taker.bytes + taker.bytes_below;
+  if (held <= taker.terms.quota_bytes - bytes) return 0;
+  return held + bytes - taker.terms.quota_bytes;
 }
 
 uint32_t TenantTable::Find(absl::string_view name) const {

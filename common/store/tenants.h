@@ -1,8 +1,9 @@
 // Tenants of a store: what each may take, what each takes, and who gives when room is needed.
 //
-// A quota is hard: the stored bytes of a tenant never exceed it, whatever is free. Within quotas memory is shared by
-// weight, and only when it is short: the tenant that holds most per weight gives first. So a tenant whose bytes are
-// below its share never loses any to another, and what others leave unused is anyone's until they come for it.
+// A quota is hard: the stored bytes of a tenant, in host memory and below it, never exceed it, whatever is free; a
+// chunk counts once, where it is nearest. Within quotas host memory is shared by weight, and only when it is short: the
+// tenant that holds most of it per weight gives first. So a tenant whose bytes are below its share never loses any to
+// another, and what others leave unused is anyone's until they come for it.
 #ifndef DECANT_COMMON_STORE_TENANTS_H_
 #define DECANT_COMMON_STORE_TENANTS_H_
 
@@ -47,11 +48,13 @@ class TenantTable {
   const std::string& name(uint32_t tenant) const { return tenants_[tenant].name; }
   const Digest& name_space(uint32_t tenant) const { return tenants_[tenant].name_space; }
   const TenantTerms& terms(uint32_t tenant) const { return tenants_[tenant].terms; }
-  int64_t bytes(uint32_t tenant) const { return tenants_[tenant].bytes; }
+  int64_t bytes(uint32_t tenant) const { return tenants_[tenant].bytes; }  // in host memory
+  int64_t bytes_below(uint32_t tenant) const { return tenants_[tenant].bytes_below; }
   size_t size() const { return tenants_.size(); }
 
-  // Adds to what the tenant holds; negative when bytes go.
+  // Adds to what the tenant holds in host memory, or only below it; negative when bytes go.
   void Charge(uint32_t tenant, int64_t bytes) { tenants_[tenant].bytes += bytes; }
+  void ChargeBelow(uint32_t tenant, int64_t bytes) { tenants_[tenant].bytes_below += bytes; }
   // How many of its own bytes the tenant has to give up before it may take `bytes`; more than it holds: it never may.
   int64_t OverQuota(uint32_t tenant, int64_t bytes) const;
   // Of the tenants that `can_give`, the one that holds most per weight, `taker`'s bytes counted with `taking` more; of
@@ -64,6 +67,7 @@ class TenantTable {
     Digest name_space;
     TenantTerms terms;
     int64_t bytes = 0;
+    int64_t bytes_below = 0;
   };
 
   absl::StatusOr<uint32_t> Add(absl::string_view name, const Digest& name_space);

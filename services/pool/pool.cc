@@ -111,6 +111,7 @@ Pool::OpenChunk Pool::OpenFor(const Publishing& publishing, const OfferedChunk& 
     tier_.Use(index_.record(*stored).entry, facts.use);
     return chunk;
   }
+  MakeRoomBelow(publishing.tenant, HostTier::kEntryOverheadBytes);
   const absl::StatusOr<uint64_t> entry =
       tier_.Stage(publishing.rules->start().model.geometry.layers, facts, publishing.tenant);
   if (entry.ok()) {
@@ -182,6 +183,7 @@ void Pool::AddFrame(Publishing& publishing, CheckedFrame frame) {
   OpenChunk& chunk = publishing.chunks[frame.chunk];
   if (chunk.state != ChunkState::kOpen) return;
   chunk.provenance = std::max(chunk.provenance, frame.provenance);
+  MakeRoomBelow(publishing.tenant, frame.blob.blob.bytes() + HostTier::kBlobOverheadBytes);
   const absl::Status added = tier_.Add(chunk.entry, std::move(frame.blob));
   ForgetEvicted();
   if (!added.ok()) {

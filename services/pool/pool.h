@@ -14,6 +14,7 @@
 #include <string>
 #include <vector>
 
+#include "absl/container/btree_set.h"
 #include "absl/container/flat_hash_map.h"
 #include "absl/container/flat_hash_set.h"
 #include "absl/status/status.h"
@@ -200,6 +201,12 @@ class Pool {
   void AddLoad(Awaited& awaited, LoadJob job);
   absl::Status TakeIn(const LoadJob& job, const Record& record);
   void MoveDown(uint64_t entry, std::vector<LayerBlob> frames);
+  // What only lower tiers have is counted, and what is on the pool's own disk counts against its tenant's quota.
+  void EnterBelow(const Variant& variant);
+  void LeaveBelow(const Variant& variant);
+  // Forgets what a tenant has below, oldest first, until so many bytes more are within its quota or nothing is left.
+  void MakeRoomBelow(uint32_t tenant, int64_t bytes);
+  bool FitsQuotaBelow(const Variant& variant);
   void Lose(uint64_t entry);  // it is nowhere any more
   void KeepFormerForm(const Variant& former);
   void TellLower(HostEvent event, const Variant& variant);
@@ -262,7 +269,8 @@ class Pool {
   std::map<uint32_t, std::deque<LadderJob>> wished_;  // by hints of each tenant, who take turns
   uint32_t last_wisher_ = 0;
   absl::flat_hash_map<std::string, PlanLineup> lineups_;
-  size_t below_ = 0;  // readable entries that are not in host memory
+  size_t below_ = 0;                                                     // readable entries that are not in host memory
+  absl::flat_hash_map<uint32_t, absl::btree_set<uint64_t>> on_disk_of_;  // by tenant: those of them that are on disk
   std::map<std::pair<uint32_t, Digest>, std::optional<uint32_t>> scales_;    // of a tenant's ladder for a model
   std::map<std::pair<uint32_t, uint32_t>, std::vector<Recipe>> recipes_of_;  // by tenant and scale; by rung
   int64_t ladder_frees_ = 0;  // what the jobs under way are expected to free

@@ -48,13 +48,53 @@ void Pool::Tell(ChunkEventKind kind, const Variant& variant, const Digest& becom
   journal_.Append(event);
 }
 
+// ---- Quotas.
+
+namespace {
+
+// Of a chunk on disk, with what the pool keeps of it in memory.
+int64_t BelowBytes(const Variant& variant) { return variant.bytes + HostTier::kEntryOverheadBytes; }
+
+}  // namespace
+
+void Pool::EnterBelow(const Variant& variant) {
+  ++below_;
+  if (variant.tier != Tier::kDisk) return;  // others' room: the remote server bounds it
+  tier_.tenants().ChargeBelow(variant.tenant, BelowBytes(variant));
+  on_disk_of_[variant.tenant].insert(variant.entry);
+}
+
+void Pool::LeaveBelow(const Variant& variant) {
+  --below_;
+  if (variant.tier != Tier::kDisk) return;
+  tier_.tenants().ChargeBelow(variant.tenant, -BelowBytes(variant));
+  on_disk_of_[variant.tenant].erase(variant.entry);
+}
+
+// What somebody waits for stays.
+void Pool::MakeRoomBelow(uint32_t tenant, int64_t bytes) {
+  const auto found = on_disk_of_.find(tenant);
+  if (found == on_disk_of_.end()) return;
+  absl::btree_set<uint64_t>& entries = found->second;
+  for (auto next = entries.begin(); next != entries.end() && tier_.tenants().OverQuota(tenant, bytes) > 0;) {
+    const uint64_t entry = *next;
+    if (!awaited_.contains(entry)) ForgetEverywhere(entry);
+    next = entries.upper_bound(entry);
+  }
+}
+
+bool Pool::FitsQuotaBelow(const Variant& variant) {
+  if (variant.tier != Tier::kDisk) return true;
+  MakeRoomBelow(variant.tenant, BelowBytes(variant));
+  return tier_.tenants().OverQuota(variant.tenant, BelowBytes(variant)) == 0;
+}
+
 // ---- Down.
 
 void Pool::MoveDown(uint64_t entry, std::vector<LayerBlob> frames) {
   retention_.Forget(entry);
   const Digest key = key_of_.at(entry);
   Variant variant = index_.Get(*index_.FindEntry(key, entry));
-  std::optional<Tier> below;
   if (lower_ != nullptr && below_ < limits_.below) {
     const RecordId id = IdOf(variant);
     if (lower_->Heeds(HostEvent::kEvicted)) {
@@ -62,15 +102,17 @@ void Pool::MoveDown(uint64_t entry, std::vector<LayerBlob> frames) {
         return Record{variant, tier_.tenants().name_space(variant.tenant), std::move(frames)};
       });
     }
-    below = lower_->Where(id);
-  }
-  if (below.has_value()) {
-    index_.Move(key, entry, *below);
-    variant.tier = *below;
-    ++below_;
-    ++sums_.moved_down;
-    Tell(ChunkEventKind::kMoved, variant);
-    return;
+    Variant moved = variant;
+    const std::optional<Tier> below = lower_->Where(id);
+    if (below.has_value()) moved.tier = *below;
+    if (below.has_value() && FitsQuotaBelow(moved)) {
+      index_.Move(key, entry, *below);
+      EnterBelow(moved);
+      ++sums_.moved_down;
+      Tell(ChunkEventKind::kMoved, moved);
+      return;
+    }
+    if (below.has_value()) lower_->Erase(id);
   }
   index_.Erase(key, entry);
   key_of_.erase(entry);
@@ -80,10 +122,11 @@ void Pool::MoveDown(uint64_t entry, std::vector<LayerBlob> frames) {
 
 void Pool::Lose(uint64_t entry) {
   const Digest key = key_of_.at(entry);
-  Tell(ChunkEventKind::kRemoved, index_.Get(*index_.FindEntry(key, entry)));
+  const Variant variant = index_.Get(*index_.FindEntry(key, entry));
+  Tell(ChunkEventKind::kRemoved, variant);
   index_.Erase(key, entry);
   key_of_.erase(entry);
-  --below_;
+  LeaveBelow(variant);
   if (const auto found = awaited_.find(entry); found != awaited_.end() && found->second.lost.empty()) {
     found->second.lost = "it was lost";
   }
@@ -97,9 +140,10 @@ void Pool::KeepFormerForm(const Variant& former) {
   Variant kept = former;
   kept.entry = tier_.NewEntry();
   kept.tier = *below;
+  if (!FitsQuotaBelow(kept)) return lower_->Erase(IdOf(kept));
   if (!index_.Insert(kept)) return;
   key_of_.emplace(kept.entry, kept.key);
-  ++below_;
+  EnterBelow(kept);
   Tell(ChunkEventKind::kStored, kept);
 }
 
@@ -145,9 +189,13 @@ absl::StatusOr<size_t> Pool::Learn(absl::Span<const RecordHead> found, Tier tier
     variant.tenant = *tenant;
     variant.entry = tier_.NewEntry();
     variant.tier = tier;
+    if (!FitsQuotaBelow(variant)) {  // as the quota is now
+      if (lower_ != nullptr) lower_->Erase(IdOf(variant));
+      continue;
+    }
     if (!index_.Insert(variant)) continue;
     key_of_.emplace(variant.entry, variant.key);
-    ++below_;
+    EnterBelow(variant);
     ++learned;
     Tell(ChunkEventKind::kStored, variant);
   }
@@ -219,15 +267,21 @@ absl::Status Pool::TakeIn(const LoadJob& job, const Record& record) {
   }
   facts.use = job.use;
   facts.use.operation = ++operations_;  // it may take the place of whatever was used before it came
+  LeaveBelow(variant);                  // it counts once: where it is going to be
+  int64_t bytes = HostTier::kEntryOverheadBytes;
+  for (const LayerBlob& frame : record.frames) bytes += frame.blob.bytes() + HostTier::kBlobOverheadBytes;
+  MakeRoomBelow(variant.tenant, bytes);
   absl::Status added = tier_.StageAs(job.entry, layers, facts, variant.tenant);
   for (size_t i = 0; i < record.frames.size() && added.ok(); ++i) added = tier_.Add(job.entry, record.frames[i]);
   if (added.ok()) added = tier_.Commit(job.entry);
-  if (!added.ok()) tier_.Drop(job.entry);
+  if (!added.ok()) {
+    tier_.Drop(job.entry);
+    EnterBelow(variant);
+  }
   ForgetEvicted();
   DECANT_RETURN_IF_ERROR(added);
   index_.Move(key, job.entry, Tier::kHost);
   variant.tier = Tier::kHost;
-  --below_;
   ++sums_.moved_up;
   Awaited& awaited = awaited_.at(job.entry);
   for (; awaited.holds > 0; --awaited.holds) tier_.Hold(job.entry);

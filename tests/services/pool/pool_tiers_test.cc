@@ -378,6 +378,88 @@ TEST_F(PoolTiersTest, TheBetterFormOfAReencodedChunkIsHadFromBelow) {
   EXPECT_EQ(Rest(pool, *cursor), ExpectedFrames(strict->prefix));
 }
 
+// A quota of six chunks where host memory has room for four and the disk for all.
+class PoolQuotaTest : public PoolTiersTest {
+ protected:
+  static constexpr int kQuota = 6;
+  static PoolLimits QuotaLimits() {
+    PoolLimits limits = Limits();
+    TenantTerms terms;
+    terms.quota_bytes = limits.capacity_bytes / kRoom * kQuota;
+    limits.tenants = TenantTable();
+    EXPECT_TRUE(limits.tenants.Configure("small", terms).ok());
+    return limits;
+  }
+  static void PublishFor(Pool& pool, const std::string& tenant, const Prompt& prompt) {
+    PublishStart start = StartOf(prompt, "full", 0, prompt.keys.size());
+    start.tenant = tenant;
+    ASSERT_TRUE(PublishAll(pool, kStart, std::move(start), prompt).ok());
+  }
+  static int64_t StoredBytes(Pool& pool, const std::string& tenant) {
+    const uint32_t number = pool.tenants().Find(tenant);
+    return pool.tenants().bytes(number) + pool.tenants().bytes_below(number);
+  }
+  static size_t StoredOf(const Pool& pool, const Prompt& prompt) {
+    size_t stored = 0;
+    for (const Digest& key : prompt.keys) stored += pool.index().Find(key).size();
+    return stored;
+  }
+};
+
+TEST_F(PoolQuotaTest, BoundsWhatIsOnDiskTooAndTheOldestGoes) {
+  for (const HostEvent written : {HostEvent::kStored, HostEvent::kEvicted}) {
+    FakeTiers tiers{std::set<HostEvent>{written}};
+    const PoolLimits limits = QuotaLimits();
+    Pool pool(limits, TestCatalogue(), TestTables(), &tiers);
+    const int64_t quota = limits.capacity_bytes / kRoom * kQuota;
+    int64_t most = 0;
+    for (uint64_t seed = 1; seed <= 20; ++seed) {
+      PublishFor(pool, "small", PromptOf(seed, 1, "small"));
+      EXPECT_LE(StoredBytes(pool, "small"), quota) << seed;
+      most = std::max(most, StoredBytes(pool, "small"));
+      EXPECT_LE(tiers.records.size(), static_cast<size_t>(kQuota));
+    }
+    EXPECT_GT(most, quota - quota / kQuota) << "it may be used";
+    EXPECT_EQ(pool.stats().chunks, kQuota);
+    EXPECT_EQ(pool.stats().chunks_below, kQuota - kRoom);
+    for (uint64_t seed = 15; seed <= 20; ++seed) EXPECT_EQ(StoredOf(pool, PromptOf(seed, 1, "small")), 1u) << seed;
+    // Others have no quota.
+    for (uint64_t seed = 1; seed <= 10; ++seed) PublishFor(pool, "large", PromptOf(seed, 1, "large"));
+    EXPECT_LE(StoredBytes(pool, "small"), quota);
+    for (uint64_t seed = 1; seed <= 10; ++seed) EXPECT_EQ(StoredOf(pool, PromptOf(seed, 1, "large")), 1u) << seed;
+  }
+}
+
+TEST_F(PoolQuotaTest, ComingBackUpCountsOnceAndWhatIsAwaitedStays) {
+  Pool pool(QuotaLimits(), TestCatalogue(), TestTables(), &tiers_);
+  for (uint64_t seed = 1; seed <= kQuota; ++seed) PublishFor(pool, "small", PromptOf(seed, 1, "small"));
+  PlanDemand demand = DemandOf(PromptOf(1, 1, "small"));
+  demand.tenant = "small";
+  const auto offer = pool.Plan(kStart, demand);
+  ASSERT_THAT(offer->prefix, ElementsAre(Field(&Variant::tier, Tier::kDisk)));
+  PublishFor(pool, "small", PromptOf(100, 1, "small"));
+  EXPECT_EQ(StoredOf(pool, PromptOf(1, 1, "small")), 1u) << "a lease waits for it";
+  EXPECT_EQ(StoredOf(pool, PromptOf(2, 1, "small")), 0u);
+  tiers_.LoadAll(pool, kStart);
+  auto cursor = pool.BeginFetch(kStart, offer->lease, "small", Model().fingerprint, WantedOf(offer->prefix));
+  EXPECT_EQ(Rest(pool, *cursor), ExpectedFrames(offer->prefix));
+  EXPECT_LE(StoredBytes(pool, "small"), QuotaLimits().capacity_bytes / kRoom * kQuota);
+  EXPECT_EQ(pool.stats().chunks, kQuota);
+}
+
+TEST_F(PoolQuotaTest, APoolThatStartsAgainKeepsNoMoreThanTheQuotaOfNow) {
+  ASSERT_NO_FATAL_FAILURE(PublishFor(pool_, "small", PromptOf(1, 4, "small")));
+  ASSERT_NO_FATAL_FAILURE(PublishFor(pool_, "small", PromptOf(2, 4, "small")));
+  std::vector<RecordHead> heads;
+  for (const auto& [id, record] : tiers_.records) heads.push_back(*DecodeHead(EncodeRecord(record)));
+  ASSERT_THAT(heads, SizeIs(8));
+  Pool pool(QuotaLimits(), TestCatalogue(), TestTables(), &tiers_);
+  ASSERT_TRUE(pool.Learn(heads, Tier::kDisk).ok());
+  EXPECT_EQ(pool.stats().chunks_below, kQuota);
+  EXPECT_THAT(tiers_.records, SizeIs(kQuota));
+  EXPECT_GT(StoredBytes(pool, "small"), 0);
+}
+
 TEST_F(PoolTiersTest, LoadingIsPriced) {
   PoolLimits limits = Limits();
   limits.disk_bytes_per_s = 1;  // hours
