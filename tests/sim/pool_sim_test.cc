@@ -319,7 +319,7 @@ class PoolSim {
       ASSERT_TRUE(from.has_value()) << "only what is stored is planned";
       ASSERT_EQ(from->tier, Tier::kHost);
       ASSERT_EQ(job.frames.size(), static_cast<size_t>(kLayers));
-      for (const Reencoding& other : reencodings_) ASSERT_NE(other.job.entry, job.entry) << "planned twice";
+      // One that went down and came up again may be in work twice.
       reencodings_.push_back(Reencoding{std::move(job), *from});
     }
   }
