@@ -74,6 +74,7 @@ LadderJob Pool::JobOf(uint32_t tenant, const LadderStep& step) {
   job.from = step.from;
   job.to = step.to;
   job.frees = step.frees;
+  job.source = index_.Get(*index_.FindEntry(key_of_.at(step.entry), step.entry)).profile;
   ladder_frees_ += job.frees;
   job.target = recipes_of_.at({tenant, step.scale})[step.to];
   job.quality = LadderOf(tenant).rungs(step.scale)[step.to].quality;
@@ -134,6 +135,9 @@ void Pool::FinishLadder(absl::Time now, const LadderJob& job, absl::StatusOr<std
   // Dropped meanwhile, or in a lower tier now, and forgotten by the ladder with it.
   if (found == key_of_.end() || !InHost(job.entry)) return;
   const Digest key = found->second;
+  const Variant former = index_.Get(*index_.FindEntry(key, job.entry));
+  // It went down and came up again, was planned once more, and that job was faster.
+  if (former.profile != job.source) return;
   if (tier_.IsHeld(job.entry)) {  // a reader came: what is leased is never moved
     ladder.Waits(job.entry);
     return;
@@ -142,7 +146,6 @@ void Pool::FinishLadder(absl::Time now, const LadderJob& job, absl::StatusOr<std
     RemoveEntry(job.entry);
     return;
   }
-  const Variant former = index_.Get(*index_.FindEntry(key, job.entry));
   const int64_t before = tier_.ChargeOf(job.entry);
   if (!frames.ok() || !tier_.Replace(job.entry, *std::move(frames)).ok()) {
     ladder.Stays(job.entry);

@@ -166,6 +166,7 @@ struct LadderJob {
   size_t to = 0;
   double quality = 0;  // of the target, as measured
   int64_t frees = 0;   // bytes that are expected
+  Digest source;       // the form it had
   Recipe target;
   std::vector<LayerBlob> frames;
 };

@@ -10,6 +10,7 @@ namespace decant {
 namespace {
 
 using namespace pool_rig;
+using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 using ::testing::IsEmpty;
 using ::testing::SizeIs;
@@ -293,6 +294,44 @@ TEST_F(PoolHintsTest, CompressReencodesNowAndNeverUpwards) {
   hint.profile = "diffkv";
   EXPECT_EQ(Take(pool, hint).outcome, HintOutcome::kRefused);
   EXPECT_THAT(Take(pool, hint).reason, HasSubstr("full, k8v4, k4v2"));
+}
+
+// One that went down and came up again is planned again, while the first job is still at work.
+TEST_F(PoolHintsTest, TheSecondOfTwoReencodingsTakesNothingAway) {
+  FakeTiers tiers;
+  Pool pool(Limits({"full", "k8v4"}), TestCatalogue(), TestTables(), &tiers);
+  const Prompt prompt = PromptOf(1, 1);
+  ASSERT_TRUE(PublishAll(pool, kStart, prompt, "full").ok());
+  std::vector<LadderJob> jobs;
+  for (int round = 0; round < 2; ++round) {
+    Hint compress = HintOf(HintKind::kCompress, prompt);
+    compress.profile = "k8v4";
+    ASSERT_EQ(Take(pool, compress).outcome, HintOutcome::kAccepted);
+    for (LadderJob& job : pool.PlanLadder(kStart, 9)) jobs.push_back(std::move(job));
+    if (round == 1) break;
+    ASSERT_EQ(Take(pool, HintOf(HintKind::kDemote, prompt)).outcome, HintOutcome::kExecuted);
+    ASSERT_EQ(Take(pool, HintOf(HintKind::kPrefetch, prompt)).outcome, HintOutcome::kAccepted);
+    for (const LoadJob& load : pool.TakeLoads()) pool.FinishLoad(kStart, load, tiers.Load(load));
+  }
+  ASSERT_THAT(jobs, SizeIs(2));
+  const auto device = CreateHostDevice(1);
+  const auto reencoder = FrameReencoder::Create(*device, int64_t{1} << 20).value();
+  for (const LadderJob& job : jobs) {
+    std::vector<LayerBlob> frames;
+    for (const LayerBlob& stored : job.frames) {
+      const FrameToReencode request{stored.blob.view(), {}, 0};
+      const auto one = reencoder->Reencode({request}, job.target);
+      frames.push_back(LayerBlob{stored.first_layer, stored.layers, Blob::CopyOf(one[0].value().frame)});
+    }
+    pool.FinishLadder(kStart, job, frames);
+  }
+  EXPECT_EQ(pool.stats().reencoded, 1);
+  // The better form lives on below.
+  std::vector<std::string> in_host;
+  for (const VariantId id : pool.index().Find(prompt.keys[0])) {
+    if (pool.index().record(id).tier == Tier::kHost) in_host.push_back(pool.index().Get(id).profile_name);
+  }
+  EXPECT_THAT(in_host, ElementsAre("k8v4"));
 }
 
 TEST_F(PoolHintsTest, TenantsTakeTurnsInWhatTheyWishCompressed) {
