@@ -111,12 +111,16 @@ class PoolRpcTest : public testing::Test {
     return Finish(*upload);
   }
 
-  // The frames a fetch brings, or its error.
-  absl::StatusOr<std::vector<std::string>> Fetch(const v1::PlanReply& plan) {
+  static v1::FetchRequest FetchOf(const v1::PlanReply& plan) {
     v1::FetchRequest request;
     request.set_lease(plan.lease());
     *request.mutable_model() = ModelProto();
     *request.mutable_chunks() = plan.prefix();
+    return request;
+  }
+  // The frames a fetch brings, or its error.
+  absl::StatusOr<std::vector<std::string>> Fetch(const v1::PlanReply& plan) {
+    const v1::FetchRequest request = FetchOf(plan);
     auto download = FrameDownload::Start(channel_, kFetchMethod, request.SerializeAsString(), Soon());
     std::vector<std::string> frames;
     uint64_t sequence = 0;
@@ -170,10 +174,7 @@ TEST_F(PoolRpcTest, LocatesWhatItWouldSend) {
   ASSERT_TRUE(Publish(prompt, "full").ok());
   const auto plan = Plan(Request(prompt));
   ASSERT_TRUE(plan.ok());
-  v1::FetchRequest request;
-  request.set_lease(plan->lease());
-  *request.mutable_model() = ModelProto();
-  *request.mutable_chunks() = plan->prefix();
+  v1::FetchRequest request = FetchOf(*plan);
   const auto locate = [&](v1::FramePlaces* places) {
     grpc::ClientContext context;
     context.set_deadline(ToGrpc(Soon()));
