@@ -28,11 +28,14 @@ if [ "$(printf '%s\n' "$have" "$(cat "$tree/glibc_version")" | sort -V | head -1
   libraries=$tree/lib:$tree/lib/glibc
   start=("$tree/lib/glibc/ld-linux-x86-64.so.2" --library-path "$libraries")
 fi
-run() {
+# Becomes the program: a service that runs in the background is ended by the id of its shell.
+become() {
   local program=$1
   shift
-  LD_LIBRARY_PATH=$libraries${LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH} "${start[@]}" "$tree/bin/$program" "$@"
+  export LD_LIBRARY_PATH=$libraries${LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH}
+  exec "${start[@]}" "$tree/bin/$program" "$@"
 }
+run() { (become "$@"); }
 
 tests() {
   local failed=0 name status
@@ -57,7 +60,7 @@ demo() {
   start_service() {
     local name=$1
     shift
-    run "decant_$name" "$@" >"$work/$name.out" 2>"$work/$name.err" &
+    become "decant_$name" "$@" >"$work/$name.out" 2>"$work/$name.err" &
     pids+=($!)
     for _ in $(seq 300); do
       line=$(grep -m1 '^ready ' "$work/$name.out" 2>/dev/null || true)
